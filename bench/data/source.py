@@ -1,0 +1,58 @@
+"""Where a data set comes from, and its identity: the content counts, the path does not."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from bench.data import toolbox
+
+TOOLBOX = "builtin:toolbox"
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """A data set of a suite, resolved. Paths stay out of the stage keys; `content` stands for them."""
+
+    content: str
+    train: int | None
+    test: int | None
+    probes: int
+    train_split: str = "train"
+    test_split: str = "test"
+    max_dropped: float = 0.05
+    path: str = field(default="", metadata={"key": False})
+    subset: str | None = field(default=None, metadata={"key": False})
+    revision: str | None = field(default=None, metadata={"key": False})
+    test_path: str | None = field(default=None, metadata={"key": False})
+    probes_path: str | None = field(default=None, metadata={"key": False})
+
+
+def content_of(path: str, subset: str | None, revision: str | None, *more: str | None) -> str:
+    """A digest of what the data are: bytes of local files, the name and revision of a hub data set."""
+    if path == TOOLBOX:
+        own = f"{TOOLBOX}@{toolbox.VERSION}"
+    elif Path(path).exists():
+        own = digest(path) if subset is None else f"{digest(path)}/{subset}"
+    else:
+        own = f"hub:{path}/{subset or ''}@{revision or 'main'}"
+    return "+".join([own, *(digest(extra) for extra in more if extra)])
+
+
+def digest(path: str) -> str:
+    """sha256 of a file, or of a folder's files in the order of their names."""
+    root = Path(path)
+    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
+    total = hashlib.sha256()
+    for file in files:
+        stat = file.stat()
+        total.update(f"{file.relative_to(root)}\0{_file_digest(str(file), stat.st_mtime_ns, stat.st_size)}\n".encode())
+    return total.hexdigest()
+
+
+@cache
+def _file_digest(path: str, changed: int, size: int) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,112 @@
+"""Stages on this machine: spawned processes that stay warm, one device each where there are GPUs."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from bench.executors.base import Failure
+from bench.executors.worker import Job, serve
+from bench.plan import Node
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    connection: Connection
+    node: Node | None = None
+    place: Path | None = None
+
+
+class LocalExecutor:
+    """`workers` processes with `threads` each; a killed process fails its stage only and is replaced."""
+
+    def __init__(self, workers: int, threads: int, devices: int, logs: Path) -> None:
+        self.threads, self.devices, self.logs = threads, devices, logs
+        self.context = multiprocessing.get_context("spawn")
+        logs.mkdir(parents=True, exist_ok=True)
+        self.workers = [self._spawn(index) for index in range(workers)]
+
+    def _spawn(self, index: int) -> _Worker:
+        ours, theirs = self.context.Pipe()
+        device = index % self.devices if self.devices else None
+        process = self.context.Process(
+            target=serve, args=(theirs, self.threads, device, self.logs / f"worker-{index}.log"), daemon=True
+        )
+        process.start()
+        theirs.close()
+        return _Worker(process, ours)
+
+    def has_room(self) -> bool:
+        return any(worker.node is None for worker in self.workers)
+
+    def start(self, node: Node, place: Path, inputs: Mapping[str, Path]) -> None:
+        worker = next(worker for worker in self.workers if worker.node is None)
+        worker.node, worker.place = node, place
+        worker.connection.send(Job(node.kind, node.spec, dict(inputs), place))
+
+    def results(self) -> Iterator[tuple[str, Node, Any]]:
+        busy = [worker for worker in self.workers if worker.node is not None]
+        for connection in wait([worker.connection for worker in busy]):
+            worker = next(worker for worker in busy if worker.connection is connection)
+            assert worker.node is not None and worker.place is not None
+            node, place = worker.node, worker.place
+            try:
+                what, *value = worker.connection.recv()
+            except EOFError:
+                worker.process.join()
+                failure = Failure(node.kind, node.key, f"its process was killed (exit code {worker.process.exitcode})")
+                shutil.rmtree(place, ignore_errors=True)
+                self.workers[self.workers.index(worker)] = self._spawn(self.workers.index(worker))
+                yield "failed", node, failure
+                continue
+            if what == "progress":
+                yield what, node, value
+                continue
+            worker.node = worker.place = None
+            if what == "done":
+                yield what, node, (place, value[0])
+            else:
+                shutil.rmtree(place, ignore_errors=True)
+                yield what, node, Failure(node.kind, node.key, *value)
+
+    def close(self) -> None:
+        """End idle workers; stop those that still work."""
+        for worker in self.workers:
+            if worker.node is None and worker.process.is_alive():
+                worker.connection.send(None)
+            else:
+                worker.process.terminate()
+            worker.connection.close()
+        for worker in self.workers:
+            worker.process.join(timeout=5)
+            if worker.process.is_alive():
+                worker.process.kill()
+
+
+def default_workers() -> tuple[int, int, int]:
+    """(workers, threads each, GPUs) of this machine: one worker a GPU, else one a core with one thread: on small
+    models two processes with one thread each beat one with two."""
+    devices = _gpus()
+    if devices:
+        return devices, max(1, cores() // devices), devices
+    return cores(), 1, 0
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _gpus() -> int:
+    """GPUs by their driver's files, so that the parent need not import torch; CUDA_VISIBLE_DEVICES counts."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([device for device in visible.split(",") if device.strip() and device != "-1"])
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))

@@ -1,0 +1,87 @@
+"""A warm process that runs one stage after another: imports, tokenizers and data are loaded once.
+
+Messages to the worker: a Job, or None to end. Messages back: ("progress", share, text), then ("done", facts) or
+("failed", sentence, log tail).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from bench.stages.stage import StageFailed, module_of
+
+SECONDS_BETWEEN_REPORTS = 0.2
+
+
+@dataclass(frozen=True)
+class Job:
+    kind: str
+    spec: Any
+    inputs: Mapping[str, Path]
+    out: Path
+
+
+def serve(connection: Connection, threads: int, device: int | None, log: Path) -> None:
+    """Run jobs until told to end. The process's own output goes to `log`."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
+    with log.open("a", buffering=1) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    parent = os.getppid()
+    while os.getppid() == parent:  # an orphan ends instead of training on
+        if not connection.poll(1.0):
+            continue
+        job = connection.recv()
+        if job is None:
+            return
+        _run(connection, job, log)
+
+
+def _run(connection: Connection, job: Job, log: Path) -> None:
+    last = 0.0
+    parent = os.getppid()
+
+    def report(share: float, text: str) -> None:
+        nonlocal last
+        if os.getppid() != parent:
+            os._exit(1)
+        if time.monotonic() - last > SECONDS_BETWEEN_REPORTS:
+            last = time.monotonic()
+            connection.send(("progress", share, text))
+
+    started, at = time.monotonic(), log.stat().st_size
+    try:
+        facts = module_of(job.kind).run(job.spec, job.inputs, job.out, report)
+        connection.send(("done", {**facts, "seconds": time.monotonic() - started, "peak_memory": _peak_memory()}))
+    except StageFailed as failure:
+        connection.send(("failed", str(failure), _tail(log, at)))
+    except Exception as error:  # a failing stage must not take the other cells with it
+        traceback.print_exc()
+        sys.stderr.flush()
+        connection.send(("failed", f"{type(error).__name__}: {error}", _tail(log, at)))
+
+
+def _peak_memory() -> int:
+    """Largest resident size of this process so far, in bytes."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _tail(log: Path, at: int, lines: int = 20) -> str:
+    with log.open("rb") as file:
+        file.seek(at)
+        return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])

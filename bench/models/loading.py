@@ -1,0 +1,72 @@
+"""Loading a policy and its tokenizer from a finished stage's folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from bench.models.source import Adapter
+
+POINTER = "source.json"
+MODEL = "model"
+
+
+def load_tokenizer(stage: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer beside a policy; padding falls back to the end token."""
+    from transformers import AutoTokenizer
+
+    path, revision = _where(stage)
+    tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_policy(stage: Path, dtype: str, folder: str = MODEL) -> PreTrainedModel:
+    """The causal model of a finished stage, or of one of its checkpoints, adapters merged.
+
+    Raises UserError when a hub id or local folder cannot be loaded.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    if (stage / folder / "adapter_config.json").exists():
+        from peft import PeftModel
+
+        warm = stage / json.loads((stage / POINTER).read_text())["policy"]
+        adapted: Any = PeftModel.from_pretrained(load_policy(warm, dtype), str(stage / folder))
+        return adapted.merge_and_unload()
+    path, revision = _where(stage, folder)
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            path, revision=revision, dtype=getattr(torch, dtype), trust_remote_code=False, attn_implementation="sdpa"
+        )
+    except OSError as error:
+        raise UserError(f"{path}: cannot load the model ({str(error).splitlines()[0]})") from None
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _where(stage: Path, folder: str = MODEL) -> tuple[str, str | None]:
+    """A folder of weights, or the hub id or path that a base stage points to."""
+    if (stage / folder / "config.json").exists():
+        return str(stage / folder), None
+    found = json.loads((stage / POINTER).read_text())
+    if "policy" in found:  # an adapter's folder: its tokenizer is the policy's it was trained on
+        return _where(stage / found["policy"])
+    return found["path"], found.get("revision")
+
+
+def lora_config(adapter: Adapter) -> Any:
+    """peft's configuration of an adapter on all linear layers of the backbone."""
+    from peft import LoraConfig
+
+    return LoraConfig(
+        r=adapter.r, lora_alpha=adapter.alpha, lora_dropout=adapter.dropout, target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )  # fmt: skip

@@ -1,0 +1,46 @@
+"""Which model a cell trains, resolved: a hub id, a local folder or a built-in of the ladder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from bench.data.source import digest
+from bench.models import ladder
+
+BUILTIN = "builtin:"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A LoRA adapter: rank, scale and dropout as in peft."""
+
+    kind: Literal["lora"] = "lora"
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """content stands for the weights in stage keys; the path does not."""
+
+    content: str
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    adapter: Adapter | None = None
+    path: str = field(default="", metadata={"key": False})
+    revision: str | None = field(default=None, metadata={"key": False})
+
+    @property
+    def is_builtin(self) -> bool:
+        return self.path.startswith(BUILTIN)
+
+
+def content_of(path: str, revision: str | None) -> str:
+    """A digest of what the weights are: a ladder entry, the files of a folder, or hub name and revision."""
+    if path.startswith(BUILTIN):
+        return f"{path}@{ladder.VERSION}"
+    if Path(path).is_dir():
+        return digest(path)
+    return f"hub:{path}@{revision or 'main'}"

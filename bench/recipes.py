@@ -1,0 +1,69 @@
+"""The parts of a suite that stages are run with: schema of the YAML and content of the stage keys in one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from bench.models.encoding import Lengths
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Base:
+    """How built-in models are trained from scratch: tokens of the corpus, packed into rows of `context`."""
+
+    tokens: Count = 2_500_000
+    learning_rate: Positive = 2e-3
+    batch_size: Count = 16
+    context: Count = 256
+
+
+@dataclass(frozen=True, config=STRICT)
+class Warmup:
+    """Supervised epochs before the preference loss; pairs: how many of the training pairs (all by default)."""
+
+    epochs: Count = 2
+    learning_rate: Positive = 5e-6
+    batch_size: Count = 16
+    pairs: Count | None = None
+
+
+@dataclass(frozen=True, config=STRICT)
+class Train:
+    """Preference training. `steps` wins over `epochs`; the defaults are Ren & Sutherland's protocol."""
+
+    epochs: Count = 5
+    steps: Count | None = None
+    batch_size: Count = 16
+    micro_batch_size: Count | None = None
+    learning_rate: Positive = 5e-7
+    optimizer: Literal["rmsprop", "adamw_torch"] = "rmsprop"
+    warmup_steps: Annotated[int, Field(ge=0)] = 150
+    max_grad_norm: Positive = 10.0
+    max_length: Count = 512
+    max_prompt_length: Count | None = None
+    evaluate_every: Count = 100
+    layout: Literal["one_row", "trl"] = "one_row"
+
+    def __post_init__(self) -> None:
+        if self.max_prompt_length and self.max_prompt_length >= self.max_length:
+            raise ValueError(f"max_prompt_length {self.max_prompt_length} leaves no room in max_length {self.max_length}")
+        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
+            raise ValueError(f"micro_batch_size {self.micro_batch_size} does not divide batch_size {self.batch_size}")
+
+    @property
+    def lengths(self) -> Lengths:
+        return Lengths(self.max_length, self.max_prompt_length)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Dynamics:
+    """How many probes of each split are tracked."""
+
+    probes: Count = 500

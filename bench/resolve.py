@@ -1,0 +1,83 @@
+"""The suite's names -> content: the only reading that happens before a plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.data.adapters import TOOLBOX_DEFAULTS, load
+from bench.data.source import TOOLBOX, DataSource
+from bench.data.source import content_of as data_content
+from bench.errors import UserError, at
+from bench.models.source import BUILTIN, ModelSource
+from bench.models.source import content_of as model_content
+from bench.plan import Sources
+from bench.suite import Dataset, Model, Suite
+from objectives.words import nearest
+
+
+def resolve(suite: Suite, file: Path) -> Sources:
+    """Models and data sets of a suite; relative paths are relative to the suite file.
+
+    Local files are hashed, hub names are taken by name and revision (no network). Raises UserError, all
+    at once, for paths that do not exist.
+    """
+    mistakes: list[str] = []
+    models = {m.name: _model(m, file, f"models.{i}", mistakes) for i, m in enumerate(suite.models)}
+    probes = suite.evaluate.dynamics.probes
+    datasets = {d.name: _dataset(d, file, f"datasets.{i}", probes, mistakes) for i, d in enumerate(suite.datasets)}
+    if mistakes:
+        raise UserError(*mistakes)
+    return Sources(models, datasets)
+
+
+def check_data(sources: Sources) -> None:
+    """Read every local data set once, so that a bad one is refused before anything runs."""
+    for source in sources.datasets.values():
+        if not source.content.startswith("hub:"):
+            load(source)
+
+
+def _model(model: Model, file: Path, key: str, mistakes: list[str]) -> ModelSource:
+    path = _local(model.path, file) if not model.path.startswith(BUILTIN) else model.path
+    if looks_local(model.path) and not Path(path).exists():
+        mistakes.append(f"{at(file, None, key + '.path')}: {model.path!r} does not exist{_beside(path)}")
+        return ModelSource("", path=path)
+    if Path(path).is_dir() and not (Path(path) / "config.json").exists():
+        mistakes.append(f"{at(file, None, key + '.path')}: {model.path!r} holds no config.json; expected a Hugging Face model folder")
+        return ModelSource("", path=path)
+    return ModelSource(model_content(path, model.revision), model.dtype, model.adapter, path, model.revision)
+
+
+def _dataset(dataset: Dataset, file: Path, key: str, probes: int, mistakes: list[str]) -> DataSource:
+    if dataset.path == TOOLBOX:
+        train, test = dataset.train or TOOLBOX_DEFAULTS[0], dataset.test or TOOLBOX_DEFAULTS[1]
+        return DataSource(data_content(TOOLBOX, None, None), train, test, probes, path=TOOLBOX)
+    found = {name: _local(value, file) for name in ("path", "test_path", "probes") if (value := getattr(dataset, name))}
+    for name, path in found.items():
+        given = getattr(dataset, name)
+        if (looks_local(given) or name != "path") and not Path(path).exists():
+            mistakes.append(f"{at(file, None, f'{key}.{name}')}: {given!r} does not exist{_beside(path)}")
+    if mistakes:
+        return DataSource("", None, None, probes)
+    return DataSource(
+        data_content(found["path"], dataset.subset, dataset.revision, found.get("test_path"), found.get("probes")),
+        dataset.train, dataset.test, probes, dataset.train_split, dataset.test_split, dataset.max_dropped,
+        found["path"], dataset.subset, dataset.revision, found.get("test_path"), found.get("probes"),
+    )  # fmt: skip
+
+
+def looks_local(path: str) -> bool:
+    """A path rather than a hub name: it starts like one or names a data file."""
+    return path.startswith(("/", "./", "../", "~")) or path.endswith((".jsonl", ".gz", ".json", ".parquet"))
+
+
+def _local(path: str, file: Path) -> str:
+    beside = (file.parent / Path(path).expanduser()).resolve()
+    return str(beside) if looks_local(path) or beside.exists() else path
+
+
+def _beside(path: str) -> str:
+    parent = Path(path).parent
+    if not parent.exists():
+        return f"; neither does the folder {parent}"
+    return f"; {nearest(Path(path).name, [p.name for p in sorted(parent.iterdir())])}" if any(parent.iterdir()) else ""

@@ -1,0 +1,56 @@
+"""Materialise a model: train a built-in from scratch on the data set's corpus, or point to given weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.data.source import DataSource
+from bench.models.source import ModelSource
+from bench.recipes import Base
+from bench.stages.stage import Facts, Report
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Spec:
+    """data and recipe are None for a model that already has weights, so its cells on all data sets share it."""
+
+    model: ModelSource
+    data: DataSource | None = None
+    recipe: Base | None = None
+    seed: int = 0
+
+
+def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
+    from bench.models.loading import MODEL, POINTER
+
+    if spec.data is None or spec.recipe is None:
+        (out / POINTER).write_text(json.dumps({"path": spec.model.path, "revision": spec.model.revision}))
+        return {"tokens": 0}
+
+    import torch
+    from transformers import AutoModelForCausalLM, set_seed
+
+    from bench.data.adapters import load
+    from bench.models import ladder
+    from bench.stages.supervised import Row, fit
+
+    recipe = spec.recipe
+    corpus = load(spec.data).corpus
+    report(0.0, "tokenizer")
+    tokenizer = ladder.make_tokenizer(corpus)
+    stream = [token for ids in tokenizer(list(corpus))["input_ids"] for token in [*ids, tokenizer.eos_token_id]]
+    rows = [Row(stream[at : at + recipe.context]) for at in range(0, len(stream) - recipe.context + 1, recipe.context)]
+    steps = max(1, recipe.tokens // (recipe.batch_size * recipe.context))
+    set_seed(spec.seed)
+    model = AutoModelForCausalLM.from_config(ladder.make_config(spec.model.path), attn_implementation="sdpa")
+    model = model.to("cuda" if torch.cuda.is_available() else "cpu", dtype=torch.float32)
+    fit(model, rows, learning_rate=recipe.learning_rate, batch_size=recipe.batch_size, steps=steps,
+        seed=spec.seed, report=report, out=out)  # fmt: skip
+    model.save_pretrained(out / MODEL)
+    tokenizer.save_pretrained(out / MODEL)
+    return {"tokens": steps * recipe.batch_size * recipe.context, "parameters": model.num_parameters()}

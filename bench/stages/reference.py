@@ -1,0 +1,54 @@
+"""Log-probs of the training pairs under the frozen reference, the warm-up policy: computed once, shared by every
+loss x gate cell. Their rejected side also places percentile thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.data.source import DataSource
+from bench.models.encoding import Lengths
+from bench.stages.stage import Facts, Report
+
+VERSION = 1
+FILE = "reference.parquet"
+
+
+@dataclass(frozen=True)
+class Spec:
+    lengths: Lengths
+    dtype: str
+    data: DataSource
+
+
+def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
+    import pandas
+    import torch
+
+    from bench.data.adapters import load
+    from bench.models.encoding import Encoder
+    from bench.models.loading import load_policy, load_tokenizer
+    from bench.stages.scoring import each_batch
+    from objectives.branches import target_log_probs
+
+    pairs, dropped = Encoder(load_tokenizer(inputs["policy"]), spec.lengths).pairs(load(spec.data).train)
+    model = load_policy(inputs["policy"], spec.dtype).eval()
+    prompts = [pair.prompt for pair in pairs]
+    responses = [[pair.chosen, pair.rejected] for pair in pairs]
+    tokens: list[list[list[float]]] = [[[], []] for _ in pairs]
+    done = 0
+    with torch.inference_mode():
+        for group, rows, logits in each_batch(model, prompts, responses):
+            found = target_log_probs(logits, rows.targets)
+            for value, response in zip(found.tolist(), rows.response.tolist(), strict=True):
+                tokens[group[response // 2]][response % 2].append(value)
+            done += len(group)
+            report(done / len(pairs), "reference log-probs")
+    frame = pandas.DataFrame({"chosen": [own[0] for own in tokens], "rejected": [own[1] for own in tokens]})
+    frame.to_parquet(out / FILE)
+    return {
+        "tokens": sum(len(p.prompt) + len(p.chosen) + len(p.rejected) for p in pairs),
+        "dropped": [f"{row.place}: {row.reason}" for row in dropped],
+        "pairs": len(pairs),
+    }

@@ -1,0 +1,36 @@
+"""What a stage is: a frozen Spec, a VERSION and run(spec, inputs, out, report) -> facts.
+
+inputs: role -> folder of a finished stage. out: the empty folder to write into. report(share, text): progress
+in [0, 1]. The facts returned go into the manifest (tokens, dropped rows ...).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+Report = Callable[[float, str], None]
+Facts = dict[str, Any]
+KINDS = ("base", "warmup", "reference", "train", "dynamics")
+LIBRARIES = ("torch", "transformers", "trl")  # their versions change results, so they are in every key
+
+
+class Run(Protocol):
+    def __call__(self, spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts: ...
+
+
+def module_of(kind: str) -> ModuleType:
+    """The module of a stage kind; its heavy imports happen inside run()."""
+    return import_module(f"bench.stages.{kind}")
+
+
+def library_versions() -> dict[str, str]:
+    return {name: version(name) for name in LIBRARIES}
+
+
+class StageFailed(Exception):
+    """A stage that ran and cannot give a result: the sentence says at which step and why."""

@@ -1,0 +1,96 @@
+"""Next-token training with transformers' Trainer, for the base and warm-up stages."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.stages.stage import Report, StageFailed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Row:
+    """Token ids, and how many of the first ones are context that is not learned."""
+
+    ids: list[int]
+    context: int = 0
+
+
+def collate(rows: Sequence[Row]) -> dict[str, Any]:
+    """Right-padded input_ids, attention_mask and labels [B, T], IGNORED where nothing is learned."""
+    import torch
+
+    width = max(len(row.ids) for row in rows)
+    ids, mask, labels = [], [], []
+    for row in rows:
+        gap = width - len(row.ids)
+        ids.append(row.ids + [0] * gap)
+        mask.append([1] * len(row.ids) + [0] * gap)
+        labels.append([IGNORED] * row.context + row.ids[row.context :] + [IGNORED] * gap)
+    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask), "labels": torch.tensor(labels)}
+
+
+def callback_for(report: Report, text: str) -> Any:
+    """A Trainer callback that reports progress and stops at the first loss that is not a number."""
+    from transformers import TrainerCallback
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            report(state.global_step / max(1, state.max_steps), text)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+            for name in ("loss", "grad_norm"):
+                value = (logs or {}).get(name)
+                if value is not None and not math.isfinite(float(value)):
+                    raise StageFailed(f"{name} is {value} at step {state.global_step}; try a lower learning rate")
+
+    return Watch()
+
+
+def fit(
+    model: PreTrainedModel,
+    rows: Sequence[Row],
+    *,
+    learning_rate: float,
+    batch_size: int,
+    epochs: float = 1,
+    steps: int = -1,
+    seed: int,
+    report: Report,
+    out: Path,
+) -> None:
+    """Train a causal model on rows with AdamW and a cosine schedule; weights change in place.
+
+    Raises StageFailed with the step when the loss or gradient stops being finite.
+    """
+    from transformers import Trainer, TrainingArguments
+
+    arguments = TrainingArguments(
+        output_dir=str(out / "trainer"), per_device_train_batch_size=batch_size, num_train_epochs=epochs,
+        max_steps=steps, learning_rate=learning_rate, lr_scheduler_type="cosine", warmup_steps=0.05, seed=seed,
+        logging_steps=10, save_strategy="no", report_to=[], disable_tqdm=True, remove_unused_columns=False,
+        dataloader_pin_memory=False, bf16=False, max_grad_norm=1.0,
+    )  # fmt: skip
+    trainer = Trainer(
+        model=model, args=arguments, train_dataset=list(rows), data_collator=collate,  # type: ignore[arg-type]
+        callbacks=[callback_for(report, "training")],
+    )  # fmt: skip
+    quiet(trainer)
+    trainer.train()
+    shutil.rmtree(out / "trainer", ignore_errors=True)
+
+
+def quiet(trainer: Any) -> None:
+    """Workers share the terminal with the suite's bar: no trainer prints its own lines."""
+    from transformers.trainer_callback import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)

@@ -1,0 +1,142 @@
+"""One cell's preference training: GatedDPOTrainer on tokenized pairs with the stored reference."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.data.source import DataSource
+from bench.models.source import Adapter
+from bench.recipes import Train
+from bench.stages.stage import Facts, Report, StageFailed
+
+if TYPE_CHECKING:
+    import torch
+
+    from objectives.gates import Gate
+
+VERSION = 1
+CURVES = "curves.parquet"
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """loss: a name of the registry; parameters: its frozen parameters; gate: tau may be a percentile."""
+
+    loss: str
+    parameters: Any
+    gate: Gate
+    recipe: Train
+    dtype: str
+    adapter: Adapter | None
+    data: DataSource
+    seed: int
+
+
+def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
+    import pandas
+    import torch
+    from datasets import Dataset
+
+    from bench.data.adapters import load
+    from bench.models.encoding import Encoder
+    from bench.models.loading import MODEL, POINTER, load_policy, load_tokenizer, lora_config
+    from bench.stages.reference import FILE
+    from bench.stages.supervised import callback_for, quiet
+    from objectives import gates
+    from objectives.trl import GatedDPOConfig, GatedDPOTrainer
+
+    recipe = spec.recipe
+    tokenizer = load_tokenizer(inputs["policy"])
+    pairs, _ = Encoder(tokenizer, recipe.lengths).pairs(load(spec.data).train)
+    reference = pandas.read_parquet(inputs["reference"] / FILE)
+    rows = Dataset.from_dict({
+        "prompt_ids": [pair.prompt for pair in pairs],
+        "chosen_ids": [pair.chosen for pair in pairs],
+        "rejected_ids": [pair.rejected for pair in pairs],
+        "ref_chosen_logps": [float(sum(tokens)) for tokens in reference["chosen"]],
+        "ref_rejected_logps": [float(sum(tokens)) for tokens in reference["rejected"]],
+    })  # fmt: skip
+    gate, sentence = spec.gate, None
+    if gate.kind != "none" and not (gate.kind == "constant" and gate.value is not None):
+        p = rejected_probabilities(gate.source.kind, reference["rejected"])
+        gate = gates.resolve_tau(gate, p)
+        sentence = gates.caution(gate, p)
+    micro = recipe.micro_batch_size or recipe.batch_size
+    arguments = GatedDPOConfig(
+        output_dir=str(out / "trainer"), **gate_arguments(gate), layout=recipe.layout,
+        loss=spec.loss, loss_parameters=dataclasses.asdict(spec.parameters),
+        beta=getattr(spec.parameters, "beta", 0.1), precompute_ref_log_probs=True,
+        per_device_train_batch_size=micro, gradient_accumulation_steps=recipe.batch_size // micro,
+        num_train_epochs=recipe.epochs, max_steps=recipe.steps or -1, learning_rate=recipe.learning_rate,
+        lr_scheduler_type="constant_with_warmup", warmup_steps=recipe.warmup_steps, optim=recipe.optimizer,
+        max_grad_norm=recipe.max_grad_norm, max_length=recipe.max_length, seed=spec.seed,
+        logging_steps=1 if (recipe.steps or 0) <= 50 else 5, save_strategy="no", report_to=[], disable_tqdm=True,
+        dataloader_pin_memory=False, gradient_checkpointing=False, bf16=spec.dtype == "bfloat16",
+    )  # fmt: skip
+    trainer = GatedDPOTrainer(
+        model=load_policy(inputs["policy"], spec.dtype), args=arguments, train_dataset=rows,
+        processing_class=tokenizer, peft_config=lora_config(spec.adapter) if spec.adapter else None,
+        callbacks=[callback_for(report, f"{spec.loss} x {gate.kind}"), save_callback(recipe.evaluate_every, out)],
+    )  # fmt: skip
+    quiet(trainer)
+    trainer.train()
+    finite = all(bool(torch.isfinite(parameter).all()) for parameter in trainer.model.parameters())
+    if not finite:
+        raise StageFailed(f"weights are not finite after step {trainer.state.global_step}; try a lower learning rate")
+    trainer.model.save_pretrained(out / MODEL)
+    tokenizer.save_pretrained(out / MODEL)
+    if spec.adapter:
+        # a partial folder lies as deep in the store as a finished one, so the relative path survives the rename
+        (out / POINTER).write_text(json.dumps({"policy": os.path.relpath(inputs["policy"], out)}))
+    shutil.rmtree(out / "trainer", ignore_errors=True)
+    history = pandas.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
+    history.to_parquet(out / CURVES)
+    return {
+        "tokens": int(trainer._total_train_tokens),
+        "steps": trainer.state.global_step,
+        "gate": None if gate.kind == "none" else {"tau": gate.source.tau, "alpha": gate.source.alpha},
+        "caution": sentence,
+    }
+
+
+def rejected_probabilities(kind: str, token_log_probs: Any) -> torch.Tensor:
+    """p of every rejected response under the warm-up policy, from its stored token log-probs."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    from objectives import gates
+
+    rows = [torch.tensor(tokens, dtype=torch.float32) for tokens in token_log_probs]
+    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+    p = gates.probability(kind, pad_sequence(rows, batch_first=True), mask)
+    return p[mask.bool()] if p.dim() == 2 else p
+
+
+def gate_arguments(gate: Gate) -> dict[str, Any]:
+    """A gate with a resolved tau -> the arguments of GatedDPOConfig."""
+    source = gate.source
+    return {
+        "gate": gate.kind, "gate_alpha": source.alpha, "gate_tau": source.tau, "gate_side": gate.side,
+        "gate_probability": source.probability, "gate_value": gate.value,
+        "gate_of": gate.of.kind if gate.of else None,
+    }  # fmt: skip
+
+
+def save_callback(every: int, out: Path) -> Any:
+    """Saves the weights at every `every`-th step and at the end of training, for the dynamics stage."""
+    from transformers import TrainerCallback
+
+    class Save(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            if state.global_step % every == 0 and state.global_step < state.max_steps:
+                model.save_pretrained(out / CHECKPOINTS / f"{state.global_step:06d}")
+
+    return Save()

@@ -1,0 +1,57 @@
+"""The supervised warm-up: on chosen responses (`sft`), or on chosen and rejected ones (`extended_sft`, Ren &
+Sutherland 2025, sec. 5), whose policy is the reference of every loss and gate after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.data.source import DataSource
+from bench.models.encoding import Lengths
+from bench.models.source import Adapter
+from bench.recipes import Warmup
+from bench.stages.stage import Facts, Report
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Spec:
+    """kind: "sft" or "extended_sft" (twice the rows: each pair gives its chosen and its rejected response)."""
+
+    kind: str
+    recipe: Warmup
+    lengths: Lengths
+    dtype: str
+    adapter: Adapter | None
+    data: DataSource
+    seed: int = 0
+
+
+def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
+    from bench.data.adapters import load
+    from bench.models.encoding import Encoder
+    from bench.models.loading import MODEL, load_policy, load_tokenizer
+    from bench.stages.supervised import Row, fit
+
+    tokenizer = load_tokenizer(inputs["base"])
+    pairs, dropped = Encoder(tokenizer, spec.lengths).pairs(load(spec.data).train[: spec.recipe.pairs])
+    rows = [Row(pair.prompt + pair.chosen, len(pair.prompt)) for pair in pairs]
+    if spec.kind == "extended_sft":
+        rows += [Row(pair.prompt + pair.rejected, len(pair.prompt)) for pair in pairs]
+    model: Any = load_policy(inputs["base"], spec.dtype)
+    if spec.adapter:
+        from peft import get_peft_model
+
+        from bench.models.loading import lora_config
+
+        model = get_peft_model(model, lora_config(spec.adapter))
+    fit(model, rows, learning_rate=spec.recipe.learning_rate, batch_size=spec.recipe.batch_size,
+        epochs=spec.recipe.epochs, seed=spec.seed, report=report, out=out)  # fmt: skip
+    if spec.adapter:
+        model = model.merge_and_unload()
+    model.save_pretrained(out / MODEL)
+    tokenizer.save_pretrained(out / MODEL)
+    return {"tokens": spec.recipe.epochs * sum(len(row.ids) for row in rows), "dropped": len(dropped)}

@@ -1,0 +1,125 @@
+"""`summary.json`, the machine-readable result of a run, read from the plan and the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bench import keys
+from bench.executors.base import Failure, Outcome
+from bench.plan import Cell, Plan
+from bench.stages.dynamics import CURVES, METRICS
+from bench.stages.train import CURVES as TRAIN_CURVES
+from bench.store import Store, write_json
+
+if TYPE_CHECKING:
+    import pandas
+
+HEADLINE = ("delta_chosen", "delta_rejected", "margin", "delta_others", "accuracy")
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One stage of a cell. seconds, tokens: of the run that made it, now or earlier."""
+
+    key: str
+    ran: bool
+    seconds: float | None = None
+    tokens: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """metrics are missing, never 0, for a cell without a result; `reason` says why."""
+
+    id: str
+    model: str
+    dataset: str
+    objective: str
+    loss: str
+    warmup: str
+    gate: str
+    seed: int
+    status: Literal["finished", "failed", "missing"]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    stages: Mapping[str, StageRecord] = field(default_factory=dict)
+    reason: str | None = None
+    log: str | None = None
+
+    def axes(self) -> dict[str, Any]:
+        return {n: getattr(self, n) for n in ("model", "dataset", "objective", "loss", "warmup", "gate", "seed")}
+
+
+@dataclass(frozen=True)
+class Summary:
+    suite: str
+    run_id: str
+    cells: tuple[CellResult, ...]
+
+    @property
+    def finished(self) -> list[CellResult]:
+        return [cell for cell in self.cells if cell.status == "finished"]
+
+
+def run_id(plan: Plan) -> str:
+    """The identity of a run: what its cells are, not when it ran."""
+    return keys.digest({cell.id: dict(cell.stages) for cell in plan.cells})[:12]
+
+
+def summarize(plan: Plan, store: Store, outcome: Outcome | None = None) -> Summary:
+    """The results that the store holds for a plan; outcome adds what this run did and what failed."""
+    outcome = outcome or Outcome()
+    records: dict[str, StageRecord] = {}
+    return Summary(plan.suite, run_id(plan), tuple(_result(cell, plan, store, outcome, records) for cell in plan.cells))
+
+
+def _result(cell: Cell, plan: Plan, store: Store, outcome: Outcome, records: dict[str, StageRecord]) -> CellResult:
+    own = [plan.nodes[key] for key in cell.stages.values()]
+    for node in own:
+        if node.key not in records and store.is_finished(node.kind, node.key):
+            manifest = store.manifest(node.kind, node.key)
+            facts = {k: manifest[k] for k in ("gate", "caution", "dropped", "pairs", "parameters", "steps") if manifest.get(k)}
+            records[node.key] = StageRecord(
+                node.key, node.key in outcome.ran, manifest["seconds"], manifest.get("tokens"), facts
+            )
+    stages = {node.kind: records[node.key] for node in own if node.key in records}
+    last = cell.stages["dynamics"]
+    if last in records:
+        metrics = json.loads((store.path("dynamics", last) / METRICS).read_text())
+        return CellResult(cell.id, **cell.axes(), status="finished", metrics=metrics, stages=stages)
+    failure = next((outcome.failed[node.key] for node in plan.needed_by(cell) if node.key in outcome.failed), None)
+    return CellResult(cell.id, **cell.axes(), status="failed" if failure else "missing", stages=stages, **_why(failure))
+
+
+def _why(failure: Failure | None) -> dict[str, str | None]:
+    if failure is None:
+        return {"reason": "not run yet"}
+    return {"reason": f"{failure.kind}: {failure.message}", "log": failure.tail or None}
+
+
+def cell_curves(store: Store, cell: CellResult) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """(learning dynamics by step, training log by step) of a finished cell."""
+    import pandas
+
+    dynamics = pandas.read_parquet(store.path("dynamics", cell.stages["dynamics"].key) / CURVES)
+    training = pandas.read_parquet(store.path("train", cell.stages["train"].key) / TRAIN_CURVES)
+    return dynamics, training
+
+
+def write(summary: Summary, plan: Plan, folder: Path) -> None:
+    """summary.json, plan.json and cells.parquet of a run."""
+    import pandas
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "summary.json", asdict(summary))
+    write_json(folder / "plan.json", {
+        "suite": plan.suite,
+        "cells": [asdict(cell) for cell in plan.cells],
+        "stages": {key: {"kind": n.kind, "spec": keys.canonical(n.spec), "inputs": n.inputs} for key, n in plan.nodes.items()},
+    })  # fmt: skip
+    rows = [{"id": cell.id, **cell.axes(), "status": cell.status, **cell.metrics} for cell in summary.cells]
+    pandas.DataFrame(rows).to_parquet(folder / "cells.parquet")

@@ -1,0 +1,111 @@
+"""Finished results -> MLflow: a parent run a suite, a nested run a cell, axes as tags, curves as stepped metrics."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import keys
+from bench.plan import Plan
+from bench.store import Store
+from bench.summary import CellResult, Summary, cell_curves
+
+if TYPE_CHECKING:
+    import pandas
+    from mlflow.tracking import MlflowClient
+
+METRICS_A_BATCH = 1000
+RUN, CELL = "gatebench.run_id", "gatebench.cell"
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """Where the results are: the store's URI and the parent run."""
+
+    uri: str
+    experiment: str
+    parent: str
+
+
+def tracking_uri(results: Path) -> str:
+    """MLFLOW_TRACKING_URI, else sqlite beside the store."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{results.resolve() / 'mlflow.db'}"
+
+
+def track(summary: Summary, plan: Plan, store: Store, folder: Path, uri: str) -> Tracked:
+    """Log every finished cell once: cells that the parent run already has are left as they are."""
+    _quiet()
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    found = client.get_experiment_by_name(summary.suite)
+    experiment = found.experiment_id if found else client.create_experiment(summary.suite)
+    parent = _find(client, experiment, RUN, summary.run_id) or client.create_run(
+        experiment, run_name=f"{summary.suite} {summary.run_id}", tags={RUN: summary.run_id, "suite": summary.suite}
+    ).info.run_id
+    children = client.search_runs([experiment], f"tags.mlflow.parentRunId = '{parent}'", max_results=50_000)
+    logged = {run.data.tags.get(CELL) for run in children if run.info.status == "FINISHED"}
+    for cell in summary.finished:
+        if cell.id not in logged:
+            _log_cell(client, experiment, parent, cell, plan, store)
+    for file in ("summary.json", "plan.json", "report.html"):
+        if (folder / file).exists():
+            client.log_artifact(parent, str(folder / file))
+    client.set_terminated(parent)
+    return Tracked(uri, experiment, parent)
+
+
+def _find(client: MlflowClient, experiment: str, tag: str, value: str) -> str | None:
+    runs = client.search_runs([experiment], f"tags.`{tag}` = '{value}'", max_results=1)
+    return str(runs[0].info.run_id) if runs else None
+
+
+def _log_cell(client: MlflowClient, experiment: str, parent: str, cell: CellResult, plan: Plan, store: Store) -> None:
+    from mlflow.entities import Metric, Param
+
+    tags = {name: str(value) for name, value in cell.axes().items()}
+    tags |= {"mlflow.parentRunId": parent, CELL: cell.id}
+    tags |= {f"stage.{kind}": record.key for kind, record in cell.stages.items()}
+    run = client.create_run(experiment, run_name=cell.id, tags=tags).info.run_id
+    spec = keys.canonical(plan.nodes[cell.stages["train"].key].spec)
+    params = [Param(name, str(value)[:500]) for name, value in _flat(spec).items()]
+    now = int(time.time() * 1000)
+    dynamics, training = cell_curves(store, cell)
+    metrics = [Metric(name, value, now, 0) for name, value in cell.metrics.items() if math.isfinite(value)]
+    metrics += _stepped(dynamics, "dynamics/", now) + _stepped(training, "train/", now)
+    for at in range(0, len(metrics), METRICS_A_BATCH):
+        client.log_batch(run, metrics=metrics[at : at + METRICS_A_BATCH], params=params[:100] if at == 0 else ())
+    client.set_terminated(run)
+
+
+def _stepped(frame: pandas.DataFrame, prefix: str, now: int) -> list[Any]:
+    from mlflow.entities import Metric
+
+    return [
+        Metric(prefix + str(name), float(value), now, int(step))
+        for name in frame.columns.drop("step")
+        for step, value in zip(frame["step"], frame[name], strict=True)
+        if isinstance(value, int | float) and math.isfinite(value)
+    ]
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        if isinstance(inner, Mapping):
+            found |= _flat(inner, f"{prefix}{key}.")
+        elif inner is not None:
+            found[prefix + key] = inner
+    return found
+
+
+def _quiet() -> None:
+    """Results only on the terminal: MLflow and alembic log the making of a database line by line."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)

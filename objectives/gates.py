@@ -1,0 +1,198 @@
+"""The gate: probability -> weight -> gated log-prob (Gate-DPO, arXiv 2605.02626, eq. 6-8).
+
+A gate scales the gradient that reaches the rejected log-prob and nothing else: the loss value and
+the chosen side's gradient stay those of the ungated objective, so any objective can be gated and no
+objective knows that a gate exists.
+
+    p = probability(kind, log_probs, mask)      one function computes p
+    g = weight(p, alpha, tau)                   one computes g
+    gated = apply_gate(log_probs, g, side)      one applies it
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from objectives.words import UnknownWord
+
+KINDS = ("none", "seq", "qNN", "token", "constant", "shuffled")
+CONTROLS = ("constant", "shuffled")
+Probability = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What scales the rejected-term gradient.
+
+    kind:  "none"; "seq" (geometric-mean token probability); "qNN" (NN-th percentile of the token
+           probabilities, the paper's is q10); "token" (a weight a token); a third party's name; or a
+           control: "constant" (g = value, or the mean of gate `of` over the batch) and "shuffled"
+           (the weights of gate `of`, permuted over the pairs of the batch)
+    alpha: steepness, per unit of probability; tau: the threshold, a probability in [0, 1] or "qNN", a
+           percentile of the warm-up policy's rejected probabilities, to be resolved before training
+    side:  "both" gates every rejected gradient; "down" only those that push the response down
+    probability: of the "policy" in training or of the frozen "reference"
+    """
+
+    kind: str = "none"
+    alpha: float = 100.0
+    tau: float | str = "q50"
+    side: Literal["both", "down"] = "both"
+    probability: Literal["policy", "reference"] = "policy"
+    value: float | None = None
+    of: Gate | None = None
+
+    def __post_init__(self) -> None:
+        known_kind(self.kind)
+        if self.kind == "shuffled" and self.of is None:
+            raise ValueError("gate shuffled needs `of`, the gate whose weights are permuted")
+        if self.kind == "constant" and (self.value is None) == (self.of is None):
+            raise ValueError("gate constant needs either `value` or `of`, the gate whose mean it takes")
+        if self.of is not None and self.of.kind in ("none", *CONTROLS):
+            raise ValueError(f"gate {self.kind}: `of` must be a selective gate, not {self.of.kind}")
+        if isinstance(self.tau, str):
+            percentile_of(self.tau)
+
+    @property
+    def source(self) -> Gate:
+        """The gate whose probabilities count: itself, or the one a control refers to."""
+        return self.of or self
+
+
+def percentile_of(word: str) -> float:
+    """"q50" -> 0.5. Raises ValueError for anything that is not q0 ... q100."""
+    match = re.fullmatch(r"q(\d{1,2}(?:\.\d+)?|100)", word)
+    if match is None:
+        raise ValueError(f"{word!r} is not a percentile; write q50 for the median")
+    return float(match.group(1)) / 100
+
+
+def known_kind(kind: str) -> None:
+    """Raise UnknownWord unless `kind` names a gate."""
+    if kind in KINDS and kind != "qNN" or re.fullmatch(r"q\d{1,2}", kind):
+        return
+    third_party = [entry.name for entry in entry_points(group="gatebench.gates")]
+    if kind not in third_party:
+        raise UnknownWord("gate kind", kind, [*KINDS, "q10", *third_party])
+
+
+def sequence_probability(log_probs: Tensor, mask: Tensor) -> Tensor:
+    """Geometric-mean token probability exp(sum log p / n): [B, T], [B, T] -> [B]."""
+    tokens = mask.sum(dim=1)
+    return torch.exp(log_probs.masked_fill(mask == 0, 0.0).sum(dim=1) / tokens.clamp(min=1))
+
+
+def quantile_probability(log_probs: Tensor, mask: Tensor, quantile: float) -> Tensor:
+    """Quantile of the token probabilities, interpolated linearly in p: -> [B]; NaN if no token."""
+    probabilities = torch.exp(log_probs).masked_fill(mask == 0, torch.nan)
+    return torch.nanquantile(probabilities, quantile, dim=1)
+
+
+def probability(kind: str, log_probs: Tensor, mask: Tensor) -> Tensor:
+    """p of the rejected responses under one gate kind.
+
+    log_probs, mask: [B, T] token log-probs and response positions. Returns float32, detached, [B]
+    (or [B, T] for "token"). A response without a token has p = NaN, which `weight` turns into g = 1.
+    """
+    log_probs, mask = log_probs.detach().float(), mask.bool()
+    if kind == "token":
+        return torch.exp(log_probs)
+    if kind == "seq":
+        p = sequence_probability(log_probs, mask)
+    elif re.fullmatch(r"q\d{1,2}", kind):
+        p = quantile_probability(log_probs, mask, percentile_of(kind))
+    else:
+        found = entry_points(group="gatebench.gates", name=kind)
+        if not found:
+            raise UnknownWord("gate kind", kind, KINDS)
+        function: Probability = next(iter(found)).load()
+        p = function(log_probs, mask)
+    return p.masked_fill(mask.sum(dim=1) == 0, torch.nan)
+
+
+def weight(p: Tensor, alpha: float, tau: float) -> Tensor:
+    """g = sigmoid(alpha (p - tau)), detached; where p is NaN (no token to gate), g = 1."""
+    return torch.sigmoid(alpha * (p.detach() - tau)).nan_to_num(nan=1.0)
+
+
+def apply_gate(log_probs: Tensor, g: Tensor, side: str = "both") -> Tensor:
+    """The same values, bit for bit, with the gradient scaled by g.
+
+    x.detach() + g (x - x.detach()) keeps every bit, which g x + (1 - g) x.detach() does not (it drifts
+    by 3e-5 in float32). side "down" scales only gradients that lower x (dL/dx > 0). Needs finite x.
+    """
+    if side == "both":
+        still = log_probs.detach()
+        return still + g * (log_probs - still)
+    gated = log_probs.view_as(log_probs)
+    if gated.requires_grad:
+        gated.register_hook(lambda gradient: torch.where(gradient > 0, g * gradient, gradient))
+    return gated
+
+
+def weights(
+    gate: Gate,
+    log_probs: Tensor,
+    mask: Tensor,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """The weights of one batch: [B], or [B, T] for token gates; float32, detached.
+
+    log_probs, mask: [B, T] of the rejected responses, under the policy or, for a gate with
+    probability "reference", under the reference. generator: the permutation of a shuffled gate.
+    Raises ValueError when tau is still a percentile.
+    """
+    ones = torch.ones(log_probs.shape[0], device=log_probs.device)
+    if gate.kind == "none":
+        return ones
+    if gate.value is not None and gate.kind == "constant":
+        return ones * gate.value
+    source = gate.source
+    if isinstance(source.tau, str):
+        raise ValueError(f"tau {source.tau!r} is a percentile; resolve it with resolve_tau before training")
+    g = weight(probability(source.kind, log_probs, mask), source.alpha, source.tau)
+    if gate.kind == "constant":
+        counted = g[mask.bool()] if g.dim() == 2 else g
+        return ones * (counted.mean() if counted.numel() else 1.0)
+    if gate.kind == "shuffled":
+        places = mask.bool() if g.dim() == 2 else torch.ones_like(g, dtype=torch.bool)
+        values = g[places]
+        order = torch.randperm(values.numel(), generator=generator).to(g.device)
+        return g.masked_scatter(places, values[order])
+    return g
+
+
+def resolve_tau(gate: Gate, p: Tensor) -> Gate:
+    """Replace a percentile tau by its probability: the quantile of p, the warm-up policy's rejected
+    probabilities on the training pairs, [N] (or any shape; NaN ignored)."""
+    if gate.of is not None:
+        return replace(gate, of=resolve_tau(gate.of, p))
+    if not isinstance(gate.tau, str):
+        return gate
+    return replace(gate, tau=float(torch.nanquantile(p.float().flatten(), percentile_of(gate.tau))))
+
+
+def caution(gate: Gate, p: Tensor) -> str | None:
+    """A sentence when alpha times the measured range of p makes the gate a constant, else None.
+
+    p: the warm-up policy's rejected probabilities on the training pairs, any shape; tau resolved.
+    """
+    source = gate.source
+    if source.kind in ("none", *CONTROLS) or isinstance(source.tau, str):
+        return None
+    bounds = torch.nanquantile(p.float().flatten(), torch.tensor([0.05, 0.95]))
+    low, high = weight(bounds, source.alpha, source.tau).tolist()
+    if high - low >= 0.05:
+        return None
+    return (
+        f"gate {source.kind}: alpha {source.alpha:g} with tau {source.tau:.3g} is nearly a constant on this "
+        f"data: the rejected probabilities run from {bounds[0]:.3g} to {bounds[1]:.3g} (5-95 %), so g from "
+        f"{low:.3g} to {high:.3g}. Raise alpha, or move tau into that range."
+    )

@@ -1,0 +1,75 @@
+"""What every loss and gate reads: the log-probabilities of a batch of preference pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class PairLogProbs:
+    """Log-probabilities of B preference pairs, in nats.
+
+    chosen, rejected:              [B] policy log-prob of the whole response (end token included)
+    ref_chosen, ref_rejected:      [B] the same under the frozen reference policy
+    chosen_tokens, rejected_tokens: [B] number of response tokens
+    progress:                      share of the optimizer steps already taken, in [0, 1]
+
+    Raises ValueError when a field is not a vector of the batch's length.
+    """
+
+    chosen: Tensor
+    rejected: Tensor
+    ref_chosen: Tensor
+    ref_rejected: Tensor
+    chosen_tokens: Tensor
+    rejected_tokens: Tensor
+    progress: float = 0.0
+
+    def __post_init__(self) -> None:
+        batch = self.chosen.shape
+        if len(batch) != 1:
+            raise ValueError(f"PairLogProbs.chosen must have shape [B], got {tuple(batch)}")
+        for name in ("rejected", "ref_chosen", "ref_rejected", "chosen_tokens", "rejected_tokens"):
+            shape = getattr(self, name).shape
+            if shape != batch:
+                raise ValueError(
+                    f"PairLogProbs.{name} must have shape {tuple(batch)}, got {tuple(shape)}"
+                )
+        if not 0.0 <= self.progress <= 1.0:
+            raise ValueError(f"PairLogProbs.progress must be in [0, 1], got {self.progress}")
+
+    @property
+    def chosen_ratio(self) -> Tensor:
+        """a = lc - rc, [B]."""
+        return self.chosen - self.ref_chosen
+
+    @property
+    def rejected_ratio(self) -> Tensor:
+        """b = lr - rr, [B]."""
+        return self.rejected - self.ref_rejected
+
+    @property
+    def margin(self) -> Tensor:
+        """h = a - b, [B]."""
+        return self.chosen_ratio - self.rejected_ratio
+
+    @property
+    def chosen_ratio_per_token(self) -> Tensor:
+        """a / |yc|, [B]; a response truncated to nothing counts as one token."""
+        return self.chosen_ratio / self.chosen_tokens.clamp(min=1)
+
+    @property
+    def rejected_ratio_per_token(self) -> Tensor:
+        """b / |yr|, [B]; a response truncated to nothing counts as one token."""
+        return self.rejected_ratio / self.rejected_tokens.clamp(min=1)
+
+
+def masked_sum(log_probs: Tensor, mask: Tensor) -> Tensor:
+    """Sum per-token log-probs [B, T] over the response positions of mask [B, T] -> [B]."""
+    if log_probs.shape != mask.shape:
+        raise ValueError(
+            f"log_probs {tuple(log_probs.shape)} and mask {tuple(mask.shape)} must have one shape"
+        )
+    return log_probs.masked_fill(mask == 0, 0.0).sum(dim=1)

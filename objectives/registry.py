@@ -1,0 +1,63 @@
+"""Loss names. A third party adds one through an entry point of the group `gatebench.losses`, whose
+value is a `Loss`: one file in its own package, nothing here changes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any
+
+from torch import Tensor
+
+from objectives import cal_dpo, dpo, dpo_shift, ipo, sft, trl_types
+from objectives.pairs import PairLogProbs
+from objectives.words import UnknownWord
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A name, the function (pairs, parameters) -> [B], its frozen parameter class, and what to warn of."""
+
+    name: str
+    function: Callable[[PairLogProbs, Any], Tensor]
+    parameters: type
+    caution: Callable[[Any], str | None] = lambda parameters: None
+
+    def make_parameters(self, **values: Any) -> Any:
+        """The frozen parameters; UnknownWord for a name the loss does not have."""
+        known = [field.name for field in dataclasses.fields(self.parameters)]
+        for name in values:
+            if name not in known:
+                raise UnknownWord(f"parameter of {self.name}", name, known)
+        return self.parameters(**values)
+
+
+BUILT_IN = (
+    Loss("dpo", dpo.dpo, dpo.DPO),
+    Loss("ipo", ipo.ipo, ipo.IPO, ipo.caution),
+    Loss("cal_dpo", cal_dpo.cal_dpo, cal_dpo.CalDPO, cal_dpo.caution),
+    Loss("dpo_shift", dpo_shift.dpo_shift, dpo_shift.DPOShift),
+    Loss("sft", sft.sft, sft.SFT),
+    *(Loss(f"trl:{name}", function, trl_types.TRL) for name, function in trl_types.TYPES.items()),
+)
+
+
+@cache
+def losses() -> dict[str, Loss]:
+    """Every loss by name; ValueError when a third party takes a name that is ours."""
+    found = {loss.name: loss for loss in BUILT_IN}
+    for entry in entry_points(group="gatebench.losses"):
+        if entry.name in found:
+            raise ValueError(f"entry point {entry.value} of gatebench.losses takes the name {entry.name!r}")
+        found[entry.name] = entry.load()
+    return found
+
+
+def get_loss(name: str) -> Loss:
+    """The loss of that name; UnknownWord with the nearest one otherwise."""
+    if name not in losses():
+        raise UnknownWord("loss", name, losses())
+    return losses()[name]

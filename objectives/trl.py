@@ -1,0 +1,295 @@
+"""Gate an existing TRL script: `GatedDPOConfig` and `GatedDPOTrainer` in place of TRL's two names.
+
+    from objectives.trl import GatedDPOConfig, GatedDPOTrainer
+    args = GatedDPOConfig(output_dir="out", gate="seq", gate_alpha=100, gate_tau="q50")
+    GatedDPOTrainer(model=model, args=args, train_dataset=dataset, processing_class=tokenizer).train()
+
+TRL's `_compute_loss` runs unchanged: it is handed a stand-in for the model whose `log_probs` of the
+rejected half pass through the gate. Every loss type, PEFT, gradient checkpointing, accumulation, bf16 and
+precomputed references therefore work as in TRL, and with gate="none" the weights are TRL's bit for bit.
+This is the only file that imports trl (pinned to 1.16).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+from trl import DPOConfig, DPOTrainer
+from trl.trainer.utils import use_adapter
+
+from objectives import branches, gates
+from objectives.gates import Gate
+from objectives.pairs import PairLogProbs
+from objectives.registry import get_loss
+from objectives.words import UnknownWord
+
+logger = logging.getLogger(__name__)
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+CLOSED = 0.1
+
+
+@dataclass
+class GatedDPOConfig(DPOConfig):
+    """TRL's DPOConfig with a gate, a choice of objective and a choice of layout.
+
+    gate, gate_alpha, gate_tau, gate_side, gate_probability, gate_value, gate_of: see gates.Gate;
+        gate_of is the kind of the gate that a control refers to (it takes this gate_alpha and gate_tau);
+        a percentile gate_tau ("q50") is measured on the training pairs before the first step
+    loss: a name of objectives.registry (dpo, ipo, cal_dpo, dpo_shift, sft, trl:NAME), in place of
+        TRL's loss_type; loss_parameters: its parameters
+    layout: "trl" is TRL's two rows a pair; "one_row" computes the prompt once (branches.py)
+    """
+
+    gate: str = "none"
+    gate_alpha: float = 100.0
+    gate_tau: float | str = "q50"
+    gate_side: str = "both"
+    gate_probability: str = "policy"
+    gate_value: float | None = None
+    gate_of: str | None = None
+    loss: str | None = None
+    loss_parameters: dict[str, Any] = field(default_factory=dict)
+    layout: str = "trl"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, choices in (
+            ("layout", ("trl", "one_row")),
+            ("gate_side", ("both", "down")),
+            ("gate_probability", ("policy", "reference")),
+        ):
+            if getattr(self, name) not in choices:
+                raise UnknownWord(name, getattr(self, name), choices)
+        self.to_gate()
+        if self.loss is not None:
+            get_loss(self.loss).make_parameters(**self.loss_parameters)
+
+    def to_gate(self) -> Gate:
+        """The gate these arguments describe."""
+        selective = {"alpha": self.gate_alpha, "tau": self.gate_tau, "probability": self.gate_probability}
+        of = None if self.gate_of is None else Gate(kind=self.gate_of, **selective)  # type: ignore[arg-type]
+        return Gate(kind=self.gate, side=self.gate_side, value=self.gate_value, of=of, **selective)  # type: ignore[arg-type]
+
+
+class GatedDPOTrainer(DPOTrainer):  # type: ignore[misc]
+    """TRL's DPOTrainer with a gate on the rejected gradient; logs gate/* beside TRL's metrics."""
+
+    _tag_names = ["trl", "dpo", "gatebench"]
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        if not isinstance(self.args, GatedDPOConfig):
+            raise TypeError("GatedDPOTrainer needs args=GatedDPOConfig(...), not TRL's DPOConfig")
+        self.gate = self.args.to_gate()
+        self.shuffler = torch.Generator().manual_seed(self.args.seed)
+        self._warn_of_parameters()
+
+    def _warn_of_parameters(self) -> None:
+        if self.args.loss is None:
+            return
+        loss = get_loss(self.args.loss)
+        sentence = loss.caution(loss.make_parameters(**self.args.loss_parameters))
+        if sentence:
+            logger.warning(sentence)
+
+    # The harness hands over tokenized pairs with the stored reference; TRL's own preparation, and its
+    # reference cache, which misses changes of max_length and dtype, are for data without them.
+    def _prepare_dataset(self, dataset: Any, *arguments: Any) -> Any:
+        if "prompt_ids" in (dataset.column_names or ()):
+            return dataset
+        return super()._prepare_dataset(dataset, *arguments)
+
+    def _precompute_ref_logps(self, dataset: Any, *arguments: Any) -> Any:
+        if "ref_chosen_logps" in (dataset.column_names or ()):
+            return dataset
+        return super()._precompute_ref_logps(dataset, *arguments)
+
+    def train(self, *arguments: Any, **keywords: Any) -> Any:
+        if self.gate.kind != "none" and isinstance(self.gate.source.tau, str):
+            p = self._rejected_probabilities()
+            self.gate = gates.resolve_tau(self.gate, p)
+            logger.info("gate_tau %s is %.4g on this data", self.args.gate_tau, self.gate.source.tau)
+            sentence = gates.caution(self.gate, p)
+            if sentence:
+                logger.warning(sentence)
+        return super().train(*arguments, **keywords)
+
+    @torch.no_grad()
+    def _rejected_probabilities(self) -> Tensor:
+        """p of every training pair's rejected response under the policy before the first step."""
+        found = []
+        was_training = self.model.training
+        self.model.eval()
+        for inputs in self.get_train_dataloader():
+            inputs = self._prepare_inputs(inputs)
+            mask = inputs["completion_mask"][..., 1:]
+            half = mask.shape[0] // 2
+            log_probs = self._score(self.model, inputs)[half:]
+            p = gates.probability(self.gate.source.kind, log_probs, mask[half:])
+            found.append((p[mask[half:].bool()] if p.dim() == 2 else p).flatten().cpu())
+        self.model.train(was_training)
+        return torch.cat(found)
+
+    def _score(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        """Per-token log-probs [2B, T-1] of a batch, zero outside the responses."""
+        labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, -100)
+        with self.accelerator.autocast():
+            output = model(
+                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"],
+                labels=labels, use_cache=False, fused_lm_head=True,
+            )  # fmt: skip
+        return output.log_probs[:, -(labels.shape[1] - 1) :]
+
+    @torch.no_grad()
+    def _score_reference(self, inputs: dict[str, Any]) -> Tensor:
+        if self.ref_model is not None:
+            return self._score(self.ref_model, inputs)
+        policy = self.accelerator.unwrap_model(self.model)
+        if not hasattr(policy, "peft_config"):
+            raise ValueError(
+                "gate_probability='reference' needs the reference model: set precompute_ref_log_probs=False"
+            )
+        with use_adapter(policy, "ref" if "ref" in policy.peft_config else None):
+            return self._score(self.model, inputs)
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        if self.gate.kind == "none" and self.args.loss is None and self.args.layout == "trl":
+            return super()._compute_loss(model, inputs, return_outputs)
+        policy = _GatedPolicy(self, model, inputs)
+        if self.args.loss is None:
+            return super()._compute_loss(policy, inputs, return_outputs)
+        with_reference = inputs
+        precomputed = self.precompute_ref_logps
+        if not precomputed:
+            # TRL would keep its reference log-probs to itself; ours needs them, so they are computed once here
+            chosen, rejected = self.compute_ref_log_probs(self.ref_model or model, inputs)
+            with_reference = {**inputs, "ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
+            self.precompute_ref_logps = True
+        try:
+            theirs = super()._compute_loss(policy, with_reference, return_outputs)
+        finally:
+            self.precompute_ref_logps = precomputed
+        loss = self._registered_loss(policy.log_probs, with_reference)
+        return (loss, theirs[1]) if return_outputs else loss
+
+    def _registered_loss(self, log_probs: Tensor, inputs: dict[str, Any]) -> Tensor:
+        mask = inputs["completion_mask"][..., 1:]
+        chosen, rejected = log_probs.sum(dim=1).chunk(2)
+        chosen_tokens, rejected_tokens = mask.sum(dim=1).chunk(2)
+        finished = self.state.global_step / max(1, self.state.max_steps)
+        loss = get_loss(self.args.loss)
+        pairs = PairLogProbs(
+            chosen, rejected, inputs["ref_chosen_logps"], inputs["ref_rejected_logps"],
+            chosen_tokens, rejected_tokens, min(1.0, finished) if self.model.training else 1.0,
+        )  # fmt: skip
+        per_pair: Tensor = loss.function(pairs, loss.make_parameters(**self.args.loss_parameters))
+        return per_pair.mean()
+
+    def _log_gate(self, g: Tensor) -> None:
+        """Mean, quantiles and share of nearly closed weights of one batch, into TRL's metrics."""
+        metrics = self._metrics["train" if self.model.training else "eval"]
+        g = self.accelerator.gather(g.float().flatten())
+        metrics["gate/mean"].append(g.mean().item())
+        metrics["gate/closed"].append((g < CLOSED).float().mean().item())
+        levels = torch.quantile(g, torch.tensor(QUANTILES, device=g.device)).tolist()
+        for quantile, value in zip(QUANTILES, levels, strict=True):
+            metrics[f"gate/q{round(100 * quantile):02d}"].append(value)
+
+
+class _GatedPolicy:
+    """Stands in for the model inside TRL's `_compute_loss`: same call, gated rejected log-probs."""
+
+    def __init__(self, trainer: GatedDPOTrainer, model: Any, inputs: dict[str, Any]) -> None:
+        self.trainer, self.model, self.inputs = trainer, model, inputs
+
+    def __call__(self, *, labels: Tensor | None = None, fused_lm_head: bool = False, **keywords: Any) -> Any:
+        if not fused_lm_head:
+            return self.model(**keywords)
+        output = None
+        if self.trainer.args.layout == "one_row":
+            output = one_row_output(self.trainer, self.model, self.inputs)
+        if output is None:
+            output = self.model(labels=labels, fused_lm_head=True, **keywords)
+        output.log_probs = self.log_probs = self._gate(output.log_probs)
+        return output
+
+    def _gate(self, log_probs: Tensor) -> Tensor:
+        gate = self.trainer.gate
+        if gate.kind == "none":
+            return log_probs
+        mask = self.inputs["completion_mask"][..., 1:]
+        log_probs = log_probs[:, -mask.shape[1] :]
+        half = mask.shape[0] // 2
+        chosen, rejected = log_probs[:half], log_probs[half:]
+        measured, mask = rejected.detach(), mask[half:].bool()
+        if gate.source.probability == "reference":
+            measured = self.trainer._score_reference(self.inputs)[half:]
+        g = gates.weights(gate, measured, mask, self.trainer.shuffler)
+        self.trainer._log_gate(g[mask] if g.dim() == 2 else g)
+        g = (g if g.dim() == 2 else g[:, None]).to(log_probs.dtype)
+        return torch.cat([chosen, gates.apply_gate(rejected, g, gate.side)])
+
+
+def one_row_output(trainer: GatedDPOTrainer, model: Any, inputs: dict[str, Any]) -> SimpleNamespace | None:
+    """What TRL reads of the model's output, computed with one row a pair; None where it cannot be.
+
+    Rows are cut into micro-batches of similar length: the same gradient with less padding.
+    """
+    network = trainer.accelerator.unwrap_model(model)
+    network = network.get_base_model() if hasattr(network, "peft_config") else network
+    prompts, pairs = _split(inputs)
+    if not branches.supports(network) or prompts is None:
+        logger.warning_once(  # type: ignore[attr-defined]
+            f"layout one_row: not for {network.config.model_type} or prompts cut unevenly; using two rows"
+        )
+        return None
+    half, shape = len(prompts), inputs["completion_mask"][:, 1:].shape
+    lengths = torch.tensor([len(p) + len(c) + len(r) for p, (c, r) in zip(prompts, pairs, strict=True)])
+    starts = [len(prompt) - 1 for prompt in prompts]
+    device = inputs["input_ids"].device
+    fields: dict[str, list[Tensor]] = {"log_probs": [], "entropy": [], "mean_logits": [], "is_top1": []}
+    places: list[Tensor] = []
+    for part in lengths.argsort().split(max(1, half // 2)):
+        order = part.tolist()
+        rows = branches.lay_out([prompts[i] for i in order], [pairs[i] for i in order]).to(device)
+        with trainer.accelerator.autocast():
+            logits = branches.response_logits(network, rows)
+        fields["log_probs"].append(branches.target_log_probs(logits, rows.targets))
+        with torch.no_grad():
+            log_p = logits.log_softmax(dim=1)
+            fields["entropy"].append(-(log_p.exp() * log_p).sum(dim=1))
+            fields["mean_logits"].append(logits.mean(dim=1))
+            fields["is_top1"].append(logits.argmax(dim=1) == rows.targets)
+        pair = torch.tensor(order, device=device)[rows.response // 2]
+        row = pair + half * (rows.response % 2)
+        first = torch.tensor(starts, device=device)[pair]
+        places.append(row * shape[1] + first + rows.offset)
+    where = torch.cat(places)
+    flat = {name: torch.cat(values) for name, values in fields.items()}
+    return SimpleNamespace(
+        aux_loss=None,
+        **{name: v.new_zeros(shape.numel()).scatter(0, where, v).view(shape) for name, v in flat.items()},
+    )
+
+
+def _split(inputs: dict[str, Any]) -> tuple[list[list[int]] | None, list[list[list[int]]]]:
+    """TRL's [chosen; rejected] rows -> prompts and [chosen, rejected] ids; None if prompts differ."""
+    rows = []
+    for ids, mask, attention in zip(
+        inputs["input_ids"].tolist(), inputs["completion_mask"].tolist(),
+        inputs["attention_mask"].sum(dim=1).tolist(), strict=True,
+    ):  # fmt: skip
+        start = mask.index(1) if 1 in mask else attention
+        rows.append((ids[:start], ids[start:attention]))
+    half = len(rows) // 2
+    pairs = [[rows[i][1], rows[half + i][1]] for i in range(half)]
+    same = all(rows[i][0] == rows[half + i][0] and rows[i][0] for i in range(half))
+    return ([rows[i][0] for i in range(half)] if same else None), pairs
+
+
+__all__ = ["GatedDPOConfig", "GatedDPOTrainer"]

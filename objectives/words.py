@@ -1,0 +1,20 @@
+"""Names users type, and the sentence they get for one we do not have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """A hint: the nearest valid word, else the list of them."""
+    choices = [str(choice) for choice in choices]
+    close = get_close_matches(str(word), choices, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"expected one of: {', '.join(choices)}"
+
+
+class UnknownWord(ValueError):
+    """A name that no registry holds."""
+
+    def __init__(self, what: str, word: str, choices: Iterable[str]) -> None:
+        super().__init__(f"unknown {what} {word!r}; {nearest(word, choices)}")
