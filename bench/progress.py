@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Relative costs until the first stage of a kind has been timed.
 GUESS = {"base": 8.0, "warmup": 3.0, "reference": 1.0, "train": 8.0, "dynamics": 4.0}
+PACE_KNOWN = 0.03  # from this share on, a running stage's own pace is the best witness
 SECONDS_BETWEEN_LINES = 15.0
 
 
@@ -47,8 +48,11 @@ class Clock:
                 self.timed.setdefault(self._group(event.node), []).append(now - self.started[key])
             self.waiting.pop(key, None)
 
-    def expected(self, node: Node) -> float | None:
-        """Seconds a stage takes: by its kind and model, else by its kind, else by the guess of all."""
+    def expected(self, node: Node, now: float) -> float | None:
+        """Seconds a stage takes: by its own pace, by its kind and model, by its kind, else by the guess of all."""
+        share = self.shares.get(node.key, 0.0)
+        if share > PACE_KNOWN:
+            return (now - self.started[node.key]) / share
         own = self.timed.get(self._group(node))
         if own:
             return sum(own) / len(own)
@@ -56,19 +60,18 @@ class Clock:
         if kind:
             return sum(kind) / len(kind)
         unit = [s / GUESS.get(k, 1.0) for (k, _), seconds in self.timed.items() for s in seconds]
+        unit += [(now - self.started[k]) / share / GUESS.get(self.waiting[k].kind, 1.0)
+                 for k, share in self.shares.items() if share > PACE_KNOWN and k in self.waiting]  # fmt: skip
         return GUESS.get(node.kind, 1.0) * sum(unit) / len(unit) if unit else None
 
     def remaining(self, now: float) -> float | None:
         """Seconds until the end with all workers busy; None before anything was timed."""
         total = 0.0
         for key, node in self.waiting.items():
-            expected = self.expected(node)
-            share, begun = self.shares.get(key, 0.0), self.started.get(key)
-            if begun is not None and share > 0.05:
-                expected = (now - begun) / share  # a running stage's own pace is the best witness
+            expected = self.expected(node, now)
             if expected is None:
                 return None
-            total += expected * (1 - share)
+            total += expected * (1 - self.shares.get(key, 0.0))
         return total / min(self.workers, max(1, len(self.waiting)))
 
 

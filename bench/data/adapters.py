@@ -71,6 +71,8 @@ def _collect(
     dropped: list[Dropped],
     path: str,
 ) -> list[T]:
+    if limit == 0:
+        return []
     found: list[T] = []
     bad: list[Dropped] = []
     for place, row in rows:

@@ -1,0 +1,186 @@
+"""The toolbox and the adapters, on files of every layout they promise to read."""
+
+import gzip
+import json
+import random
+
+import pytest
+
+from bench.data import adapters, toolbox
+from bench.data.adapters import load
+from bench.data.pairs import is_unrelated
+from bench.data.source import DataSource, content_of
+from bench.errors import UserError
+from tests.conftest import SHARED, needs_hh
+
+ROWS = [{"prompt": f"Q{i}?", "chosen": f" yes {i}", "rejected": f" no {i}"} for i in range(40)]
+
+
+def source(path, **more):
+    return DataSource("content", more.pop("train", None), more.pop("test", None), more.pop("probes", 4), path=str(path), **more)
+
+
+def jsonl(path, rows):
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    if path.suffix == ".gz":
+        path.write_bytes(gzip.compress(text.encode()))
+    else:
+        path.write_text(text)
+    return path
+
+
+def test_toolbox_has_at_least_eight_families_and_twenty_thousand_prompts():
+    stream = toolbox._instructions(0)
+    seen = {next(stream) for _ in range(20_500)}
+    assert len(seen) == 20_500
+    assert len({toolbox.question(instruction).family for instruction in seen}) >= 8
+
+
+def test_toolbox_grades_its_own_answers_and_misses():
+    data = toolbox.load(300, 100, 50, 100)
+    for pair in (*data.train, *data.test):
+        assert toolbox.grade(pair.prompt, pair.chosen)
+        assert not toolbox.grade(pair.prompt, pair.rejected)
+        right = [text for text in toolbox.candidates(pair.prompt) if toolbox.grade(pair.prompt, text)]
+        assert len(right) == 3  # plain, semantic, format
+    assert not {p.prompt for p in data.train} & {p.prompt for p in data.test}
+
+
+@pytest.mark.parametrize(
+    ("instruction", "response", "right"),
+    [
+        ("What is 12 plus 30?", " The sum is 42.", True),
+        ("What is 12 plus 30?", " The sum is 142.", False),
+        ("What is 12 plus 30?", " 42 is not what I say, 43.", False),
+        ("Sort from small to large: 40, 10, 30, 20.", " In order: 10, 20, 30, 40.", True),
+        ("Sort from small to large: 40, 10, 30, 20.", " In order: 5, 10, 20, 30, 40.", False),
+        ("Which day comes 8 days after Monday?", " It is a Tuesday", True),
+        ("Spell the word garden.", " g-a-r-d-e-n", True),
+        ("Spell the word garden.", "", False),
+        ("Write the date 2024-03-05 in words.", " Written out: 5 March 2024.", True),
+    ],
+)
+def test_grading_by_hand(instruction, response, right):
+    assert toolbox.grade(toolbox.as_prompt(instruction), response) is right
+
+
+def test_toolbox_is_a_function_of_its_seed_and_probes_have_every_kind():
+    a, b, c = (toolbox.load(20, 5, 5, 10, seed) for seed in (1, 1, 2))
+    assert a == b
+    assert a.train != c.train
+    kinds = list(a.probes["train"][0].responses)
+    assert sum(map(is_unrelated, kinds)) == 5
+    assert {"chosen", "rejected", "chosen_semantic", "chosen_format", "reject_semantic", "reject_format"} <= set(kinds)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.parquet"])
+def test_local_files(tmp_path, name):
+    import pandas
+
+    path = tmp_path / name
+    if path.suffix == ".parquet":
+        pandas.DataFrame(ROWS).to_parquet(path)
+    else:
+        jsonl(path, ROWS)
+    data = load(source(path, train=30))
+    assert [p.chosen for p in data.train] == [row["chosen"] for row in ROWS[:30]]
+    assert [p.chosen for p in data.test] == [row["chosen"] for row in ROWS[30:]]
+    assert len(data.probes["train"]) == 4
+    assert {k for p in data.probes["train"] for k in p.responses if is_unrelated(k)} == {
+        "irr_train", "irr_test", "irr_hum", "random_permute", "random_nonhum",
+    }  # fmt: skip
+
+
+def test_hub_layouts(tmp_path):
+    """A local folder in the hub's layout goes through `datasets` as a hub name would."""
+    folder = tmp_path / "hub" / "helpful-base"
+    folder.mkdir(parents=True)
+    transcript = "\n\nHuman: Hi {i}\n\nAssistant:"
+    rows = [{"chosen": transcript.format(i=i) + " hello", "rejected": transcript.format(i=i) + " go away"} for i in range(6)]
+    jsonl(folder / "train.jsonl.gz", rows)
+    jsonl(folder / "test.jsonl.gz", rows[:3])
+    data = load(source(tmp_path / "hub", subset="helpful-base", train=5))
+    assert len(data.train) == 5
+    assert len(data.test) == 3
+    assert data.train[0].prompt == "\n\nHuman: Hi 0\n\nAssistant:"
+    assert data.train[0].rejected == " go away"
+
+
+def test_conversations_keep_their_turns(tmp_path):
+    chat = [
+        {
+            "prompt": [{"role": "user", "content": f"Hi {i}"}],
+            "chosen": [{"role": "assistant", "content": "hello"}],
+            "rejected": [{"role": "assistant", "content": "no"}],
+        }
+        for i in range(8)
+    ]
+    whole = [{"prompt": "Hi", "chosen": row["prompt"] + row["chosen"], "rejected": row["prompt"] + row["rejected"]} for row in chat]
+    for name, rows in (("apart.jsonl", chat), ("whole.jsonl", whole)):
+        data = load(source(jsonl(tmp_path / name, rows), train=6))
+        assert data.train[1].prompt == (("user", "Hi 1"),)
+        assert data.train[1].chosen == "hello"
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ({"prompt": "Q", "chosen": "a"}, "a.jsonl:2: no key 'rejected'"),
+        ({"prompt": "Q", "chosen": "a", "rejcted": "b"}, "did you mean 'rejcted'"),
+        ({"prompt": "Q", "chosen": "a", "rejected": "a"}, "chosen and rejected are equal"),
+        ({"prompt": "Q", "chosen": " ", "rejected": "a"}, "'chosen' is empty"),
+        ({"prompt": "", "chosen": "b", "rejected": "a"}, "'prompt' is empty"),
+    ],
+)
+def test_bad_rows_are_refused_above_the_share_and_counted_below(tmp_path, broken, message):
+    path = jsonl(tmp_path / "a.jsonl", [ROWS[0], broken, ROWS[1]])
+    with pytest.raises(UserError, match="1 of 3 rows are bad") as caught:
+        load(source(path))
+    assert message in str(caught.value)
+    few = jsonl(tmp_path / "b.jsonl", [ROWS[0], broken, *ROWS[1:]])
+    data = load(source(few, train=35))
+    assert len(data.train) == 35
+    assert len(data.dropped) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("", "the data set is empty"), ("{not json}\n", "a.jsonl:1: not JSON")]
+)
+def test_unreadable_files(tmp_path, text, message):
+    path = tmp_path / "a.jsonl"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        load(source(path))
+
+
+def test_an_unknown_hub_name_is_one_sentence():
+    with pytest.raises(UserError, match="nobody/nothing: cannot load split 'train'"):
+        load(source("nobody/nothing"))
+
+
+def test_content_is_the_bytes_not_the_path(tmp_path):
+    one, two = jsonl(tmp_path / "a.jsonl", ROWS), jsonl(tmp_path / "b.jsonl", ROWS)
+    assert content_of(str(one), None, None) != content_of(str(jsonl(tmp_path / "c.jsonl", ROWS[1:])), None, None)
+    (tmp_path / "x").mkdir()
+    moved = tmp_path / "x" / "a.jsonl"
+    moved.write_bytes(one.read_bytes())
+    assert content_of(str(one), None, None) == content_of(str(moved), None, None)
+    assert content_of(str(one), None, None) == content_of(str(two), None, None)
+
+
+@needs_hh
+def test_the_hh_pairs_and_the_thirteen_column_probing_set():
+    data = load(source(
+        SHARED / "data/hh_helpful_train.jsonl.gz", probes=500,
+        test_path=str(SHARED / "data/hh_helpful_test.jsonl.gz"), probes_path=str(SHARED / "data/hh_probes_train.jsonl.gz"),
+    ))  # fmt: skip
+    assert (len(data.train), len(data.test)) == (2341, 499)
+    kinds = set(data.probes["train"][0].responses)
+    assert len(kinds) == 12
+    assert sum(map(is_unrelated, kinds)) == 5
+    assert {p.prompt for p in data.probes["train"]} <= {p.prompt for p in data.train}
+    assert not {p.prompt for p in data.test} & {p.prompt for p in data.train}
+    chat = load(source(SHARED / "data/lf_dpo_en_demo_conversational.jsonl.gz", train=250))
+    assert len(chat.train) == 250
+    assert adapters.plain(chat.train[0].prompt).startswith("\n\nHuman: ")
+    assert random.Random(0).choice(chat.train).chosen

@@ -1,0 +1,48 @@
+"""What moves a key and what does not."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from bench import keys
+from bench.data.source import DataSource
+from objectives.gates import Gate
+
+
+@dataclass(frozen=True)
+class Spec:
+    rate: float = 1e-3
+    path: str = field(default="a", metadata={"key": False})
+
+
+def test_a_value_in_the_key_moves_it_and_one_out_of_it_does_not():
+    assert keys.digest(Spec()) == keys.digest(Spec(path="b"))
+    assert keys.digest(Spec()) != keys.digest(Spec(rate=2e-3))
+
+
+def test_order_of_a_mapping_does_not_matter_and_lists_are_tuples():
+    assert keys.digest({"a": 1, "b": [1, 2]}) == keys.digest({"b": (1, 2), "a": 1})
+    assert keys.digest([1, 2]) != keys.digest([2, 1])
+
+
+def test_ints_floats_and_booleans_are_told_apart_by_their_json():
+    assert len({keys.digest(value) for value in (1, 1.5, True, "1", None)}) == 5
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {1: 2}, Path("x"), {1, 2}, lambda: 0])
+def test_what_has_no_canonical_form_is_refused(value):
+    with pytest.raises(TypeError, match="key"):
+        keys.digest({"x": value})
+
+
+def test_a_data_source_is_its_content_not_its_place():
+    source = DataSource("abc", 10, 5, 3, path="/here", probes_path="/there")
+    assert keys.digest(source) == keys.digest(replace(source, path="/elsewhere", probes_path=None))
+    assert keys.digest(source) != keys.digest(replace(source, content="abd"))
+
+
+def test_gates_differ_in_the_key_by_every_parameter():
+    variants = [Gate("seq"), Gate("q10"), Gate("seq", 1.0), Gate("seq", tau=0.5), Gate("seq", side="down")]
+    variants += [Gate("seq", probability="reference"), Gate("shuffled", of=Gate("seq")), Gate("shuffled", of=Gate("q10"))]
+    assert len({keys.digest(gate) for gate in variants}) == len(variants)

@@ -1,0 +1,49 @@
+"""One row a prompt gives the log-probs of one row a response."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from objectives import branches
+from tests.conftest import FAMILIES
+
+PROMPTS = [[5, 6, 7, 8], [9, 10], [11]]
+RESPONSES = [[[20, 21, 22], [23], [24, 25, 26, 27]], [[30], [31, 32], []], [[40, 41], [42], [43, 44]]]
+
+
+def one_by_one(model, prompt, tokens):
+    """Summed log-prob of a response in an ordinary causal row."""
+    ids = torch.tensor([prompt + tokens])
+    log_p = model(input_ids=ids).logits.float().log_softmax(dim=-1)[0]
+    return sum(log_p[len(prompt) + i - 1, token].item() for i, token in enumerate(tokens))
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_log_probs_are_those_of_separate_rows(model_paths, family, attention):
+    model = AutoModelForCausalLM.from_pretrained(model_paths[family], attn_implementation=attention).eval()
+    assert branches.supports(model)
+    rows = branches.lay_out(PROMPTS, RESPONSES)
+    with torch.no_grad():
+        logits = branches.response_logits(model, rows)
+        found = torch.zeros(9).index_add(0, rows.response, branches.target_log_probs(logits, rows.targets))
+        expected = [one_by_one(model, p, tokens) for p, own in zip(PROMPTS, RESPONSES, strict=True) for tokens in own]
+    torch.testing.assert_close(found, torch.tensor(expected), atol=6e-5, rtol=0)
+
+
+def test_layout_by_hand():
+    rows = branches.lay_out([[1, 2, 3]], [[[4, 5], [6]]])
+    assert rows.input_ids.tolist() == [[1, 2, 3, 4, 3]]
+    assert rows.position_ids.tolist() == [[0, 1, 2, 3, 2]]
+    assert rows.segments.tolist() == [[0, 0, 1, 1, 2]]
+    assert rows.places.tolist() == [2, 3, 4]
+    assert rows.targets.tolist() == [4, 5, 6]
+    assert rows.response.tolist() == [0, 0, 1]
+    assert rows.offset.tolist() == [0, 1, 0]
+    seen = (rows.mask(torch.float32)[0, 0] == 0).int().tolist()
+    assert seen == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 1]]
+
+
+def test_an_empty_prompt_is_refused():
+    with pytest.raises(ValueError, match="prompt 0 of the batch has no tokens"):
+        branches.lay_out([[]], [[[1]]])
