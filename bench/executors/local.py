@@ -15,6 +15,7 @@ from typing import Any
 from bench.executors.base import Failure
 from bench.executors.worker import Job, serve
 from bench.plan import Node
+from bench.stages.stage import module_of
 
 
 @dataclass
@@ -50,7 +51,7 @@ class LocalExecutor:
     def start(self, node: Node, place: Path, inputs: Mapping[str, Path]) -> None:
         worker = next(worker for worker in self.workers if worker.node is None)
         worker.node, worker.place = node, place
-        worker.connection.send(Job(node.kind, node.spec, dict(inputs), place))
+        worker.connection.send(Job(module_of(node.kind).run, node.spec, dict(inputs), place))
 
     def results(self) -> Iterator[tuple[str, Node, Any]]:
         busy = [worker for worker in self.workers if worker.node is not None]

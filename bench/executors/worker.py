@@ -16,14 +16,14 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from bench.stages.stage import StageFailed, module_of
+from bench.stages.stage import Run, StageFailed
 
 SECONDS_BETWEEN_REPORTS = 0.2
 
 
 @dataclass(frozen=True)
 class Job:
-    kind: str
+    run: Run
     spec: Any
     inputs: Mapping[str, Path]
     out: Path
@@ -64,7 +64,7 @@ def _run(connection: Connection, job: Job, log: Path) -> None:
 
     started, at = time.monotonic(), log.stat().st_size
     try:
-        facts = module_of(job.kind).run(job.spec, job.inputs, job.out, report)
+        facts = job.run(job.spec, job.inputs, job.out, report)
         connection.send(("done", {**facts, "seconds": time.monotonic() - started, "peak_memory": _peak_memory()}))
     except StageFailed as failure:
         connection.send(("failed", str(failure), _tail(log, at)))

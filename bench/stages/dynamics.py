@@ -17,7 +17,7 @@ from bench.stages.stage import Facts, Report
 if TYPE_CHECKING:
     import pandas
 
-VERSION = 1
+VERSION = 2
 PROBES = "probes.parquet"
 METRICS = "metrics.json"
 CURVES = "curves.parquet"
@@ -68,25 +68,26 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
 
 
 def measure(model: Any, reference: Any, encoded: Encoded, step: int, report: Any) -> pandas.DataFrame:
-    """One row a probe and kind: step, split, prompt, kind, tokens, log_prob; along the chosen response also
-    argmax (summed log-prob of the most likely tokens), entropy, mass_target, mass_top1 (0 where the target is the
-    most likely token), mass_rest (means over tokens) and kl (summed KL(policy || reference)). Nats."""
+    """One row a probe and kind: step, split, prompt, kind, tokens, log_prob (summed).
+
+    The rows of the chosen response also have argmax (summed log-prob of the most likely tokens), entropy, mass_target,
+    mass_top1 (0 where the target is the most likely token), mass_rest (means over tokens) and kl (summed
+    KL(policy || reference)). Nats.
+    """
     import pandas
     import torch
 
     from bench.stages.scoring import each_batch
 
     found: list[pandas.DataFrame] = []
-    total = sum(map(len, encoded.values()))
-    done = 0
+    total, done = sum(map(len, encoded.values())), 0
     with torch.inference_mode():
         for split, rows in encoded.items():
             kinds = list(rows[0][1].responses) if rows else []
             prompts = [probe.prompt for _, probe in rows]
             responses = [[probe.responses[kind] for kind in kinds] for _, probe in rows]
             for group, layout, logits in each_batch(model, prompts, responses):
-                sums = response_sums(logits, layout, len(group) * len(kinds))
-                frame = pandas.DataFrame({name: values.tolist() for name, values in sums.items()})
+                frame = pandas.DataFrame(response_sums(logits, layout, len(group), kinds))
                 frame["prompt"] = [rows[i][0] for i in group for _ in kinds]
                 frame["kind"] = kinds * len(group)
                 frame["split"] = split
@@ -98,28 +99,37 @@ def measure(model: Any, reference: Any, encoded: Encoded, step: int, report: Any
     return add_kl(frame, model, reference, encoded)
 
 
-def response_sums(logits: Any, layout: Any, responses: int) -> dict[str, Any]:
-    """Per-token quantities of [N, V] logits, summed (log_prob, argmax) or averaged over each response."""
+def response_sums(logits: Any, layout: Any, prompts: int, kinds: list[str]) -> dict[str, Any]:
+    """Quantities of every response from [N, V] logits; those of the whole distribution for the chosen one only,
+    which is most of the arithmetic saved."""
     import torch
 
-    log_p = logits.log_softmax(dim=1)
-    target = log_p.gather(1, layout.targets[:, None]).squeeze(1)
+    from objectives.branches import target_log_probs
+
+    responses = prompts * len(kinds)
+
+    def total(values: Any, response: Any) -> Any:
+        return torch.zeros(responses, dtype=torch.float64, device=values.device).index_add(0, response, values.double())
+
+    target = target_log_probs(logits, layout.targets)
+    found = {"tokens": total(torch.ones_like(target), layout.response), "log_prob": total(target, layout.response)}
+    places = (layout.response % len(kinds) == kinds.index(CHOSEN)).nonzero().squeeze(1)
+    response, target = layout.response[places], target[places]
+    log_p = logits[places].log_softmax(dim=1)
     top = log_p.max(dim=1).values
-    entropy = -(log_p.exp() * log_p).sum(dim=1)
     beside = torch.where(top > target, top.exp(), torch.zeros_like(top))
-
-    def total(values: Any) -> Any:
-        return torch.zeros(responses, dtype=torch.float64, device=values.device).index_add(
-            0, layout.response, values.double()
-        )
-
-    count = total(torch.ones_like(target))
-    mean = 1 / count.clamp(min=1)
-    mass_target, mass_top1 = total(target.exp()) * mean, total(beside) * mean
-    return {
-        "tokens": count.long(), "log_prob": total(target), "argmax": total(top), "entropy": total(entropy) * mean,
-        "mass_target": mass_target, "mass_top1": mass_top1, "mass_rest": 1 - mass_target - mass_top1,
-    }  # fmt: skip
+    mean = 1 / found["tokens"].clamp(min=1)
+    found |= {
+        "argmax": total(top, response),
+        "entropy": total(-(log_p.exp() * log_p).sum(dim=1), response) * mean,
+        "mass_target": total(target.exp(), response) * mean,
+        "mass_top1": total(beside, response) * mean,
+    }
+    found["mass_rest"] = 1 - found["mass_target"] - found["mass_top1"]
+    is_chosen = torch.arange(responses, device=target.device) % len(kinds) == kinds.index(CHOSEN)
+    for name in ("argmax", "entropy", "mass_target", "mass_top1", "mass_rest"):
+        found[name] = found[name].masked_fill(~is_chosen, torch.nan)
+    return {"tokens": found.pop("tokens").long().tolist(), **{name: values.tolist() for name, values in found.items()}}
 
 
 def add_kl(frame: pandas.DataFrame, model: Any, reference: Any, encoded: Encoded) -> pandas.DataFrame:

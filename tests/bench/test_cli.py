@@ -1,0 +1,77 @@
+"""The command line: user mistakes end in one sentence and exit code 2, with nothing half-written."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.bench.suites import GOOD, write
+
+
+def bench(*arguments):
+    command = [sys.executable, "-m", "bench.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("seeds: [0]", "seed: [0]", "did you mean 'seeds'?"),
+        ("[dpo,", "[dop,", "did you mean 'dpo'?"),
+        ("path: builtin:toolbox", "path: ./pairs.jsonl", "'./pairs.jsonl' does not exist; did you mean 'pears.jsonl'?"),
+        ("path: builtin:toolbox", "path: ./empty.jsonl", "empty.jsonl: the data set is empty"),
+        ("path: builtin:toolbox", "path: ./bad.jsonl", "bad.jsonl:1: no key 'rejected'; did you mean 'rejcted'?"),
+        ("[builtin:ladder/neox-0.3m]", "[./modle]", "models.0.path: './modle' does not exist; did you mean 'model'?"),
+        ("[builtin:ladder/neox-0.3m]", "[./model]", "holds no config.json"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_writes_nothing(tmp_path, old, new, expected):
+    (tmp_path / "pears.jsonl").write_text("x\n")
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "bad.jsonl").write_text(json.dumps({"prompt": "a", "chosen": "b", "rejcted": "c"}) + "\n")
+    (tmp_path / "model").mkdir()
+    done = bench("run", write(tmp_path, GOOD.replace(old, new)), "--results", tmp_path / "results")
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert done.stdout == ""
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--only", "los=dpo"], "unknown axis 'los'; did you mean 'loss'?"),
+        (["--only", "loss=nothing"], "no cell is left"),
+        (["--set", "train.learning_rate"], "expected KEY=VALUE"),
+        (["--set", "train.learning_rat=1"], "did you mean 'learning_rate'?"),
+        (["--profile", "quick"], "the suite has none"),
+    ],
+)
+def test_mistaken_options(tmp_path, arguments, expected):
+    done = bench("plan", write(tmp_path, GOOD), "--results", tmp_path / "results", *arguments)
+    assert done.returncode == 2
+    assert expected in done.stderr
+
+
+def test_plan_lists_cells_and_stages(tmp_path):
+    suite = write(tmp_path, GOOD)
+    shown = bench("plan", suite, "--results", tmp_path / "results")
+    assert shown.returncode == 0, shown.stderr
+    assert "4 cells" in shown.stdout
+    made = json.loads(bench("plan", suite, "--results", tmp_path / "results", "--json", "--only", "gate=seq,loss=dpo").stdout)
+    assert len(made["cells"]) == 2
+    assert {stage["kind"] for stage in made["stages"].values()} == {"base", "warmup", "reference", "train", "dynamics"}
+    assert not (tmp_path / "results").exists()
+
+
+def test_schema_is_json_schema():
+    made = json.loads(bench("schema").stdout)
+    assert {"models", "datasets", "objectives", "gates", "seeds"} <= made["properties"].keys()
+
+
+def test_help_needs_no_heavy_library():
+    code = "import sys, bench.cli; print([m for m in ('torch', 'transformers', 'mlflow', 'pandas', 'pydantic') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,52 @@
+"""The metrics of a hand-made table of probe values."""
+
+import pandas
+import pytest
+
+from bench.metrics import cell_metrics, curves, probe_deltas
+
+
+def frame():
+    """Two training prompts and one held-out one at steps 0, 5 and 10; values chosen to be followed by hand."""
+    rows = []
+    values = {  # (split, prompt, kind) -> log-prob at steps 0, 5, 10
+        ("train", 0, "chosen"): (-10, -9, -8), ("train", 0, "rejected"): (-10, -12, -20),
+        ("train", 0, "irr_train"): (-30, -31, -33), ("train", 0, "random_permute"): (-40, -41, -45),
+        ("train", 1, "chosen"): (-10, -12, -16), ("train", 1, "rejected"): (-10, -11, -12),
+        ("train", 1, "irr_train"): (-30, -30, -30), ("train", 1, "random_permute"): (-40, -40, -40),
+        ("test", 0, "chosen"): (-5, -5, -4), ("test", 0, "rejected"): (-5, -5, -7),
+        ("test", 0, "irr_train"): (-9, -9, -10), ("test", 0, "random_permute"): (-9, -9, -8),
+    }  # fmt: skip
+    for (split, prompt, kind), series in values.items():
+        for step, value in zip((0, 5, 10), series, strict=True):
+            rows.append({
+                "split": split, "prompt": prompt, "kind": kind, "step": step, "log_prob": value, "tokens": 4,
+                "argmax": -2.0 + step / 10, "entropy": 1.0 - step / 20, "kl": step / 5 if kind == "chosen" else None,
+            })  # fmt: skip
+    return pandas.DataFrame(rows)
+
+
+def test_cell_metrics_by_hand():
+    found = cell_metrics(frame())
+    expected = {
+        "delta_chosen": (2 - 6) / 2, "delta_rejected": (-10 - 2) / 2, "margin": (12 - 4) / 2,
+        "delta_others": ((-3 - 5) / 2 + 0) / 2, "accuracy": 0.5, "delta_argmax": 1.0,
+        "delta_argmax_per_token": 0.25, "delta_entropy": -0.5, "kl": 2.0,
+        "test_delta_chosen": 1.0, "test_delta_rejected": -2.0, "test_margin": 3.0, "test_delta_others": 0.0,
+        "test_accuracy": 1.0,
+    }  # fmt: skip
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+
+
+def test_curves_have_a_row_a_checkpoint_and_end_at_the_metrics():
+    found = curves(frame())
+    assert found["step"].tolist() == [5, 10]
+    assert found["delta_chosen"].tolist() == [(1 - 2) / 2, -2.0]
+    assert found.iloc[-1]["margin"] == cell_metrics(frame())["margin"]
+
+
+def test_deltas_are_paired_by_probe_and_missing_kinds_stay_missing():
+    rows = frame()
+    deltas = probe_deltas(rows[~rows["kind"].str.startswith(("irr", "random"))], 10)
+    assert deltas[deltas["split"] == "train"]["delta_chosen"].tolist() == [2, -6]
+    assert "delta_others" not in deltas

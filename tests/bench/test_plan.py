@@ -1,0 +1,111 @@
+"""Which stages cells share, and what a change to the suite moves."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.data.source import DataSource
+from bench.models.source import ModelSource
+from bench.plan import Sources, make_plan
+from bench.resolve import resolve
+from bench.stages import train
+from bench.suite import load_suite
+from tests.bench.suites import GOOD, write
+
+SUITES = Path(__file__).resolve().parents[2] / "suites"
+
+
+def plan_of(tmp_path, text=GOOD, **settings):
+    file = write(tmp_path, text)
+    suite = load_suite(file, None, settings)
+    return make_plan(suite, resolve(suite, file))
+
+
+def keys(plan, kind):
+    return {node.key for node in plan.nodes.values() if node.kind == kind}
+
+
+def test_cells_share_every_stage_whose_key_is_equal(tmp_path):
+    plan = plan_of(tmp_path)
+    assert len(plan.cells) == 4
+    counts = {kind: len(keys(plan, kind)) for kind in ("base", "warmup", "reference", "train", "dynamics")}
+    # two warm-ups; the dynamics at step 0 belong to the warm-up, the others to a cell
+    assert counts == {"base": 1, "warmup": 2, "reference": 2, "train": 4, "dynamics": 2 + 4}
+
+
+def test_inputs_come_before_what_needs_them(tmp_path):
+    seen = set()
+    for key, node in plan_of(tmp_path).nodes.items():
+        assert {i for _, _, i in node.inputs} <= seen
+        seen.add(key)
+
+
+def test_a_gate_parameter_moves_that_gates_train_and_dynamics_only(tmp_path):
+    before, after = plan_of(tmp_path), plan_of(tmp_path, GOOD.replace("alpha: 50", "alpha: 60"))
+    for kind in ("base", "warmup", "reference"):
+        assert keys(before, kind) == keys(after, kind)
+    assert len(keys(after, "train") - keys(before, "train")) == 2
+    assert len(keys(after, "dynamics") - keys(before, "dynamics")) == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "moved"),
+    [
+        ("train.learning_rate", 0.5, {"train", "dynamics"}),
+        ("warmup.learning_rate", 0.5, {"warmup", "reference", "train", "dynamics"}),
+        ("base.tokens", 8192, {"base", "warmup", "reference", "train", "dynamics"}),
+        ("evaluate.dynamics.probes", 3, {"dynamics"}),
+        ("name", "another", set()),
+    ],
+)
+def test_a_setting_moves_what_depends_on_it(tmp_path, setting, value, moved):
+    before, after = plan_of(tmp_path), plan_of(tmp_path, **{setting: value})
+    assert {k for k in ("base", "warmup", "reference", "train", "dynamics") if keys(before, k) != keys(after, k)} == moved
+
+
+def test_a_new_version_of_a_stage_moves_its_key_and_those_after_it(tmp_path, monkeypatch):
+    before = plan_of(tmp_path)
+    monkeypatch.setattr(train, "VERSION", train.VERSION + 1)
+    after = plan_of(tmp_path)
+    assert keys(before, "reference") == keys(after, "reference")
+    assert not keys(before, "train") & keys(after, "train")
+
+
+def test_a_new_library_version_moves_every_key(tmp_path, monkeypatch):
+    before = plan_of(tmp_path)
+    monkeypatch.setattr("bench.plan.library_versions", lambda: {"torch": "9"})
+    assert not set(before.nodes) & set(plan_of(tmp_path).nodes)
+
+
+def test_names_and_paths_move_nothing():
+    suite = load_suite(SUITES / "scale_vs_gate.yaml", "quick")
+    names = [model.name for model in suite.models]
+
+    def plan(place):
+        models = {name: ModelSource(f"weights {name}", path=f"{place}/{name}") for name in names}
+        return make_plan(suite, Sources(models, {"toolbox": DataSource("rows", 9, 9, 9, path=f"{place}/rows")}))
+
+    assert plan("/here").nodes.keys() == plan("/there").nodes.keys()
+
+
+def test_exclude_and_overrides(tmp_path):
+    extra = "exclude: [{gate: seq, objective: dpo}]\noverrides: [{where: {objective: extended_sft}, train: {learning_rate: 0.5}}]\n"
+    plan = plan_of(tmp_path, GOOD + extra)
+    assert [cell.id.split("/")[2:4] for cell in plan.cells] == [["dpo", "none"], ["extended_sft", "none"], ["extended_sft", "seq"]]
+    rates = {cell.objective: plan.nodes[cell.stages["train"]].spec.recipe.learning_rate for cell in plan.cells}
+    assert rates == {"dpo": 0.001, "extended_sft": 0.5}
+
+
+def test_seeds_share_everything_but_training(tmp_path):
+    plan = plan_of(tmp_path, GOOD.replace("seeds: [0]", "seeds: [0, 1]"))
+    assert len(keys(plan, "warmup")) == 2
+    assert len(keys(plan, "train")) == 8
+
+
+@pytest.mark.parametrize("profile", [None, "quick", "llm"])
+def test_every_profile_of_the_shipped_suite_plans_without_a_network(profile):
+    file = SUITES / "scale_vs_gate.yaml"
+    suite = load_suite(file, profile)
+    plan = make_plan(suite, resolve(suite, file))
+    expected = {None: 3 * 5 * 4 * 3, "quick": 16, "llm": 2 * 2 * 5 * 4 * 3 + 1 * 2 * 5 * 4 * 1}
+    assert len(plan.cells) == expected[profile]

@@ -1,0 +1,187 @@
+"""A small suite through every stage: real training, store, MLflow on sqlite, report; run again; one thing changed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.bench.suites import GOOD, write
+from tests.conftest import FAMILIES
+
+CELLS = 4
+STAGES = {"base": 1, "warmup": 2, "reference": 2, "train": 4, "dynamics": 6}
+
+
+def bench(*arguments, cwd=None, **environment):
+    command = [sys.executable, "-m", "bench.cli", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, check=False, stdin=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """(folder, the finished process) of a suite run once."""
+    folder = tmp_path_factory.mktemp("run")
+    done = bench("run", write(folder, GOOD), "--results", folder / "results")
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def run_folder(folder):
+    (found,) = (folder / "results" / "runs" / "good").iterdir()
+    return found
+
+
+def stages_in_store(folder):
+    return {kind: len(list((folder / "results/store" / kind).iterdir())) for kind in STAGES}
+
+
+def test_every_cell_has_its_metrics(finished):
+    folder, done = finished
+    summary = json.loads((run_folder(folder) / "summary.json").read_text())
+    assert [cell["status"] for cell in summary["cells"]] == ["finished"] * CELLS
+    for cell in summary["cells"]:
+        for name in ("delta_chosen", "delta_rejected", "margin", "delta_others", "delta_argmax", "accuracy"):
+            assert {name, f"test_{name}"} <= cell["metrics"].keys()
+        metrics = cell["metrics"]
+        assert metrics["margin"] == pytest.approx(metrics["delta_chosen"] - metrics["delta_rejected"])
+    assert stages_in_store(folder) == STAGES
+    assert "Δ chosen" in done.stdout
+    assert "extended_sft" in done.stdout
+    assert "report.html" in done.stderr
+    assert "mlflow.db" in done.stderr
+    assert list((folder / "results/store/.partial").iterdir()) == []
+
+
+def test_ungated_and_gated_cells_start_alike_and_end_apart(finished):
+    folder, _ = finished
+    cells = json.loads((run_folder(folder) / "summary.json").read_text())["cells"]
+    dpo = {cell["gate"]: cell["metrics"]["delta_chosen"] for cell in cells if cell["objective"] == "dpo"}
+    assert dpo["none"] != dpo["seq"]
+
+
+def test_the_probes_of_every_checkpoint_are_kept(finished):
+    import pandas
+
+    folder, _ = finished
+    cell = json.loads((run_folder(folder) / "summary.json").read_text())["cells"][0]
+    frame = pandas.read_parquet(folder / "results/store/dynamics" / cell["stages"]["dynamics"]["key"] / "probes.parquet")
+    assert sorted(frame["step"].unique()) == [0, 2, 4]
+    assert set(frame["split"]) == {"train", "test"}
+    assert frame["kind"].nunique() == 11
+    chosen = frame[frame["kind"] == "chosen"]
+    assert (chosen["argmax"] >= chosen["log_prob"] - 1e-6).all()
+    masses = chosen[["mass_target", "mass_top1", "mass_rest"]]
+    assert masses.sum(axis=1).to_numpy() == pytest.approx(1.0)
+    assert (masses >= -1e-6).all().all()
+    assert (chosen[chosen["step"] == 0]["kl"].abs() < 1e-6).all()
+    assert (chosen[chosen["step"] == 4]["kl"] > 0).all()
+
+
+def test_a_second_run_repeats_no_stage_and_says_so(finished):
+    folder, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in (folder / "results/store").rglob("manifest.json")}
+    started = time.monotonic()
+    again = bench("run", folder / "suite.yaml", "--results", folder / "results", "--json")
+    assert again.returncode == 0, again.stderr
+    assert "0 stages run, 15 already finished" in again.stderr
+    assert {path: path.stat().st_mtime_ns for path in (folder / "results/store").rglob("manifest.json")} == before
+    assert json.loads(again.stdout)["cells"][0]["status"] == "finished"
+    assert time.monotonic() - started < 60
+
+
+def test_moving_the_suite_and_its_results_repeats_nothing(finished, tmp_path):
+    folder, _ = finished
+    shutil.copytree(folder / "results/store", tmp_path / "results/store")
+    plan = bench("plan", write(tmp_path, GOOD), "--results", tmp_path / "results", "--json")
+    assert all(stage["finished"] for stage in json.loads(plan.stdout)["stages"].values())
+
+
+def test_a_changed_gate_runs_only_its_own_train_and_dynamics(finished, tmp_path):
+    folder, _ = finished
+    shutil.copytree(folder / "results/store", tmp_path / "results/store")
+    suite = write(tmp_path, GOOD.replace("alpha: 50", "alpha: 60"))
+    plan = json.loads(bench("plan", suite, "--results", tmp_path / "results", "--json").stdout)
+    would_run = [stage["kind"] for stage in plan["stages"].values() if not stage["finished"]]
+    assert sorted(would_run) == ["dynamics", "dynamics", "train", "train"]
+    done = bench("run", suite, "--results", tmp_path / "results")
+    assert done.returncode == 0, done.stderr
+    assert "4 stages run, 11 already finished" in done.stderr
+
+
+def test_the_same_suite_elsewhere_gives_the_same_bits(finished, tmp_path):
+    folder, _ = finished
+    done = bench("run", write(tmp_path, GOOD), "--results", tmp_path / "results", "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    one, two = (json.loads((run_folder(place) / "summary.json").read_text()) for place in (folder, tmp_path))
+    assert one["run_id"] == two["run_id"]
+    assert [cell["metrics"] for cell in one["cells"]] == [cell["metrics"] for cell in two["cells"]]
+
+
+def test_mlflow_has_a_parent_run_and_a_nested_run_a_cell(finished):
+    from mlflow.tracking import MlflowClient
+
+    folder, _ = finished
+    client = MlflowClient(f"sqlite:///{folder / 'results/mlflow.db'}")
+    experiment = client.get_experiment_by_name("good")
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert len(parents) == 1  # also after the second run
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+    assert len(children) == CELLS
+    for run in children:
+        assert {"model", "dataset", "objective", "loss", "warmup", "gate", "seed"} <= run.data.tags.keys()
+        assert run.data.params["recipe.learning_rate"] == "0.001"
+        curve = client.get_metric_history(run.info.run_id, "dynamics/delta_chosen")
+        assert [point.step for point in curve] == [2, 4]
+        assert curve[-1].value == pytest.approx(run.data.metrics["delta_chosen"])
+    assert {file.path for file in client.list_artifacts(parents[0].info.run_id)} >= {"summary.json", "report.html"}
+
+
+def test_the_report_holds_every_cell_and_needs_no_network(finished):
+    folder, _ = finished
+    html = (run_folder(folder) / "report.html").read_text()
+    assert "http://" not in html
+    assert html.count('<div class="figure"') >= 4
+    assert html.count("<tr>") >= CELLS
+    assert len(html) < 5_000_000
+
+
+def test_a_cell_that_diverges_fails_alone_with_its_step(tmp_path, finished):
+    folder, _ = finished
+    shutil.copytree(folder / "results/store", tmp_path / "results/store")
+    text = GOOD + "overrides: [{where: {objective: dpo, gate: seq}, train: {learning_rate: 1e30}}]\n"
+    done = bench("run", write(tmp_path, text), "--results", tmp_path / "results")
+    assert done.returncode == 1
+    summary = json.loads((run_folder(tmp_path) / "summary.json").read_text())
+    assert [cell["status"] for cell in summary["cells"]].count("finished") == CELLS - 1
+    (failed,) = [cell for cell in summary["cells"] if cell["status"] == "failed"]
+    assert "at step" in failed["reason"] or "after step" in failed["reason"]
+    assert failed["metrics"] == {}
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_local_model_folder_runs_in_every_architecture_and_with_lora(tmp_path, model_paths, family):
+    adapter = ", adapter: {kind: lora, r: 4}" if family == "llama" else ""
+    text = GOOD.replace("[builtin:ladder/neox-0.3m]", f"[{{name: local, path: '{model_paths[family]}'{adapter}}}]")
+    text = text.replace("[dpo, extended_sft]", "[dpo]").replace("[none, {", "[{")
+    done = bench("run", write(tmp_path, text), "--results", tmp_path / "results")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((run_folder(tmp_path) / "summary.json").read_text())
+    assert summary["cells"][0]["metrics"]["kl"] > 0
+    train = tmp_path / "results/store/train" / summary["cells"][0]["stages"]["train"]["key"]
+    assert (train / "model" / "adapter_config.json").exists() == bool(adapter)
+
+
+def test_bfloat16_runs(tmp_path, model_paths):
+    text = GOOD.replace("[builtin:ladder/neox-0.3m]", f"[{{name: b, path: '{model_paths['neox']}', dtype: bfloat16}}]")
+    text = text.replace("[dpo, extended_sft]", "[dpo]").replace("[none, {", "[{")
+    done = bench("run", write(tmp_path, text), "--results", tmp_path / "results")
+    assert done.returncode == 0, done.stderr
