@@ -65,7 +65,10 @@ def run(
         check_data(sources)
         count, threads, devices = default_workers()
         count = min(workers or count, len(missing))
-        err.print(f"{len(plan.cells)} cells, {len(missing)} of {len(plan.nodes)} stages to run, {count} workers", highlight=False)
+        err.print(
+            f"{len(plan.cells)} cells, {len(missing)} of {len(plan.nodes)} stages to run, {count} workers",
+            highlight=False,
+        )
         executor = LocalExecutor(count, threads, devices, folder / "logs")
         try:
             with Progress(plan, store, count, err, folder / "log.jsonl") as progress:
@@ -82,11 +85,14 @@ def run(
     tracked = _track(summary, plan, store, folder, results)
     _print_results(summary, as_json, folder)
     ran = len(outcome.ran)
-    err.print(f"{ran} stages run, {len(plan.nodes) - ran - len(outcome.failed) - len(outcome.skipped)} already finished, "
+    before = len(plan.nodes) - ran - len(outcome.failed) - len(outcome.skipped)
+    err.print(f"{ran} stages run, {before} already finished, "
               f"{time.monotonic() - started:.0f} s", highlight=False)  # fmt: skip
     err.print(f"report: {report}\nMLflow: {tracked}", highlight=False, soft_wrap=True)
     for failure in outcome.failed.values():
-        err.print(f"failed: {failure.kind} {failure.key}: {failure.message}", style="red", highlight=False, markup=False)
+        err.print(
+            f"failed: {failure.kind} {failure.key}: {failure.message}", style="red", highlight=False, markup=False
+        )
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -139,7 +145,9 @@ def plan(
     for name in ("cell", *kinds):
         cells.add_column(name, no_wrap=True)
     for cell in made.cells:
-        marks = ["-" if k not in cell.stages else "finished" if cell.stages[k] in finished else "would run" for k in kinds]
+        marks = [
+            "-" if k not in cell.stages else "finished" if cell.stages[k] in finished else "would run" for k in kinds
+        ]
         cells.add_row(cell.id, *marks)
     out.print(cells)
     stages = Table(title="stages, shared between cells")
@@ -154,7 +162,8 @@ def plan(
     unpinned += [s.path for s in sources.datasets.values() if s.content.startswith("hub:") and s.revision is None]
     if unpinned:
         Console(stderr=True).print(
-            f"not pinned, so a change on the hub would go unnoticed: {', '.join(unpinned)}; give each a revision", highlight=False
+            f"not pinned, so a change on the hub would go unnoticed: {', '.join(unpinned)}; give each a revision",
+            highlight=False,
         )
 
 

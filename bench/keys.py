@@ -38,7 +38,9 @@ def canonical(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         counted = [field for field in dataclasses.fields(value) if field.metadata.get("key", True)]
         return {field.name: canonical(getattr(value, field.name)) for field in counted}
-    raise TypeError(f"{type(value).__name__} cannot be part of a key; pass its content (a number, text, list or dataclass)")
+    raise TypeError(
+        f"{type(value).__name__} cannot be part of a key; pass its content (a number, text, list or dataclass)"
+    )
 
 
 def digest(value: Any) -> str:

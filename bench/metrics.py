@@ -27,7 +27,9 @@ def probe_deltas(frame: pandas.DataFrame, step: int) -> pandas.DataFrame:
     deltas["margin"] = deltas["delta_chosen"] - deltas["delta_rejected"]
     if unrelated:
         deltas["delta_others"] = change[unrelated].mean(axis=1)
-    chosen = values[values["kind"] == "chosen"].pivot(index=["split", "prompt"], columns="step", values=["argmax", "tokens", "kl", "entropy"])
+    chosen = values[values["kind"] == "chosen"].pivot(
+        index=["split", "prompt"], columns="step", values=["argmax", "tokens", "kl", "entropy"]
+    )
     deltas["delta_argmax"] = chosen[("argmax", step)] - chosen[("argmax", 0)]
     deltas["delta_argmax_per_token"] = deltas["delta_argmax"] / chosen[("tokens", 0)].clip(lower=1)
     deltas["delta_entropy"] = chosen[("entropy", step)] - chosen[("entropy", 0)]
@@ -54,5 +56,7 @@ def curves(frame: pandas.DataFrame) -> pandas.DataFrame:
     """step -> the same metrics at every checkpoint (0 at step 0), one row a step."""
     import pandas
 
-    rows = [{"step": step, **split_means(probe_deltas(frame, int(step)))} for step in sorted(frame["step"].unique()) if step]
+    rows = [
+        {"step": step, **split_means(probe_deltas(frame, int(step)))} for step in sorted(frame["step"].unique()) if step
+    ]
     return pandas.DataFrame(rows)

@@ -143,9 +143,10 @@ def _stages(
         found["warmup"] = policy.key
     scored = nodes.add("reference", reference.Spec(recipe.lengths, model.dtype, data), policy=policy)
     parameters = get_loss(objective.loss).make_parameters(**objective.parameters)
+    resolved = suite.gate(gate)
     trained = nodes.add(
         "train",
-        train.Spec(objective.loss, parameters, suite.gate(gate), recipe, model.dtype, model.adapter, data, axes["seed"]),
+        train.Spec(objective.loss, parameters, resolved, recipe, model.dtype, model.adapter, data, axes["seed"]),
         policy=policy, reference=scored,
     )  # fmt: skip
     followed = dynamics.Spec(recipe.lengths, model.dtype, probed)

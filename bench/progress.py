@@ -90,8 +90,15 @@ class Progress:
         self.log = log.open("a", buffering=1, encoding="utf-8")
         self.running: dict[str, str] = {}
         self.cells = {cell.id: [n.key for n in plan.needed_by(cell)] for cell in plan.cells}
-        columns = ("[bold]{task.fields[cells]}", "stages {task.completed:.0f}/{task.total:.0f}", "{task.fields[left]}", "[dim]{task.description}")
-        self.bar = Bar(TextColumn(columns[0]), BarColumn(), *map(TextColumn, columns[1:]), console=console, transient=True)
+        columns = (
+            "[bold]{task.fields[cells]}",
+            "stages {task.completed:.0f}/{task.total:.0f}",
+            "{task.fields[left]}",
+            "[dim]{task.description}",
+        )
+        self.bar = Bar(
+            TextColumn(columns[0]), BarColumn(), *map(TextColumn, columns[1:]), console=console, transient=True
+        )
 
     def __enter__(self) -> Progress:
         if self.console.is_terminal:
@@ -99,7 +106,9 @@ class Progress:
             self.task = self.bar.add_task("starting", total=self.total, cells=self._cells(), left="")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bar.stop()
         self.log.close()
 
@@ -112,16 +121,30 @@ class Progress:
         else:
             self.running.pop(event.node.key, None)
         if event.what != "progress":
-            self._write({"time": time.time(), "what": event.what, "kind": event.node.kind, "key": event.node.key, "text": event.text})
+            self._write(
+                {
+                    "time": time.time(),
+                    "what": event.what,
+                    "kind": event.node.kind,
+                    "key": event.node.key,
+                    "text": event.text,
+                }
+            )
+        done = self.total - len(self.clock.waiting)
         if self.console.is_terminal:
             self.bar.update(
-                self.task, completed=self.total - len(self.clock.waiting) + sum(self.clock.shares.get(k, 0) for k in self.running),
+                self.task, completed=done + sum(self.clock.shares.get(k, 0) for k in self.running),
                 cells=self._cells(), left=self._left(now), description=" | ".join(self.running.values()),
             )  # fmt: skip
         elif event.what == "failed" or now - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = now
-            done = self.total - len(self.clock.waiting)
-            self.console.print(f"{self._cells()}, stages {done}/{self.total}, {self._left(now)}: {' | '.join(self.running.values()) or label}", highlight=False, markup=False)
+            doing = " | ".join(self.running.values()) or label
+            self.console.print(
+                f"{self._cells()}, stages {done}/{self.total}, {self._left(now)}: {doing}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
 
     def _write(self, record: Mapping[str, Any]) -> None:
         self.log.write(json.dumps(record) + "\n")

@@ -53,7 +53,9 @@ class Train:
 
     def __post_init__(self) -> None:
         if self.max_prompt_length and self.max_prompt_length >= self.max_length:
-            raise ValueError(f"max_prompt_length {self.max_prompt_length} leaves no room in max_length {self.max_length}")
+            raise ValueError(
+                f"max_prompt_length {self.max_prompt_length} leaves no room in max_length {self.max_length}"
+            )
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:
             raise ValueError(f"micro_batch_size {self.micro_batch_size} does not divide batch_size {self.batch_size}")
 

@@ -43,7 +43,7 @@ def _model(model: Model, file: Path, key: str, mistakes: list[str]) -> ModelSour
         mistakes.append(f"{at(file, None, key + '.path')}: {model.path!r} does not exist{_beside(path)}")
         return ModelSource("", path=path)
     if Path(path).is_dir() and not (Path(path) / "config.json").exists():
-        mistakes.append(f"{at(file, None, key + '.path')}: {model.path!r} holds no config.json; expected a Hugging Face model folder")
+        mistakes.append(f"{at(file, None, key + '.path')}: {model.path!r} holds no config.json of a Hugging Face model")
         return ModelSource("", path=path)
     return ModelSource(model_content(path, model.revision), model.dtype, model.adapter, path, model.revision)
 

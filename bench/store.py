@@ -1,7 +1,7 @@
 """The content-addressed directory of finished stages: written beside, synced, renamed.
 
-    ROOT/<stage>/<key>/manifest.json + artefacts      a finished stage; it exists whole or not at all
-    ROOT/.partial/<stage>-<key>-<pid>/                being written
+ROOT/<stage>/<key>/manifest.json + artefacts      a finished stage; it exists whole or not at all
+ROOT/.partial/<stage>-<key>-<pid>/                being written
 """
 
 from __future__ import annotations

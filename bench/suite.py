@@ -200,7 +200,7 @@ class Suite(Strict):
         return self
 
     def _check_where(self, where: Mapping[str, Any]) -> None:
-        values = {
+        values: dict[str, list[Any]] = {
             "model": [m.name for m in self.models], "dataset": [d.name for d in self.datasets],
             "objective": [o.name for o in self.objectives], "loss": [o.loss for o in self.objectives],
             "warmup": list(WARMUPS), "gate": [g.name for g in self.gates], "seed": self.seeds,
@@ -210,7 +210,9 @@ class Suite(Strict):
                 raise UnknownWord("axis", key, values)
             for value in wanted if isinstance(wanted, list) else [wanted]:
                 if value not in values[key]:
-                    raise ValueError(f"where: no {key} {value!r} in this suite; {nearest(str(value), map(str, values[key]))}")
+                    raise ValueError(
+                        f"where: no {key} {value!r} in this suite; {nearest(str(value), map(str, values[key]))}"
+                    )
 
     def gate(self, axis: GateAxis) -> Gate:
         """The gate of an axis entry, with the gate that a control refers to."""
@@ -218,7 +220,9 @@ class Suite(Strict):
         if axis.of is not None:
             found = [gate for gate in self.gates if gate.name == axis.of]
             if not found:
-                raise ValueError(f"gate {axis.name}: of: no gate {axis.of!r}; {nearest(axis.of, [g.name for g in self.gates])}")
+                raise ValueError(
+                    f"gate {axis.name}: of: no gate {axis.of!r}; {nearest(axis.of, [g.name for g in self.gates])}"
+                )
             of = self.gate(found[0])
         return Gate(axis.kind, axis.alpha, axis.tau, axis.side, axis.probability, axis.value, of)
 
@@ -237,13 +241,18 @@ def load_suite(file: Path, profile: str | None = None, settings: Mapping[str, An
         raw, lines = yaml.safe_load(text), _lines(yaml.compose(text, Loader=yaml.SafeLoader))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        raise UserError(f"{at(file, mark.line + 1 if mark else None)} not YAML ({getattr(error, 'problem', error)})") from None
+        raise UserError(
+            f"{at(file, mark.line + 1 if mark else None)} not YAML ({getattr(error, 'problem', error)})"
+        ) from None
     if not isinstance(raw, dict):
         raise UserError(f"{file}: expected a mapping with name, models, datasets, objectives and gates")
     profiles = raw.pop("profiles", {}) or {}
     if profile is not None:
         if profile not in profiles:
-            raise UserError(f"{file}: profiles: no profile {profile!r}; {nearest(profile, profiles) if profiles else 'the suite has none'}")
+            raise UserError(
+                f"{file}: profiles: no profile {profile!r}; "
+                + (nearest(profile, profiles) if profiles else "the suite has none")
+            )
         raw = _overlay(raw, profiles[profile])
         lines = {**lines, **{key[2:]: line for key, line in lines.items() if key[:2] == ("profiles", profile)}}
     for key, value in (settings or {}).items():
@@ -296,7 +305,9 @@ def _sentence(file: Path, lines: Mapping[tuple[Any, ...], int], problem: Mapping
         return f"{place}: missing; this key is required"
     given = problem.get("input")
     shown = f" (got {given!r})" if isinstance(given, str | int | float) else ""
-    return f"{place}: {problem['msg'].removeprefix('Value error, ')}{shown if 'Value error' not in problem['msg'] else ''}"
+    return (
+        f"{place}: {problem['msg'].removeprefix('Value error, ')}{shown if 'Value error' not in problem['msg'] else ''}"
+    )
 
 
 def _keys_at(location: tuple[Any, ...]) -> list[str]:

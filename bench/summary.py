@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import keys
-from bench.executors.base import Failure, Outcome
+from bench.executors.base import Outcome
 from bench.plan import Cell, Plan
 from bench.stages.dynamics import CURVES, METRICS
 from bench.stages.train import CURVES as TRAIN_CURVES
@@ -82,7 +82,11 @@ def _result(cell: Cell, plan: Plan, store: Store, outcome: Outcome, records: dic
     for node in own:
         if node.key not in records and store.is_finished(node.kind, node.key):
             manifest = store.manifest(node.kind, node.key)
-            facts = {k: manifest[k] for k in ("gate", "caution", "dropped", "pairs", "parameters", "steps") if manifest.get(k)}
+            facts = {
+                k: manifest[k]
+                for k in ("gate", "caution", "dropped", "pairs", "parameters", "steps")
+                if manifest.get(k)
+            }
             records[node.key] = StageRecord(
                 node.key, node.key in outcome.ran, manifest["seconds"], manifest.get("tokens"), facts
             )
@@ -92,13 +96,10 @@ def _result(cell: Cell, plan: Plan, store: Store, outcome: Outcome, records: dic
         metrics = json.loads((store.path("dynamics", last) / METRICS).read_text())
         return CellResult(cell.id, **cell.axes(), status="finished", metrics=metrics, stages=stages)
     failure = next((outcome.failed[node.key] for node in plan.needed_by(cell) if node.key in outcome.failed), None)
-    return CellResult(cell.id, **cell.axes(), status="failed" if failure else "missing", stages=stages, **_why(failure))
-
-
-def _why(failure: Failure | None) -> dict[str, str | None]:
     if failure is None:
-        return {"reason": "not run yet"}
-    return {"reason": f"{failure.kind}: {failure.message}", "log": failure.tail or None}
+        return CellResult(cell.id, **cell.axes(), status="missing", stages=stages, reason="not run yet")
+    reason = f"{failure.kind}: {failure.message}"
+    return CellResult(cell.id, **cell.axes(), status="failed", stages=stages, reason=reason, log=failure.tail or None)
 
 
 def cell_curves(store: Store, cell: CellResult) -> tuple[pandas.DataFrame, pandas.DataFrame]:
@@ -119,7 +120,10 @@ def write(summary: Summary, plan: Plan, folder: Path) -> None:
     write_json(folder / "plan.json", {
         "suite": plan.suite,
         "cells": [asdict(cell) for cell in plan.cells],
-        "stages": {key: {"kind": n.kind, "spec": keys.canonical(n.spec), "inputs": n.inputs} for key, n in plan.nodes.items()},
+        "stages": {
+            key: {"kind": node.kind, "spec": keys.canonical(node.spec), "inputs": node.inputs}
+            for key, node in plan.nodes.items()
+        },
     })  # fmt: skip
     rows = [{"id": cell.id, **cell.axes(), "status": cell.status, **cell.metrics} for cell in summary.cells]
     pandas.DataFrame(rows).to_parquet(folder / "cells.parquet")

@@ -40,15 +40,20 @@ def tracking_uri(results: Path) -> str:
 
 def track(summary: Summary, plan: Plan, store: Store, folder: Path, uri: str) -> Tracked:
     """Log every finished cell once: cells that the parent run already has are left as they are."""
-    _quiet()
+    # results only on the terminal: MLflow and alembic log the making of a database line by line
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
     found = client.get_experiment_by_name(summary.suite)
     experiment = found.experiment_id if found else client.create_experiment(summary.suite)
-    parent = _find(client, experiment, RUN, summary.run_id) or client.create_run(
-        experiment, run_name=f"{summary.suite} {summary.run_id}", tags={RUN: summary.run_id, "suite": summary.suite}
-    ).info.run_id
+    parent = (
+        _find(client, experiment, RUN, summary.run_id)
+        or client.create_run(
+            experiment, run_name=f"{summary.suite} {summary.run_id}", tags={RUN: summary.run_id, "suite": summary.suite}
+        ).info.run_id
+    )
     children = client.search_runs([experiment], f"tags.mlflow.parentRunId = '{parent}'", max_results=50_000)
     logged = {run.data.tags.get(CELL) for run in children if run.info.status == "FINISHED"}
     for cell in summary.finished:
@@ -103,9 +108,3 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif inner is not None:
             found[prefix + key] = inner
     return found
-
-
-def _quiet() -> None:
-    """Results only on the terminal: MLflow and alembic log the making of a database line by line."""
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)

@@ -51,7 +51,12 @@ def strip(cells: Sequence[CellResult], metric: str = "delta_chosen", title: str 
             "y": [cell.metrics[metric] for cell in own], "text": [cell.id for cell in own],
             "marker": {"color": colour(gate), "symbol": SYMBOLS[index % len(SYMBOLS)], "size": 10},
         })  # fmt: skip
-    return {"data": traces, "layout": _layout(f"{title} by method and model", "", NATS, xaxis={"type": "multicategory", "automargin": True})}
+    return {
+        "data": traces,
+        "layout": _layout(
+            f"{title} by method and model", "", NATS, xaxis={"type": "multicategory", "automargin": True}
+        ),
+    }
 
 
 def dynamics(cells: Sequence[CellResult], curves: Curves, metric: str, title: str) -> Figure:
@@ -78,11 +83,15 @@ def gate_openness(cells: Sequence[CellResult], curves: Curves) -> Figure:
             continue
         for name, dash in (("gate/mean", "solid"), ("gate/closed", "dot")):
             traces.append({
-                "type": "scatter", "mode": "lines", "name": f"{cell.objective} {cell.gate} {name.removeprefix('gate/')}",
+                "type": "scatter", "mode": "lines",
+                "name": f"{cell.objective} {cell.gate} {name.removeprefix('gate/')}",
                 "x": frame["step"].tolist(), "y": frame[name].tolist(), "text": cell.id,
                 "line": {"color": GATED, "dash": dash},
             })  # fmt: skip
-    return {"data": traces, "layout": _layout("How open the gate is", "optimizer step", "weight, share", showlegend=len(traces) <= 12)}
+    return {
+        "data": traces,
+        "layout": _layout("How open the gate is", "optimizer step", "weight, share", showlegend=len(traces) <= 12),
+    }
 
 
 def scale(cells: Sequence[CellResult]) -> Figure:
@@ -90,7 +99,9 @@ def scale(cells: Sequence[CellResult]) -> Figure:
     sized = [(cell.stages["base"].facts.get("parameters"), cell) for cell in cells if "base" in cell.stages]
     traces = []
     for gate, index in _order(cells).items():
-        own = sorted((size, cell.metrics["delta_chosen"], cell.id) for size, cell in sized if size and cell.gate == gate)
+        own = sorted(
+            (size, cell.metrics["delta_chosen"], cell.id) for size, cell in sized if size and cell.gate == gate
+        )
         if own:
             traces.append({
                 "type": "scatter", "mode": "markers", "name": f"gate {gate}", "x": [p[0] for p in own],

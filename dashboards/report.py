@@ -56,8 +56,13 @@ def _figures(cells: list[CellResult], curves: figures.Curves) -> list[dict[str, 
     ]  # fmt: skip
     for model in dict.fromkeys(cell.model for cell in cells):
         own = [cell for cell in cells if cell.model == model]
-        for metric, title in (("delta_chosen", "Δ chosen"), ("delta_rejected", "Δ rejected"), ("delta_argmax", "Δ argmax")):
-            found.append({"title": f"{title} through training, {model}", "spec": figures.dynamics(own, curves, metric, title),
+        for metric, title in (
+            ("delta_chosen", "Δ chosen"),
+            ("delta_rejected", "Δ rejected"),
+            ("delta_argmax", "Δ argmax"),
+        ):
+            found.append({"title": f"{title} through training, {model}",
+                          "spec": figures.dynamics(own, curves, metric, title),
                           "alt": f"{title} at every checkpoint of {model}"})  # fmt: skip
     openness = figures.gate_openness(cells, curves)
     if openness["data"]:

@@ -67,7 +67,7 @@ class Gate:
 
 
 def percentile_of(word: str) -> float:
-    """"q50" -> 0.5. Raises ValueError for anything that is not q0 ... q100."""
+    """ "q50" -> 0.5. Raises ValueError for anything that is not q0 ... q100."""
     match = re.fullmatch(r"q(\d{1,2}(?:\.\d+)?|100)", word)
     if match is None:
         raise ValueError(f"{word!r} is not a percentile; write q50 for the median")
@@ -76,7 +76,7 @@ def percentile_of(word: str) -> float:
 
 def known_kind(kind: str) -> None:
     """Raise UnknownWord unless `kind` names a gate."""
-    if kind in KINDS and kind != "qNN" or re.fullmatch(r"q\d{1,2}", kind):
+    if (kind in KINDS and kind != "qNN") or re.fullmatch(r"q\d{1,2}", kind):
         return
     third_party = [entry.name for entry in entry_points(group="gatebench.gates")]
     if kind not in third_party:
@@ -133,7 +133,7 @@ def apply_gate(log_probs: Tensor, g: Tensor, side: str = "both") -> Tensor:
         return still + g * (log_probs - still)
     gated = log_probs.view_as(log_probs)
     if gated.requires_grad:
-        gated.register_hook(lambda gradient: torch.where(gradient > 0, g * gradient, gradient))
+        gated.register_hook(lambda gradient: torch.where(gradient > 0, g * gradient, gradient))  # type: ignore[no-untyped-call]
     return gated
 
 

@@ -34,9 +34,7 @@ class PairLogProbs:
         for name in ("rejected", "ref_chosen", "ref_rejected", "chosen_tokens", "rejected_tokens"):
             shape = getattr(self, name).shape
             if shape != batch:
-                raise ValueError(
-                    f"PairLogProbs.{name} must have shape {tuple(batch)}, got {tuple(shape)}"
-                )
+                raise ValueError(f"PairLogProbs.{name} must have shape {tuple(batch)}, got {tuple(shape)}")
         if not 0.0 <= self.progress <= 1.0:
             raise ValueError(f"PairLogProbs.progress must be in [0, 1], got {self.progress}")
 
@@ -69,7 +67,5 @@ class PairLogProbs:
 def masked_sum(log_probs: Tensor, mask: Tensor) -> Tensor:
     """Sum per-token log-probs [B, T] over the response positions of mask [B, T] -> [B]."""
     if log_probs.shape != mask.shape:
-        raise ValueError(
-            f"log_probs {tuple(log_probs.shape)} and mask {tuple(mask.shape)} must have one shape"
-        )
+        raise ValueError(f"log_probs {tuple(log_probs.shape)} and mask {tuple(mask.shape)} must have one shape")
     return log_probs.masked_fill(mask == 0, 0.0).sum(dim=1)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -76,10 +76,11 @@ class GatedDPOConfig(DPOConfig):
         return Gate(kind=self.gate, side=self.gate_side, value=self.gate_value, of=of, **selective)  # type: ignore[arg-type]
 
 
-class GatedDPOTrainer(DPOTrainer):  # type: ignore[misc]
+class GatedDPOTrainer(DPOTrainer):
     """TRL's DPOTrainer with a gate on the rejected gradient; logs gate/* beside TRL's metrics."""
 
-    _tag_names = ["trl", "dpo", "gatebench"]
+    _tag_names: ClassVar[list[str]] = ["trl", "dpo", "gatebench"]
+    precompute_ref_logps: bool
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
@@ -143,7 +144,8 @@ class GatedDPOTrainer(DPOTrainer):  # type: ignore[misc]
                 input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"],
                 labels=labels, use_cache=False, fused_lm_head=True,
             )  # fmt: skip
-        return output.log_probs[:, -(labels.shape[1] - 1) :]
+        log_probs: Tensor = output.log_probs[:, -(labels.shape[1] - 1) :]
+        return log_probs
 
     @torch.no_grad()
     def _score_reference(self, inputs: dict[str, Any]) -> Tensor:
@@ -254,7 +256,7 @@ def one_row_output(trainer: GatedDPOTrainer, model: Any, inputs: dict[str, Any])
     device = inputs["input_ids"].device
     fields: dict[str, list[Tensor]] = {"log_probs": [], "entropy": [], "mean_logits": [], "is_top1": []}
     places: list[Tensor] = []
-    for part in lengths.argsort().split(max(1, half // 2)):
+    for part in torch.split(lengths.argsort(), max(1, half // 2)):
         order = part.tolist()
         rows = branches.lay_out([prompts[i] for i in order], [pairs[i] for i in order]).to(device)
         with trainer.accelerator.autocast():

@@ -185,9 +185,7 @@ def _hub_rows(source: DataSource, split: str) -> Iterator[tuple[str, dict[str, A
     import datasets
 
     try:
-        found = datasets.load_dataset(
-            source.path, data_dir=source.subset, split=split, revision=source.revision
-        )
+        found = datasets.load_dataset(source.path, data_dir=source.subset, split=split, revision=source.revision)
     except Exception as error:  # the library raises a dozen kinds for one cause: the data cannot be had
         raise UserError(f"{source.path}: cannot load split {split!r} ({type(error).__name__}: {error})") from None
     for number, row in enumerate(found):

@@ -18,10 +18,10 @@ HUMAN = (
     "She tunes the piano herself, a little flat, the way the house likes it.",
     "Somewhere behind the bakery a dog was arguing with the church bells.",
 )
-WORDS = (
-    "lantern oblique harvest copper sleeve drifting quartz bramble hollow signal velvet anchor "
-    "thistle mosaic paddle ember ledger willow cobalt furrow beacon saddle murmur granite"
-).split()
+WORDS = """
+    lantern oblique harvest copper sleeve drifting quartz bramble hollow signal velvet anchor thistle mosaic
+    paddle ember ledger willow cobalt furrow beacon saddle murmur granite
+""".split()
 
 
 def unrelated(pair: Pair, train: Sequence[Pair], test: Sequence[Pair], rng: random.Random) -> dict[str, str]:

@@ -18,11 +18,11 @@ from bench.data.pairs import Pair, PreferenceData, Probe
 VERSION = 1
 DAYS = tuple(calendar.day_name)
 MONTHS = tuple(calendar.month_name)[1:]
-VOCABULARY = (
-    "garden planet window silver basket candle forest market pencil rabbit summer tunnel bridge camera "
-    "dragon engine flower guitar hammer island jacket kitten lemon mirror needle orange pocket quiver "
-    "ribbon spider ticket valley walnut yellow zipper anchor butter castle desert escape finger glacier"
-).split()
+VOCABULARY = """
+    garden planet window silver basket candle forest market pencil rabbit summer tunnel bridge camera dragon
+    engine flower guitar hammer island jacket kitten lemon mirror needle orange pocket quiver ribbon spider
+    ticket valley walnut yellow zipper anchor butter castle desert escape finger glacier
+""".split()
 UNITS = (
     ("kilometres", "metres", 1000), ("metres", "centimetres", 100), ("hours", "minutes", 60),
     ("minutes", "seconds", 60), ("kilograms", "grams", 1000), ("days", "hours", 24),
@@ -156,11 +156,14 @@ FAMILIES = (
     Family("calendar", lambda r: f"Which day comes {r.randint(1, 60)} days after {r.choice(DAYS)}?",
            re.compile(r"Which day comes (\d+) days after (\w+)\?"), _weekday, r"\w+day", ("It is a", "The day is")),
     Family("comparison", _draw_larger,
-           re.compile(r"Which is larger, (\d+) or (\d+)\?"), _larger, NUMBER, ("The larger one is", "The bigger number is")),
+           re.compile(r"Which is larger, (\d+) or (\d+)\?"), _larger, NUMBER,
+           ("The larger one is", "The bigger number is")),
     Family("counting", lambda r: f"How many letters are in the word {r.choice(VOCABULARY)}?",
-           re.compile(r"How many letters are in the word (\w+)\?"), _letters, NUMBER, ("Its letters number", "The count is")),
+           re.compile(r"How many letters are in the word (\w+)\?"), _letters, NUMBER,
+           ("Its letters number", "The count is")),
     Family("dates", _draw_date,
-           re.compile(r"Write the date (\d+)-(\d+)-(\d+) in words\."), _date, r"\d+ \w+ \d{4}", ("In words it is", "Written out:")),
+           re.compile(r"Write the date (\d+)-(\d+)-(\d+) in words\."), _date, r"\d+ \w+ \d{4}",
+           ("In words it is", "Written out:")),
     Family("reversing", lambda r: f"Reverse this list: {', '.join(r.sample(VOCABULARY, 3))}.",
            re.compile(r"Reverse this list: ([\w, ]+)\."), _reverse, LIST, ("Backwards it reads:", "In reverse:")),
 )  # fmt: skip

@@ -57,7 +57,8 @@ class LocalExecutor:
         busy = [worker for worker in self.workers if worker.node is not None]
         for connection in wait([worker.connection for worker in busy]):
             worker = next(worker for worker in busy if worker.connection is connection)
-            assert worker.node is not None and worker.place is not None
+            assert worker.node is not None
+            assert worker.place is not None
             node, place = worker.node, worker.place
             try:
                 what, *value = worker.connection.recv()

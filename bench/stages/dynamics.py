@@ -145,9 +145,13 @@ def add_kl(frame: pandas.DataFrame, model: Any, reference: Any, encoded: Encoded
                 prompts, own = [rows[i][1].prompt for i in group], [[rows[i][1].responses[CHOSEN]] for i in group]
                 layout, logits = response_logits(model, prompts, own)
                 log_p = logits.log_softmax(dim=1)
-                log_q = response_logits(reference, prompts, own)[1].log_softmax(dim=1) if model is not reference else log_p
+                log_q = (
+                    response_logits(reference, prompts, own)[1].log_softmax(dim=1) if model is not reference else log_p
+                )
                 kl = (log_p.exp() * (log_p - log_q)).sum(dim=1).double()
-                summed = torch.zeros(len(group), dtype=torch.float64, device=kl.device).index_add(0, layout.response, kl)
+                summed = torch.zeros(len(group), dtype=torch.float64, device=kl.device).index_add(
+                    0, layout.response, kl
+                )
                 values |= {(split, rows[i][0], CHOSEN): value for i, value in zip(group, summed.tolist(), strict=True)}
     places = zip(frame["split"], frame["prompt"], frame["kind"], strict=True)
     frame["kl"] = [values.get(place) for place in places]

@@ -81,7 +81,7 @@ def fit(
         dataloader_pin_memory=False, bf16=False, max_grad_norm=1.0,
     )  # fmt: skip
     trainer = Trainer(
-        model=model, args=arguments, train_dataset=list(rows), data_collator=collate,  # type: ignore[arg-type]
+        model=model, args=arguments, train_dataset=list(rows), data_collator=collate,
         callbacks=[callback_for(report, "training")],
     )  # fmt: skip
     quiet(trainer)

@@ -80,6 +80,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         max_grad_norm=recipe.max_grad_norm, max_length=recipe.max_length, seed=spec.seed,
         logging_steps=1 if (recipe.steps or 0) <= 50 else 5, save_strategy="no", report_to=[], disable_tqdm=True,
         dataloader_pin_memory=False, gradient_checkpointing=False, bf16=spec.dtype == "bfloat16",
+        use_cpu=not torch.cuda.is_available(),
     )  # fmt: skip
     trainer = GatedDPOTrainer(
         model=load_policy(inputs["policy"], spec.dtype), args=arguments, train_dataset=rows,

@@ -60,7 +60,9 @@ def test_plan_lists_cells_and_stages(tmp_path):
     shown = bench("plan", suite, "--results", tmp_path / "results")
     assert shown.returncode == 0, shown.stderr
     assert "4 cells" in shown.stdout
-    made = json.loads(bench("plan", suite, "--results", tmp_path / "results", "--json", "--only", "gate=seq,loss=dpo").stdout)
+    made = json.loads(
+        bench("plan", suite, "--results", tmp_path / "results", "--json", "--only", "gate=seq,loss=dpo").stdout
+    )
     assert len(made["cells"]) == 2
     assert {stage["kind"] for stage in made["stages"].values()} == {"base", "warmup", "reference", "train", "dynamics"}
     assert not (tmp_path / "results").exists()
@@ -72,6 +74,7 @@ def test_schema_is_json_schema():
 
 
 def test_help_needs_no_heavy_library():
-    code = "import sys, bench.cli; print([m for m in ('torch', 'transformers', 'mlflow', 'pandas', 'pydantic') if m in sys.modules])"
+    heavy = ("torch", "transformers", "mlflow", "pandas", "pydantic")
+    code = f"import sys, bench.cli; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -17,7 +17,9 @@ ROWS = [{"prompt": f"Q{i}?", "chosen": f" yes {i}", "rejected": f" no {i}"} for 
 
 
 def source(path, **more):
-    return DataSource("content", more.pop("train", None), more.pop("test", None), more.pop("probes", 4), path=str(path), **more)
+    return DataSource(
+        "content", more.pop("train", None), more.pop("test", None), more.pop("probes", 4), path=str(path), **more
+    )
 
 
 def jsonl(path, rows):
@@ -96,7 +98,9 @@ def test_hub_layouts(tmp_path):
     folder = tmp_path / "hub" / "helpful-base"
     folder.mkdir(parents=True)
     transcript = "\n\nHuman: Hi {i}\n\nAssistant:"
-    rows = [{"chosen": transcript.format(i=i) + " hello", "rejected": transcript.format(i=i) + " go away"} for i in range(6)]
+    rows = [
+        {"chosen": transcript.format(i=i) + " hello", "rejected": transcript.format(i=i) + " go away"} for i in range(6)
+    ]
     jsonl(folder / "train.jsonl.gz", rows)
     jsonl(folder / "test.jsonl.gz", rows[:3])
     data = load(source(tmp_path / "hub", subset="helpful-base", train=5))
@@ -115,7 +119,10 @@ def test_conversations_keep_their_turns(tmp_path):
         }
         for i in range(8)
     ]
-    whole = [{"prompt": "Hi", "chosen": row["prompt"] + row["chosen"], "rejected": row["prompt"] + row["rejected"]} for row in chat]
+    whole = [
+        {"prompt": "Hi", "chosen": row["prompt"] + row["chosen"], "rejected": row["prompt"] + row["rejected"]}
+        for row in chat
+    ]
     for name, rows in (("apart.jsonl", chat), ("whole.jsonl", whole)):
         data = load(source(jsonl(tmp_path / name, rows), train=6))
         assert data.train[1].prompt == (("user", "Hi 1"),)
@@ -143,9 +150,7 @@ def test_bad_rows_are_refused_above_the_share_and_counted_below(tmp_path, broken
     assert len(data.dropped) == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "message"), [("", "the data set is empty"), ("{not json}\n", "a.jsonl:1: not JSON")]
-)
+@pytest.mark.parametrize(("text", "message"), [("", "the data set is empty"), ("{not json}\n", "a.jsonl:1: not JSON")])
 def test_unreadable_files(tmp_path, text, message):
     path = tmp_path / "a.jsonl"
     path.write_text(text)
@@ -172,7 +177,8 @@ def test_content_is_the_bytes_not_the_path(tmp_path):
 def test_the_hh_pairs_and_the_thirteen_column_probing_set():
     data = load(source(
         SHARED / "data/hh_helpful_train.jsonl.gz", probes=500,
-        test_path=str(SHARED / "data/hh_helpful_test.jsonl.gz"), probes_path=str(SHARED / "data/hh_probes_train.jsonl.gz"),
+        test_path=str(SHARED / "data/hh_helpful_test.jsonl.gz"),
+        probes_path=str(SHARED / "data/hh_probes_train.jsonl.gz"),
     ))  # fmt: skip
     assert (len(data.train), len(data.test)) == (2341, 499)
     kinds = set(data.probes["train"][0].responses)

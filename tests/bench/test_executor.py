@@ -12,6 +12,7 @@ from bench.executors.local import LocalExecutor
 from bench.plan import Node, Plan
 from bench.store import Store
 
+
 @dataclass(frozen=True)
 class Spec:
     """What a trivial stage does: "ok", "raise" or "die"."""
@@ -67,7 +68,9 @@ def test_stages_run_after_their_inputs_and_once(tmp_path):
     assert events == []
 
 
-@pytest.mark.parametrize(("does", "message"), [("raise", "ValueError: b broke"), ("die", "its process was killed (exit code -9)")])
+@pytest.mark.parametrize(
+    ("does", "message"), [("raise", "ValueError: b broke"), ("die", "its process was killed (exit code -9)")]
+)
 def test_a_failure_skips_its_dependants_and_nothing_else(tmp_path, does, message):
     store = Store(tmp_path / "store")
     nodes = [node("a"), node("b", "a", does=does), node("c", "a"), node("d", "b", "c"), node("e", "c")]

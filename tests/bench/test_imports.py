@@ -10,7 +10,15 @@ HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "mlflow", "pandas",
 # package -> what it may not import, at any depth
 FORBIDDEN = {
     "objectives": ("bench", "dashboards"),
-    "bench/data": ("bench.suite", "bench.plan", "bench.store", "bench.stages", "bench.executors", "bench.models", "dashboards"),
+    "bench/data": (
+        "bench.suite",
+        "bench.plan",
+        "bench.store",
+        "bench.stages",
+        "bench.executors",
+        "bench.models",
+        "dashboards",
+    ),
     "bench/models": ("bench.suite", "bench.plan", "bench.store", "bench.stages", "bench.executors", "dashboards"),
     "bench/stages": ("bench.suite", "bench.plan", "bench.tracking", "bench.summary", "bench.executors", "dashboards"),
     "bench/executors": ("bench.suite", "bench.cli", "bench.summary", "bench.tracking", "dashboards"),
@@ -74,5 +82,9 @@ def test_heavy_libraries_are_imported_where_they_are_used():
 
 
 def test_the_command_line_imports_nothing_of_the_project_at_the_top():
-    own = [name for name in imports(ROOT / "bench/cli.py", top_only=True) if name.startswith(("bench", "objectives", "dashboards"))]
+    own = [
+        name
+        for name in imports(ROOT / "bench/cli.py", top_only=True)
+        if name.startswith(("bench", "objectives", "dashboards"))
+    ]
     assert set(own) <= {"bench.errors", "bench.errors.UserError"}

@@ -44,5 +44,9 @@ def test_a_data_source_is_its_content_not_its_place():
 
 def test_gates_differ_in_the_key_by_every_parameter():
     variants = [Gate("seq"), Gate("q10"), Gate("seq", 1.0), Gate("seq", tau=0.5), Gate("seq", side="down")]
-    variants += [Gate("seq", probability="reference"), Gate("shuffled", of=Gate("seq")), Gate("shuffled", of=Gate("q10"))]
+    variants += [
+        Gate("seq", probability="reference"),
+        Gate("shuffled", of=Gate("seq")),
+        Gate("shuffled", of=Gate("q10")),
+    ]
     assert len({keys.digest(gate) for gate in variants}) == len(variants)

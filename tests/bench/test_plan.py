@@ -60,7 +60,9 @@ def test_a_gate_parameter_moves_that_gates_train_and_dynamics_only(tmp_path):
 )
 def test_a_setting_moves_what_depends_on_it(tmp_path, setting, value, moved):
     before, after = plan_of(tmp_path), plan_of(tmp_path, **{setting: value})
-    assert {k for k in ("base", "warmup", "reference", "train", "dynamics") if keys(before, k) != keys(after, k)} == moved
+    assert {
+        k for k in ("base", "warmup", "reference", "train", "dynamics") if keys(before, k) != keys(after, k)
+    } == moved
 
 
 def test_a_new_version_of_a_stage_moves_its_key_and_those_after_it(tmp_path, monkeypatch):
@@ -89,9 +91,14 @@ def test_names_and_paths_move_nothing():
 
 
 def test_exclude_and_overrides(tmp_path):
-    extra = "exclude: [{gate: seq, objective: dpo}]\noverrides: [{where: {objective: extended_sft}, train: {learning_rate: 0.5}}]\n"
+    extra = "exclude: [{gate: seq, objective: dpo}]\n"
+    extra += "overrides: [{where: {objective: extended_sft}, train: {learning_rate: 0.5}}]\n"
     plan = plan_of(tmp_path, GOOD + extra)
-    assert [cell.id.split("/")[2:4] for cell in plan.cells] == [["dpo", "none"], ["extended_sft", "none"], ["extended_sft", "seq"]]
+    assert [cell.id.split("/")[2:4] for cell in plan.cells] == [
+        ["dpo", "none"],
+        ["extended_sft", "none"],
+        ["extended_sft", "seq"],
+    ]
     rates = {cell.objective: plan.nodes[cell.stages["train"]].spec.recipe.learning_rate for cell in plan.cells}
     assert rates == {"dpo": 0.001, "extended_sft": 0.5}
 

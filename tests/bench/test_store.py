@@ -25,11 +25,16 @@ def test_commit_hashes_every_file_and_leaves_nothing_beside(tmp_path):
 def test_leftovers_of_dead_processes_are_swept_and_those_of_living_ones_kept(tmp_path):
     store = Store(tmp_path)
     store.begin("train", "own")
-    child = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True)
+    child = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+    )
     dead = tmp_path / PARTIAL / f"train-k-{child.stdout.strip()}"
     dead.mkdir()
     store.begin("train", "other")
-    assert sorted(p.name for p in (tmp_path / PARTIAL).iterdir()) == [f"train-other-{os.getpid()}", f"train-own-{os.getpid()}"]
+    assert sorted(p.name for p in (tmp_path / PARTIAL).iterdir()) == [
+        f"train-other-{os.getpid()}",
+        f"train-own-{os.getpid()}",
+    ]
 
 
 def test_the_second_to_finish_gives_way(tmp_path):

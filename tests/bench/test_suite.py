@@ -22,20 +22,32 @@ def test_the_good_suite_is_good(tmp_path):
     [
         ("seeds: [0]", "seed: [0]", ["suite.yaml:7: seed: unknown key; did you mean 'seeds'?"]),
         ("[dpo, extended_sft]", "[dpoo, extended_sft]", ["suite.yaml:5: objectives.0", "did you mean 'dpo'?"]),
-        ("learning_rate: 0.001", "learning_rat: 0.001", ["suite.yaml:11: train.learning_rat", "did you mean 'learning_rate'?"]),
+        (
+            "learning_rate: 0.001",
+            "learning_rat: 0.001",
+            ["suite.yaml:11: train.learning_rat", "did you mean 'learning_rate'?"],
+        ),
         ("learning_rate: 0.001", "learning_rate: fast", ["suite.yaml:11: train.learning_rate", "number", "'fast'"]),
         ("batch_size: 4", "batch_size: -4", ["train.batch_size", "greater than 0", "-4"]),
         ("kind: seq", "kind: sequ", ["suite.yaml:6: gates.1", "unknown gate kind 'sequ'; did you mean 'seq'?"]),
         ("alpha: 50", "alfa: 50", ["gates.1.alfa", "did you mean 'alpha'?"]),
         ("tau: q50", "tau: 50%", ["gates.1", "is not a percentile"]),
         ("tau: q50", "tau: 3.5", ["gates.1", "not a probability"]),
-        ("builtin:ladder/neox-0.3m", "builtin:ladder/neox-0.4m", ["models.0", "did you mean 'builtin:ladder/neox-0.3m'"]),
+        (
+            "builtin:ladder/neox-0.3m",
+            "builtin:ladder/neox-0.4m",
+            ["models.0", "did you mean 'builtin:ladder/neox-0.3m'"],
+        ),
         ("path: builtin:toolbox", "path: builtin:toolbux", ["datasets.0", "did you mean 'builtin:toolbox'"]),
         ("models: [builtin:ladder/neox-0.3m]", "models: []", ["models", "at least 1 item"]),
         ("name: good", "nam: good", ["name: missing; this key is required", "did you mean 'name'?"]),
         ("seeds: [0]", "seeds: [0]\nexclude: [{gate: sq}]", ["no gate 'sq' in this suite; did you mean 'seq'?"]),
         ("seeds: [0]", "seeds: [0]\nexclude: [{gates: seq}]", ["unknown axis 'gates'; did you mean 'gate'?"]),
-        ("seeds: [0]", "seeds: [0]\noverrides: [{where: {loss: dpo}, train: {learningrate: 1}}]", ["did you mean 'learning_rate'?"]),
+        (
+            "seeds: [0]",
+            "seeds: [0]\noverrides: [{where: {loss: dpo}, train: {learningrate: 1}}]",
+            ["did you mean 'learning_rate'?"],
+        ),
         ("kind: seq", "kind: shuffled, of: seq", ["of: no gate 'seq'"]),
         ("name: good", "name: [good", ["not YAML"]),
     ],
@@ -50,7 +62,11 @@ def test_mistakes(tmp_path, old, new, expected):
 
 
 def test_every_mistake_is_reported_at_once(tmp_path):
-    broken = GOOD.replace("seeds:", "seed:").replace("  learning_rate: 0.001\n", "  learning_rat: 1\n").replace("[dpo,", "[dpoo,")
+    broken = (
+        GOOD.replace("seeds:", "seed:")
+        .replace("  learning_rate: 0.001\n", "  learning_rat: 1\n")
+        .replace("[dpo,", "[dpoo,")
+    )
     with pytest.raises(UserError) as caught:
         load_suite(write(tmp_path, broken))
     assert len(caught.value.sentences) == 3

@@ -71,7 +71,9 @@ def test_the_probes_of_every_checkpoint_are_kept(finished):
 
     folder, _ = finished
     cell = json.loads((run_folder(folder) / "summary.json").read_text())["cells"][0]
-    frame = pandas.read_parquet(folder / "results/store/dynamics" / cell["stages"]["dynamics"]["key"] / "probes.parquet")
+    frame = pandas.read_parquet(
+        folder / "results/store/dynamics" / cell["stages"]["dynamics"]["key"] / "probes.parquet"
+    )
     assert sorted(frame["step"].unique()) == [0, 2, 4]
     assert set(frame["split"]) == {"train", "test"}
     assert frame["kind"].nunique() == 11

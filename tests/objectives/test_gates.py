@@ -115,7 +115,7 @@ def test_weights_are_float32_and_detached_whatever_the_dtype(dtype, kind):
     torch.testing.assert_close(g, reference)
 
 
-@pytest.mark.parametrize("kind", ("seq", "q10"))
+@pytest.mark.parametrize("kind", ["seq", "q10"])
 def test_a_response_truncated_to_nothing_is_not_gated_and_one_token_is_enough(kind):
     log_probs = torch.tensor([[-3.0, 0.0], [0.0, 0.0]])
     mask = torch.tensor([[1, 0], [0, 0]])

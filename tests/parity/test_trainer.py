@@ -78,7 +78,12 @@ def test_every_logged_metric_is_trls(model_paths, tokenizer, preference_rows, tm
 
 @pytest.mark.parametrize("gate", ["seq", "q10", "token", "shuffled", "constant"])
 def test_gates_change_the_weights_and_log_themselves(model_paths, tokenizer, preference_rows, tmp_path, gate):
-    more = {"gate": gate, "gate_alpha": 2000.0, "gate_tau": "q50", "gate_of": "seq" if gate in ("shuffled", "constant") else None}
+    more = {
+        "gate": gate,
+        "gate_alpha": 2000.0,
+        "gate_tau": "q50",
+        "gate_of": "seq" if gate in ("shuffled", "constant") else None,
+    }
     ours = train("ours", model_paths["neox"], tokenizer, preference_rows, tmp_path, **more)
     stock = train("stock", model_paths["neox"], tokenizer, preference_rows, tmp_path)
     assert any(not torch.equal(a, b) for a, b in zip(weights(ours).values(), weights(stock).values(), strict=True))
@@ -103,7 +108,9 @@ def test_a_reference_gate_reads_the_reference(model_paths, tokenizer, preference
 @pytest.mark.parametrize("family", ["neox", "llama", "qwen"])
 @pytest.mark.parametrize("loss", ["dpo", "ipo", "cal_dpo", "dpo_shift", "sft"])
 @pytest.mark.parametrize("gate", ["none", "seq"])
-def test_the_one_row_layout_gives_the_same_losses(model_paths, tokenizer, preference_rows, tmp_path, family, loss, gate):
+def test_the_one_row_layout_gives_the_same_losses(
+    model_paths, tokenizer, preference_rows, tmp_path, family, loss, gate
+):
     def losses(layout):
         trainer = train(
             "ours", model_paths[family], tokenizer, preference_rows, tmp_path, "precomputed", steps=4, layout=layout,
@@ -115,7 +122,9 @@ def test_the_one_row_layout_gives_the_same_losses(model_paths, tokenizer, prefer
     torch.testing.assert_close(losses("one_row"), expected, atol=1e-4, rtol=1e-5)
 
 
-def test_the_one_row_layout_works_with_lora_accumulation_and_checkpointing(model_paths, tokenizer, preference_rows, tmp_path):
+def test_the_one_row_layout_works_with_lora_accumulation_and_checkpointing(
+    model_paths, tokenizer, preference_rows, tmp_path
+):
     for setting in ("lora", "accumulation", "checkpointing"):
         one = train("ours", model_paths["llama"], tokenizer, preference_rows, tmp_path, setting, layout="one_row")
         two = train("ours", model_paths["llama"], tokenizer, preference_rows, tmp_path, setting)
