@@ -60,17 +60,20 @@ def strip(cells: Sequence[CellResult], metric: str = "delta_chosen", title: str 
 
 
 def dynamics(cells: Sequence[CellResult], curves: Curves, metric: str, title: str) -> Figure:
-    """A metric through training, one line a cell; step 0 is 0 by definition."""
+    """A metric through training, one line a cell, dashed by objective; step 0 is 0 by definition."""
+    objectives = list(dict.fromkeys(cell.objective for cell in cells))
     order = _order(cells)
     traces = []
     for cell in cells:
         frame = curves[cell.id][0]
-        if metric in frame:
-            traces.append({
-                "type": "scatter", "mode": "lines+markers", "name": f"{cell.objective} {cell.gate}",
-                "x": [0, *frame["step"].tolist()], "y": [0.0, *frame[metric].tolist()], "text": cell.id,
-                "line": {"color": colour(cell.gate), "dash": DASHES[order[cell.gate] % len(DASHES)]},
-            })  # fmt: skip
+        if metric not in frame:
+            continue
+        dash, symbol = DASHES[objectives.index(cell.objective) % len(DASHES)], SYMBOLS[order[cell.gate] % len(SYMBOLS)]
+        traces.append({
+            "type": "scatter", "mode": "lines+markers", "name": f"{cell.objective} {cell.gate}",
+            "x": [0, *frame["step"].tolist()], "y": [0.0, *frame[metric].tolist()], "text": cell.id,
+            "line": {"color": colour(cell.gate), "dash": dash}, "marker": {"symbol": symbol},
+        })  # fmt: skip
     return {"data": traces, "layout": _layout(title, "optimizer step", NATS, showlegend=len(traces) <= 12)}
 
 

@@ -39,17 +39,22 @@ def load(source: DataSource) -> PreferenceData:
         train, test = source.train or TOOLBOX_DEFAULTS[0], source.test or TOOLBOX_DEFAULTS[1]
         return toolbox.load(train, test, source.probes, TOOLBOX_CORPUS)
     dropped: list[Dropped] = []
-    train_rows = _collect(_rows(source, "train"), to_pair, source.train, source.max_dropped, dropped, source.path)
-    test_rows = _collect(_rows(source, "test"), to_pair, source.test, source.max_dropped, dropped, source.path)
+    rows = _collect(_rows(source, source.path, source.train_split), to_pair, None, source, dropped)
+    train_rows, rest = rows[: source.train], rows[source.train :] if source.train else []
+    if source.is_one_file:
+        test_rows, rest = rest[: source.test], rest[source.test :] if source.test else []
+    else:
+        held_out = _rows(source, source.test_path or source.path, source.test_split)
+        test_rows = _collect(held_out, to_pair, source.test, source, dropped)
     if source.probes_path:
         # the probing set is laid over training prompts; held-out probes are made from the test rows
-        rows = _file_rows(Path(source.probes_path))
-        train_probes = _collect(rows, to_probe, source.probes, source.max_dropped, dropped, source.probes_path)
+        probing = _file_rows(Path(source.probes_path))
+        train_probes = _collect(probing, to_probe, source.probes, source, dropped)
     else:
         train_probes = list(probes.from_rows(train_rows[: source.probes], train_rows, test_rows, "train"))
     test_probes = probes.from_rows(test_rows[: source.probes], train_rows, test_rows, "test")
-    corpus = tuple(plain(row.prompt) + row.chosen for row in train_rows)
-    corpus += tuple(plain(row.prompt) + row.rejected for row in train_rows)
+    # built-in models are pre-trained on the rows that the cells do not train on as well, never on held-out ones
+    corpus = tuple(plain(row.prompt) + text for row in (*train_rows, *rest) for text in (row.chosen, row.rejected))
     return PreferenceData(
         tuple(train_rows), tuple(test_rows), {"train": tuple(train_probes), "test": test_probes}, corpus, tuple(dropped)
     )
@@ -67,9 +72,8 @@ def _collect(
     rows: Iterator[tuple[str, dict[str, Any]]],
     convert: Callable[[dict[str, Any]], T],
     limit: int | None,
-    max_dropped: float,
+    source: DataSource,
     dropped: list[Dropped],
-    path: str,
 ) -> list[T]:
     if limit == 0:
         return []
@@ -84,11 +88,11 @@ def _collect(
             bad.append(Dropped(place, error.reason))
     total = len(found) + len(bad)
     if total == 0:
-        raise UserError(f"{path}: the data set is empty; expected rows with prompt, chosen and rejected")
-    if len(bad) > max_dropped * total:
+        raise UserError(f"{source.path}: the data set is empty; expected rows with prompt, chosen and rejected")
+    if len(bad) > source.max_dropped * total:
         raise UserError(
             f"{bad[0].place}: {bad[0].reason}; {len(bad)} of {total} rows are bad, more than the "
-            f"{max_dropped:.0%} allowed. Mend the rows or raise the data set's max_dropped"
+            f"{source.max_dropped:.0%} allowed. Mend the rows or raise the data set's max_dropped"
         )
     dropped += bad
     return found
@@ -148,15 +152,8 @@ def _string(value: Any, key: str) -> str:
     return value
 
 
-def _rows(source: DataSource, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    path = Path(source.path if split == "train" else source.test_path or source.path)
-    if path.is_file():
-        rows = _file_rows(path)
-        if split == "test" and source.test_path is None:
-            # one file: the test rows are the ones after the training rows
-            rows = (row for index, row in enumerate(rows) if index >= (source.train or 0))
-        return rows
-    return _hub_rows(source, source.train_split if split == "train" else source.test_split)
+def _rows(source: DataSource, path: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    return _file_rows(Path(path)) if Path(path).is_file() else _hub_rows(source, split)
 
 
 def _file_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -29,6 +29,11 @@ class DataSource:
     test_path: str | None = field(default=None, metadata={"key": False})
     probes_path: str | None = field(default=None, metadata={"key": False})
 
+    @property
+    def is_one_file(self) -> bool:
+        """Whether the held-out rows are those after the training rows of the same file."""
+        return self.test_path is None and Path(self.path).is_file()
+
 
 def content_of(path: str, subset: str | None, revision: str | None, *more: str | None) -> str:
     """A digest of what the data are: bytes of local files, the name and revision of a hub data set."""
