@@ -31,6 +31,7 @@ from objectives.words import UnknownWord
 logger = logging.getLogger(__name__)
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 CLOSED = 0.1
+REFERENCE_TOKENS = "ref_rejected_token_logps"
 
 
 @dataclass
@@ -81,12 +82,15 @@ class GatedDPOTrainer(DPOTrainer):
 
     _tag_names: ClassVar[list[str]] = ["trl", "dpo", "gatebench"]
     precompute_ref_logps: bool
+    _reference_tokens: Tensor | None = None
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
         if not isinstance(self.args, GatedDPOConfig):
             raise TypeError("GatedDPOTrainer needs args=GatedDPOConfig(...), not TRL's DPOConfig")
         self.gate = self.args.to_gate()
+        if REFERENCE_TOKENS in (self.train_dataset.column_names or ()):
+            self.data_collator = _WithReferenceTokens(self.data_collator)
         self.shuffler = torch.Generator().manual_seed(self.args.seed)
         self._warn_of_parameters()
 
@@ -109,6 +113,10 @@ class GatedDPOTrainer(DPOTrainer):
         if "ref_chosen_logps" in (dataset.column_names or ()):
             return dataset
         return super()._precompute_ref_logps(dataset, *arguments)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        self._signature_columns = [*self._signature_columns, REFERENCE_TOKENS]
 
     def train(self, *arguments: Any, **keywords: Any) -> Any:
         if self.gate.kind != "none" and isinstance(self.gate.source.tau, str):
@@ -149,17 +157,23 @@ class GatedDPOTrainer(DPOTrainer):
 
     @torch.no_grad()
     def _score_reference(self, inputs: dict[str, Any]) -> Tensor:
+        """Token log-probs of the rejected responses under the reference, [B, T-1]."""
+        if self._reference_tokens is not None:
+            return self._reference_tokens
         if self.ref_model is not None:
-            return self._score(self.ref_model, inputs)
+            return self._score(self.ref_model, inputs).chunk(2)[1]
         policy = self.accelerator.unwrap_model(self.model)
         if not hasattr(policy, "peft_config"):
             raise ValueError(
-                "gate_probability='reference' needs the reference model: set precompute_ref_log_probs=False"
+                "gate_probability='reference' needs the reference model (precompute_ref_log_probs=False) or the "
+                f"data set's column {REFERENCE_TOKENS}, the reference log-probs of the rejected tokens"
             )
         with use_adapter(policy, "ref" if "ref" in policy.peft_config else None):
-            return self._score(self.model, inputs)
+            return self._score(self.model, inputs).chunk(2)[1]
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        inputs = dict(inputs)
+        self._reference_tokens = inputs.pop(REFERENCE_TOKENS, None)
         if self.gate.kind == "none" and self.args.loss is None and self.args.layout == "trl":
             return super()._compute_loss(model, inputs, return_outputs)
         policy = _GatedPolicy(self, model, inputs)
@@ -203,6 +217,21 @@ class GatedDPOTrainer(DPOTrainer):
             metrics[f"gate/q{round(100 * quantile):02d}"].append(value)
 
 
+class _WithReferenceTokens:
+    """TRL's collator, plus the stored reference log-probs of the rejected tokens at their places, [B, T-1]."""
+
+    def __init__(self, collator: Any) -> None:
+        self.collator = collator
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        batch: dict[str, Any] = self.collator(examples)
+        rejected = batch["completion_mask"][len(examples) :, 1:]
+        placed = torch.zeros(rejected.shape)
+        for row, mask, example in zip(placed, rejected.bool(), examples, strict=True):
+            row[mask] = torch.tensor(example[REFERENCE_TOKENS])[: int(mask.sum())]
+        return {**batch, REFERENCE_TOKENS: placed}
+
+
 class _GatedPolicy:
     """Stands in for the model inside TRL's `_compute_loss`: same call, gated rejected log-probs."""
 
@@ -230,7 +259,7 @@ class _GatedPolicy:
         chosen, rejected = log_probs[:half], log_probs[half:]
         measured, mask = rejected.detach(), mask[half:].bool()
         if gate.source.probability == "reference":
-            measured = self.trainer._score_reference(self.inputs)[half:]
+            measured = self.trainer._score_reference(self.inputs)
         g = gates.weights(gate, measured, mask, self.trainer.shuffler)
         self.trainer._log_gate(g[mask] if g.dim() == 2 else g)
         g = (g if g.dim() == 2 else g[:, None]).to(log_probs.dtype)

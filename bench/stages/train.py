@@ -51,7 +51,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     from bench.stages.reference import FILE
     from bench.stages.supervised import callback_for, quiet
     from objectives import gates
-    from objectives.trl import GatedDPOConfig, GatedDPOTrainer
+    from objectives.trl import REFERENCE_TOKENS, GatedDPOConfig, GatedDPOTrainer
 
     recipe = spec.recipe
     tokenizer = load_tokenizer(inputs["policy"])
@@ -64,6 +64,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         "ref_chosen_logps": [float(sum(tokens)) for tokens in reference["chosen"]],
         "ref_rejected_logps": [float(sum(tokens)) for tokens in reference["rejected"]],
     })  # fmt: skip
+    if spec.gate.source.probability == "reference":
+        rows = rows.add_column(REFERENCE_TOKENS, [list(map(float, tokens)) for tokens in reference["rejected"]])
     gate, sentence = spec.gate, None
     if gate.kind != "none" and not (gate.kind == "constant" and gate.value is not None):
         p = rejected_probabilities(gate.source.kind, reference["rejected"])

@@ -178,3 +178,28 @@ def test_trls_own_config_is_refused(model_paths, tokenizer, preference_rows, tmp
             args=DPOConfig(output_dir=str(tmp_path), use_cpu=True),
             train_dataset=Dataset.from_list(preference_rows), processing_class=tokenizer,
         )  # fmt: skip
+
+
+def test_stored_reference_tokens_stand_for_the_reference_model(model_paths, tokenizer, preference_rows, tmp_path):
+    """A reference gate with precomputed references, as the harness trains it, gives the live reference's weights."""
+    more = {"gate": "q10", "gate_alpha": 2000.0, "gate_tau": "q50", "gate_probability": "reference"}
+    live = train("ours", model_paths["neox"], tokenizer, preference_rows, tmp_path, steps=3, **more)
+    rows = list(live.train_dataset)
+    with torch.no_grad():
+        for row in rows:
+            ids = torch.tensor([row["prompt_ids"] + row["rejected_ids"]])
+            log_p = live.ref_model(input_ids=ids).logits[0].float().log_softmax(dim=-1)
+            start = len(row["prompt_ids"])
+            row["ref_rejected_token_logps"] = [
+                log_p[start + i - 1, token].item() for i, token in enumerate(row["rejected_ids"])
+            ]
+            row["ref_rejected_logps"] = sum(row["ref_rejected_token_logps"])
+            ids = torch.tensor([row["prompt_ids"] + row["chosen_ids"]])
+            log_p = live.ref_model(input_ids=ids).logits[0].float().log_softmax(dim=-1)
+            row["ref_chosen_logps"] = sum(
+                log_p[start + i - 1, token].item() for i, token in enumerate(row["chosen_ids"])
+            )
+    stored = train("ours", model_paths["neox"], tokenizer, rows, tmp_path, "precomputed", steps=3, **more)
+    for mine, other in zip(stored.state.log_history[:3], live.state.log_history[:3], strict=True):
+        for name in ("loss", "gate/mean", "gate/q95"):
+            assert mine[name] == pytest.approx(other[name], rel=1e-3)
