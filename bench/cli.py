@@ -51,6 +51,7 @@ def run(
     from bench import summary as summaries
     from bench.executors.base import Outcome, execute
     from bench.executors.local import LocalExecutor, default_workers
+    from bench.plan import cautions
     from bench.progress import Progress
     from bench.resolve import check_data
     from dashboards.report import write_report
@@ -58,6 +59,8 @@ def run(
     started = time.monotonic()
     err = Console(stderr=True)
     plan, store, sources = _plan(suite, profile, results, settings, only)
+    for sentence in cautions(plan):
+        err.print(f"caution: {sentence}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     missing = [node for node in plan.nodes.values() if not store.is_finished(node.kind, node.key)]
     folder = results / "runs" / plan.suite / summaries.run_id(plan)
     outcome = Outcome(cached=set(plan.nodes))
@@ -89,6 +92,8 @@ def run(
     err.print(f"{ran} stages run, {before} already finished, "
               f"{time.monotonic() - started:.0f} s", highlight=False)  # fmt: skip
     err.print(f"report: {report}\nMLflow: {tracked}", highlight=False, soft_wrap=True)
+    for sentence in summary.cautions:
+        err.print(f"caution: {sentence}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     for failure in outcome.failed.values():
         err.print(
             f"failed: {failure.kind} {failure.key}: {failure.message}", style="red", highlight=False, markup=False

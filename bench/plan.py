@@ -88,6 +88,13 @@ class _Nodes:
         return known
 
 
+def cautions(plan: Plan) -> list[str]:
+    """What a user should know of the plan's loss parameters before paying for the training."""
+    specs = {(node.spec.loss, node.spec.parameters) for node in plan.nodes.values() if node.kind == "train"}
+    found = (get_loss(loss).caution(parameters) for loss, parameters in specs)
+    return sorted(sentence for sentence in found if sentence)
+
+
 @dataclass(frozen=True)
 class Sources:
     """The suite's models and data sets, resolved to content, by name."""

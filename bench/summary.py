@@ -61,6 +61,12 @@ class Summary:
     cells: tuple[CellResult, ...]
 
     @property
+    def cautions(self) -> list[str]:
+        """What the train stages found out about their gates on the data."""
+        found = [cell.stages["train"].facts.get("caution") for cell in self.finished]
+        return sorted({sentence for sentence in found if sentence})
+
+    @property
     def finished(self) -> list[CellResult]:
         return [cell for cell in self.cells if cell.status == "finished"]
 

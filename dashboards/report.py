@@ -35,7 +35,7 @@ def write_report(summary: Summary, store: Store, folder: Path) -> Path:
     html = template.render(
         summary=summary, figures=drawn, columns=[c for c in COLUMNS if any(c in cell.metrics for cell in cells)],
         failed=[cell for cell in summary.cells if cell.status != "finished"], costs=_costs(summary),
-        cautions=_facts(cells, "train", "caution"), dropped=_facts(cells, "reference", "dropped"),
+        cautions=summary.cautions, dropped=_dropped(cells),
         provenance=_provenance(summary), plotly=_plotly(),
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
@@ -70,12 +70,11 @@ def _figures(cells: list[CellResult], curves: figures.Curves) -> list[dict[str, 
     return found
 
 
-def _facts(cells: list[CellResult], kind: str, name: str) -> list[str]:
-    """Every distinct sentence that stages of a kind left in their manifests."""
+def _dropped(cells: list[CellResult]) -> list[str]:
+    """Every data row that a reference stage left out."""
     found: dict[str, None] = {}
     for cell in cells:
-        value = cell.stages[kind].facts.get(name) if kind in cell.stages else None
-        found |= dict.fromkeys([value] if isinstance(value, str) else value or [])
+        found |= dict.fromkeys(cell.stages["reference"].facts.get("dropped", ()))
     return list(found)
 
 
