@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 RESAMPLES = 10_000
 LEVEL = 0.95
+SMALLEST_P = 1e-9
 SEED = 20_26
 
 
@@ -42,14 +43,57 @@ class Draws:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic with its 95 % interval, two-sided p, standard error and degrees of freedom."""
+    """A statistic with its 95 % interval, its two-sided p and its two standard errors."""
 
     value: float
     lo: float
     hi: float
     p: float
-    error: float
-    df: float
+    design: Design
+
+
+@dataclass(frozen=True)
+class Design:
+    """How well a design measures: the standard errors that seeds and probes leave, and how many of each."""
+
+    seed_error: float
+    probe_error: float
+    seeds: int
+    probes: int
+
+    def reach(self, tail: float) -> float:
+        """Half the width of the interval that leaves `tail` on each side: Student's t of each part, in quadrature.
+
+        Slightly wide where both parts matter. Satterthwaite's degrees of freedom are exact on average but far too
+        narrow in just those samples of three seeds that happen to lie close together.
+        """
+        from scipy import stats
+
+        parts = ((self.seed_error, self.seeds), (self.probe_error, self.probes))
+        return math.hypot(*(error * float(stats.t.isf(tail, n - 1)) for error, n in parts if n > 1 and error > 0))
+
+    def p_value(self, value: float) -> float:
+        """The two-sided p at which the interval just touches zero."""
+        from scipy import optimize
+
+        if value == 0 or self.reach(0.4) == 0:
+            return 1.0 if value == 0 else 0.0
+        if self.reach(SMALLEST_P / 2) < abs(value):
+            return SMALLEST_P
+        return 2 * float(optimize.brentq(lambda tail: self.reach(tail) - abs(value), SMALLEST_P / 2, 0.5))
+
+    def detectable(self, chance: float = 0.8) -> float:
+        """The smallest true effect that this design tells from zero with the given chance (0.5 to 1)."""
+        return self.reach((1 - LEVEL) / 2) + self.reach(1 - chance)
+
+    def power(self, effect: float) -> float:
+        """The chance that a true effect of this size is told from zero."""
+        from scipy import stats
+
+        error = math.hypot(self.seed_error, self.probe_error)
+        if error == 0:
+            return float(effect != 0)
+        return float(stats.norm.cdf((abs(effect) - self.reach((1 - LEVEL) / 2)) / error))
 
 
 def draws(values: Array, resamples: int = RESAMPLES, seed: int = SEED) -> Draws:
@@ -75,28 +119,22 @@ def draws(values: Array, resamples: int = RESAMPLES, seed: int = SEED) -> Draws:
 def estimate(drawn: Draws, statistic: Callable[[Array], Array]) -> Estimate:
     """A statistic of the cells' means with its interval. statistic: [C, R] -> [R].
 
-    The draws' spread is widened to Student's t with Satterthwaite's degrees of freedom of the two parts: three seeds
-    count as three where they are what varies, five hundred probes as five hundred.
+    The draws' two parts are widened from normal to Student's t, so that three seeds count as three and five hundred
+    probes as five hundred.
     """
     from scipy import stats
 
+    tail = (1 - LEVEL) / 2
     centre = drawn.centre[:, None]
     value = float(statistic(centre)[0])
-    both = statistic(centre + drawn.by_seed + drawn.by_probe) - value
-    parts = [
-        (float(statistic(centre + part).var()), n - 1)
-        for part, n in ((drawn.by_seed, drawn.seeds), (drawn.by_probe, drawn.probes))
-        if n > 1
-    ]
-    total = sum(variance for variance, _ in parts)
-    df = total**2 / sum(variance**2 / n for variance, n in parts) if total > 0 else math.inf
-    tail = 1 - (1 - LEVEL) / 2
-    widened = value + both * (stats.t.ppf(tail, df) / stats.norm.ppf(tail))
-    lo, hi = np.quantile(widened, [1 - tail, tail])
-    error = float(both.std())
-    # Student's tail, where the draws themselves are too few to tell small p-values apart
-    p = 2 * float(stats.t.sf(abs(value) / error, df)) if error > 0 else float(value == 0)
-    return Estimate(value, float(lo), float(hi), p, error, df)
+    wide = centre
+    for part, n in ((drawn.by_seed, drawn.seeds), (drawn.by_probe, drawn.probes)):
+        if n > 1:
+            wide = wide + part * (stats.t.isf(tail, n - 1) / stats.norm.isf(tail))
+    lo, hi = np.quantile(statistic(wide), [tail, 1 - tail])
+    errors = [float(statistic(centre + part).std()) for part in (drawn.by_seed, drawn.by_probe)]
+    design = Design(errors[0], errors[1], drawn.seeds, drawn.probes)
+    return Estimate(value, float(lo), float(hi), design.p_value(value), design)
 
 
 def mean_of(drawn: Draws, cell: int) -> Estimate:
@@ -118,22 +156,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         running = max(running, min(1.0, (len(order) - rank) * p_values[index]))
         adjusted[index] = running
     return [float(p) for p in adjusted]
-
-
-def detectable(error: float, df: float, chance: float = 0.8) -> float:
-    """The smallest true effect that a design with this standard error tells from zero with the given chance."""
-    from scipy import stats
-
-    return float((stats.t.ppf(1 - (1 - LEVEL) / 2, df) + stats.t.ppf(chance, df)) * error)
-
-
-def power(error: float, df: float, effect: float) -> float:
-    """The chance that a true effect of this size is told from zero."""
-    from scipy import stats
-
-    tail = stats.t.ppf(1 - (1 - LEVEL) / 2, df)
-    shift = abs(effect) / max(error, 1e-300)
-    return float(stats.t.cdf(shift - tail, df) + stats.t.cdf(-shift - tail, df))
 
 
 Verdict = Literal["supported", "refuted", "undecided"]

@@ -82,6 +82,8 @@ class GatedDPOTrainer(DPOTrainer):
 
     _tag_names: ClassVar[list[str]] = ["trl", "dpo", "gatebench"]
     precompute_ref_logps: bool
+    data_collator: Any
+    _signature_columns: list[str]
     _reference_tokens: Tensor | None = None
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:

@@ -6,7 +6,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "mlflow", "pandas", "plotly", "pyarrow", "tokenizers"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "mlflow",
+    "pandas",
+    "plotly",
+    "pyarrow",
+    "tokenizers",
+    "scipy",
+}
 # package -> what it may not import, at any depth
 FORBIDDEN = {
     "objectives": ("bench", "dashboards"),
