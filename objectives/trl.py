@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from trl import DPOConfig, DPOTrainer
-from trl.trainer.utils import use_adapter
+from trl.trainer.utils import get_config_model_id, use_adapter
 
 from objectives import branches, gates
 from objectives.gates import Gate
@@ -86,10 +86,15 @@ class GatedDPOTrainer(DPOTrainer):
     _signature_columns: list[str]
     _reference_tokens: Tensor | None = None
 
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        if not isinstance(self.args, GatedDPOConfig):
+    def __init__(
+        self, model: Any, ref_model: Any = None, args: GatedDPOConfig | None = None, *arguments: Any, **keywords: Any
+    ) -> None:
+        if args is None:  # as TRL: a folder named after the model
+            name = model if isinstance(model, str) else get_config_model_id(model.config)
+            args = GatedDPOConfig(f"{name.split('/')[-1]}-DPO")
+        if not isinstance(args, GatedDPOConfig):
             raise TypeError("GatedDPOTrainer needs args=GatedDPOConfig(...), not TRL's DPOConfig")
+        super().__init__(model, ref_model, args, *arguments, **keywords)
         self.gate = self.args.to_gate()
         if REFERENCE_TOKENS in (self.train_dataset.column_names or ()):
             self.data_collator = _WithReferenceTokens(self.data_collator)

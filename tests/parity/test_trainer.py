@@ -1,5 +1,7 @@
 """GatedDPOTrainer against stock TRL, real trainers on real pairs: bit for bit without a gate."""
 
+import json
+
 import pytest
 import torch
 from datasets import Dataset
@@ -57,6 +59,40 @@ def test_weights_are_trls_bit_for_bit(model_paths, tokenizer, preference_rows, t
     ours = train("ours", model_paths["neox"], tokenizer, preference_rows, tmp_path, setting, **gate)
     stock = train("stock", model_paths["neox"], tokenizer, preference_rows, tmp_path, setting)
     assert_same_bits(ours, stock)
+
+
+@pytest.mark.parametrize("family", ["neox", "llama", "qwen"])
+def test_one_step_is_trls_bit_for_bit(model_paths, tokenizer, preference_rows, tmp_path, family):
+    ours = train("ours", model_paths[family], tokenizer, preference_rows, tmp_path, steps=1, **OPEN)
+    assert_same_bits(ours, train("stock", model_paths[family], tokenizer, preference_rows, tmp_path, steps=1))
+
+
+DOCUMENTED = """
+import json
+from datasets import load_dataset
+training_args = DPOConfig(
+    output_dir=OUT, max_steps=3, logging_steps=1, per_device_train_batch_size=4, bf16=False, report_to=[],
+    save_strategy="no",
+)
+trainer = DPOTrainer(model=MODEL, args=training_args, train_dataset=load_dataset("json", data_files=DATA, split="train"))
+trainer.train()
+"""
+
+
+def test_a_script_of_trls_documentation_runs_unchanged(model_paths, preference_rows, tmp_path):
+    """Model by name, no tokenizer, no reference: the same script with our two names logs the same metrics."""
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in preference_rows))
+    histories = []
+    for names in ({"DPOConfig": DPOConfig, "DPOTrainer": DPOTrainer},
+                  {"DPOConfig": GatedDPOConfig, "DPOTrainer": GatedDPOTrainer}):  # fmt: skip
+        scope = {**names, "OUT": str(tmp_path / "out"), "MODEL": model_paths["qwen"], "DATA": str(data)}
+        exec(DOCUMENTED, scope)  # noqa: S102
+        histories.append(scope["trainer"].state.log_history)
+    for theirs, ours in zip(*histories, strict=True):
+        assert {k: v for k, v in theirs.items() if "runtime" not in k and "per_second" not in k} == {
+            k: v for k, v in ours.items() if "runtime" not in k and "per_second" not in k
+        }
 
 
 @pytest.mark.parametrize("setting", ["plain", "precomputed", "lora"])
