@@ -74,7 +74,8 @@ training_args = DPOConfig(
     output_dir=OUT, max_steps=3, logging_steps=1, per_device_train_batch_size=4, bf16=False, report_to=[],
     save_strategy="no",
 )
-trainer = DPOTrainer(model=MODEL, args=training_args, train_dataset=load_dataset("json", data_files=DATA, split="train"))
+dataset = load_dataset("json", data_files=DATA, split="train")
+trainer = DPOTrainer(model=MODEL, args=training_args, train_dataset=dataset)
 trainer.train()
 """
 
