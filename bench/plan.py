@@ -66,6 +66,16 @@ class Plan:
         return [node for key, node in self.nodes.items() if key in wanted]
 
 
+def identity(
+    kind: str, spec: Any, inputs: tuple[tuple[str, str, str], ...], libraries: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Everything that a stage's key is the hash of, in canonical form; the manifest keeps it."""
+    return {
+        "kind": kind, "version": module_of(kind).VERSION, "spec": keys.canonical(spec),
+        "inputs": {role: key for role, _, key in inputs}, "libraries": libraries or library_versions(),
+    }  # fmt: skip
+
+
 class _Nodes:
     """Nodes under construction: equal stages get one key and stand once."""
 
@@ -78,11 +88,7 @@ class _Nodes:
         roles = tuple((role, node.kind, node.key) for role, node in sorted(inputs.items()))
         known = self._known.get((kind, spec, roles))
         if known is None:
-            identity = {
-                "kind": kind, "version": module_of(kind).VERSION, "spec": spec,
-                "inputs": {role: key for role, _, key in roles}, "libraries": self._libraries,
-            }  # fmt: skip
-            known = Node(kind, spec, roles, keys.digest(identity))
+            known = Node(kind, spec, roles, keys.digest(identity(kind, spec, roles, self._libraries)))
             self._known[(kind, spec, roles)] = known
             self.by_key.setdefault(known.key, known)
         return known

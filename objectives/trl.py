@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from transformers.trainer import TRAINER_STATE_NAME, TrainerState
 from trl import DPOConfig, DPOTrainer
 from trl.trainer.utils import get_config_model_id, use_adapter
 
@@ -98,7 +100,6 @@ class GatedDPOTrainer(DPOTrainer):
         self.gate = self.args.to_gate()
         if REFERENCE_TOKENS in (self.train_dataset.column_names or ()):
             self.data_collator = _WithReferenceTokens(self.data_collator)
-        self.shuffler = torch.Generator().manual_seed(self.args.seed)
         self._warn_of_parameters()
 
     def _warn_of_parameters(self) -> None:
@@ -124,6 +125,13 @@ class GatedDPOTrainer(DPOTrainer):
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
         self._signature_columns = [*self._signature_columns, REFERENCE_TOKENS]
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        # TRL forgets the tokens it counted before the checkpoint; its last log line remembers them
+        state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_NAME))
+        counted = [entry["num_tokens"] for entry in state.log_history if "num_tokens" in entry]
+        self._total_train_tokens = int(counted[-1]) if counted else 0
 
     def train(self, *arguments: Any, **keywords: Any) -> Any:
         if self.gate.kind != "none" and isinstance(self.gate.source.tau, str):
@@ -267,7 +275,9 @@ class _GatedPolicy:
         measured, mask = rejected.detach(), mask[half:].bool()
         if gate.source.probability == "reference":
             measured = self.trainer._score_reference(self.inputs)
-        g = gates.weights(gate, measured, mask, self.trainer.shuffler)
+        # by seed and step, not by what was drawn before: a resumed run shuffles as an uninterrupted one
+        shuffler = torch.Generator().manual_seed(1_000_003 * self.trainer.args.seed + self.trainer.state.global_step)
+        g = gates.weights(gate, measured, mask, shuffler)
         self.trainer._log_gate(g[mask] if g.dim() == 2 else g)
         g = (g if g.dim() == 2 else g[:, None]).to(log_probs.dtype)
         return torch.cat([chosen, gates.apply_gate(rejected, g, gate.side)])

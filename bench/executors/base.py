@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import Any, Protocol
 
-from bench.plan import Node, Plan
-from bench.stages.stage import library_versions
-from bench.store import Store
+from bench.plan import Node, Plan, identity
+from bench.store import Lock, Store
+
+SECONDS_BETWEEN_LOOKS = 0.2  # at a stage that another run on the same store is making
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a stage: what is "started", "progress", "finished" or "failed"."""
+    """Something that happened to a stage: what is "started", "progress", "finished", "failed", "damaged"."""
 
     what: str
     node: Node
@@ -34,12 +36,13 @@ class Event:
 
 @dataclass
 class Outcome:
-    """What a run did: keys by what became of them."""
+    """What a run did: keys by what became of them. damaged: made again because a file was not as recorded."""
 
     ran: set[str] = field(default_factory=set)
     cached: set[str] = field(default_factory=set)
     failed: dict[str, Failure] = field(default_factory=dict)
     skipped: set[str] = field(default_factory=set)
+    damaged: set[str] = field(default_factory=set)
 
 
 class Executor(Protocol):
@@ -51,52 +54,100 @@ class Executor(Protocol):
     def close(self) -> None: ...
 
 
-def execute(plan: Plan, store: Store, executor: Executor, listen: Callable[[Event], None]) -> Outcome:
-    """Have every stage of the plan in the store; finished ones are not run again."""
-    outcome = Outcome()
-    sorter = TopologicalSorter({key: [i for _, _, i in node.inputs] for key, node in plan.nodes.items()})
-    sorter.prepare()
-    order = {key: position for position, key in enumerate(plan.nodes)}
-    ready: list[str] = []
-    running: set[str] = set()
-    while sorter.is_active():
-        ready += sorter.get_ready()
-        ready.sort(key=order.__getitem__)
-        for key in list(ready):
-            node = plan.nodes[key]
-            if any(i in outcome.failed or i in outcome.skipped for _, _, i in node.inputs):
-                outcome.skipped.add(key)
-            elif store.is_finished(node.kind, key):
-                outcome.cached.add(key)
-            elif executor.has_room():
-                inputs = {role: store.path(kind, i) for role, kind, i in node.inputs}
-                executor.start(node, store.begin(node.kind, key), inputs)
-                running.add(key)
-                ready.remove(key)
-                listen(Event("started", node))
-                continue
+def check_store(plan: Plan, store: Store, listen: Callable[[Event], None]) -> set[str]:
+    """Set aside every damaged stage of the plan and return their keys.
+
+    What a stage to be run will read is hashed; for the rest, size and time of the files are believed.
+    """
+    finished = {key for key, node in plan.nodes.items() if store.is_finished(node.kind, key)}
+    read = {i for key, node in plan.nodes.items() if key not in finished for _, _, i in node.inputs}
+    damaged = set()
+    for key in finished:
+        node = plan.nodes[key]
+        if not store.is_sound(node.kind, key, thorough=key in read):
+            place = store.set_aside(node.kind, key)
+            damaged.add(key)
+            listen(Event("damaged", node, text=f"a file is not what the manifest says; set aside as {place.name}"))
+    return damaged
+
+
+def execute(
+    plan: Plan, store: Store, executor: Executor, listen: Callable[[Event], None], fail_fast: bool = False
+) -> Outcome:
+    """Have every stage of the plan in the store; finished ones are not run again.
+
+    Two runs on one store share the work: a stage that another one makes is waited for.
+    """
+    return _Run(plan, store, executor, listen, fail_fast).to_the_end()
+
+
+class _Run:
+    def __init__(
+        self, plan: Plan, store: Store, executor: Executor, listen: Callable[[Event], None], fail_fast: bool
+    ) -> None:
+        self.plan, self.store, self.executor, self.listen, self.fail_fast = plan, store, executor, listen, fail_fast
+        self.outcome = Outcome()
+        self.locks: dict[str, Lock] = {}
+        self.sorter = TopologicalSorter({key: [i for _, _, i in node.inputs] for key, node in plan.nodes.items()})
+        self.order = {key: position for position, key in enumerate(plan.nodes)}
+
+    def to_the_end(self) -> Outcome:
+        self.sorter.prepare()
+        ready: list[str] = []
+        try:
+            while self.sorter.is_active():
+                ready += self.sorter.get_ready()
+                ready = [key for key in sorted(ready, key=self.order.__getitem__) if not self._take(key)]
+                if self.locks:
+                    for what, node, value in self.executor.results():
+                        self._note(what, node, value)
+                elif ready:
+                    time.sleep(SECONDS_BETWEEN_LOOKS)
+        except BaseException:
+            self.executor.close()  # before the locks go: another run may take over at once
+            raise
+        finally:
+            for lock in self.locks.values():
+                lock.release()
+        return self.outcome
+
+    def _take(self, key: str) -> bool:
+        """Settle or start a stage whose inputs are there; False leaves it for later."""
+        node = self.plan.nodes[key]
+        if any(i in self.outcome.failed or i in self.outcome.skipped for _, _, i in node.inputs):
+            self.outcome.skipped.add(key)
+        elif self.store.is_finished(node.kind, key):
+            self.outcome.cached.add(key)
+        elif self.fail_fast and self.outcome.failed:
+            self.outcome.skipped.add(key)
+        else:
+            lock = self.store.lock(node.kind, key) if self.executor.has_room() else None
+            if lock is None:
+                return False
+            if self.store.is_finished(node.kind, key):  # by another run, while this one was asking
+                lock.release()
+                self.outcome.cached.add(key)
             else:
-                continue
-            ready.remove(key)
-            sorter.done(key)
-        if running:
-            for what, node, value in executor.results():
-                if what == "progress":
-                    listen(Event("progress", node, *value))
-                    continue
-                running.discard(node.key)
-                _settle(store, outcome, what, node, value, listen)
-                sorter.done(node.key)
-    return outcome
+                self.locks[key] = lock
+                inputs = {role: self.store.path(kind, i) for role, kind, i in node.inputs}
+                self.executor.start(node, self.store.begin(node.kind, key), inputs)
+                self.listen(Event("started", node))
+                return True
+        self.sorter.done(key)
+        return True
 
-
-def _settle(store: Store, outcome: Outcome, what: str, node: Node, value: Any, listen: Callable[[Event], None]) -> None:
-    if what == "done":
-        place, facts = value
-        manifest = {"inputs": {role: key for role, _, key in node.inputs}, "versions": library_versions(), **facts}
-        store.commit(place, node.kind, node.key, manifest)
-        outcome.ran.add(node.key)
-        listen(Event("finished", node, 1.0))
-    else:
-        outcome.failed[node.key] = value
-        listen(Event("failed", node, text=value.message))
+    def _note(self, what: str, node: Node, value: Any) -> None:
+        if what == "progress":
+            self.listen(Event("progress", node, *value))
+            return
+        if what == "done":
+            place, facts = value
+            manifest = {**identity(node.kind, node.spec, node.inputs), **facts}
+            self.store.commit(place, node.kind, node.key, manifest)
+            self.outcome.ran.add(node.key)
+            self.listen(Event("finished", node, 1.0))
+        else:
+            self.outcome.failed[node.key] = value
+            self.listen(Event("failed", node, text=value.message))
+        self.locks.pop(node.key).release()
+        self.sorter.done(node.key)

@@ -65,7 +65,6 @@ class LocalExecutor:
             except EOFError:
                 worker.process.join()
                 failure = Failure(node.kind, node.key, f"its process was killed (exit code {worker.process.exitcode})")
-                shutil.rmtree(place, ignore_errors=True)
                 self.workers[self.workers.index(worker)] = self._spawn(self.workers.index(worker))
                 yield "failed", node, failure
                 continue
@@ -76,7 +75,7 @@ class LocalExecutor:
             if what == "done":
                 yield what, node, (place, value[0])
             else:
-                shutil.rmtree(place, ignore_errors=True)
+                shutil.rmtree(place, ignore_errors=True)  # only a killed stage has something to go on from
                 yield what, node, Failure(node.kind, node.key, *value)
 
     def close(self) -> None:
@@ -91,6 +90,7 @@ class LocalExecutor:
             worker.process.join(timeout=5)
             if worker.process.is_alive():
                 worker.process.kill()
+        self.workers = []
 
 
 def default_workers() -> tuple[int, int, int]:

@@ -7,6 +7,7 @@ Messages to the worker: a Job, or None to end. Messages back: ("progress", share
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 import traceback
@@ -40,8 +41,9 @@ def serve(connection: Connection, threads: int, device: int | None, log: Path) -
     with log.open("a", buffering=1) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    _die_with_parent()
     parent = os.getppid()
-    while os.getppid() == parent:  # an orphan ends instead of training on
+    while os.getppid() == parent:  # where the kernel cannot see to it, an orphan ends instead of training on
         if not connection.poll(1.0):
             continue
         job = connection.recv()
@@ -72,6 +74,14 @@ def _run(connection: Connection, job: Job, log: Path) -> None:
         traceback.print_exc()
         sys.stderr.flush()
         connection.send(("failed", f"{type(error).__name__}: {error}", _tail(log, at)))
+
+
+def _die_with_parent() -> None:
+    """Linux: be killed at once when the parent is, so that no orphan writes what the next run writes."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _peak_memory() -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 IGNORED = -100
+TRAINER = "trainer"
+LOGGING_STEPS = 10
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,52 @@ class Row:
 
     ids: list[int]
     context: int = 0
+
+
+def resume_point(out: Path) -> str | None:
+    """The newest whole checkpoint that a killed run left in a stage's folder, or None.
+
+    The Trainer writes its state last, so a checkpoint with a readable one is whole.
+    """
+    for folder in sorted((out / TRAINER).glob("checkpoint-*"), key=lambda p: -int(p.name.split("-")[1])):
+        try:
+            json.loads((folder / "trainer_state.json").read_text())
+        except (OSError, ValueError):
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            return str(folder)
+    return None
+
+
+def restore(model: Any, out: Path) -> str | None:
+    """Put the weights of the newest checkpoint into the model and return the checkpoint's folder, if there is one.
+
+    The Trainer's own loading skips parameters that a checkpoint names otherwise than the model does (the head of a
+    GPT-NeoX), with no more than a warning; from_pretrained knows both names. Adapters are left to the Trainer.
+    """
+    point = resume_point(out)
+    if point is not None and not (Path(point) / "adapter_config.json").exists():
+        model.load_state_dict(type(model).from_pretrained(point, dtype=model.dtype).state_dict())
+    return point
+
+
+def checkpoint_callback(logging_steps: int) -> Any:
+    """Saves the trainer's whole state about every SECONDS_BETWEEN_CHECKPOINTS, right after a logging step, so that
+    no half-accumulated metric is lost. When it saves does not change what it computes."""
+    from transformers import TrainerCallback
+
+    class Checkpoint(TrainerCallback):
+        last = time.monotonic()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            due = time.monotonic() - self.last >= SECONDS_BETWEEN_CHECKPOINTS
+            if due and state.global_step % logging_steps == 0 and state.global_step < state.max_steps:
+                control.should_save = True
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.last = time.monotonic()
+
+    return Checkpoint()
 
 
 def collate(rows: Sequence[Row]) -> dict[str, Any]:
@@ -74,19 +125,22 @@ def fit(
     """
     from transformers import Trainer, TrainingArguments
 
+    point = restore(model, out)
     arguments = TrainingArguments(
-        output_dir=str(out / "trainer"), per_device_train_batch_size=batch_size, num_train_epochs=epochs,
+        output_dir=str(out / TRAINER), per_device_train_batch_size=batch_size,
+        num_train_epochs=epochs,
         max_steps=steps, learning_rate=learning_rate, lr_scheduler_type="cosine", warmup_steps=0.05, seed=seed,
-        logging_steps=10, save_strategy="no", report_to=[], disable_tqdm=True, remove_unused_columns=False,
+        logging_steps=LOGGING_STEPS, save_strategy="no", save_total_limit=1,
+        report_to=[], disable_tqdm=True, remove_unused_columns=False,
         dataloader_pin_memory=False, bf16=False, max_grad_norm=1.0,
     )  # fmt: skip
     trainer = Trainer(
         model=model, args=arguments, train_dataset=list(rows), data_collator=collate,
-        callbacks=[callback_for(report, "training")],
+        callbacks=[callback_for(report, "training"), checkpoint_callback(LOGGING_STEPS)],
     )  # fmt: skip
     quiet(trainer)
-    trainer.train()
-    shutil.rmtree(out / "trainer", ignore_errors=True)
+    trainer.train(resume_from_checkpoint=point)
+    shutil.rmtree(out / TRAINER, ignore_errors=True)
 
 
 def quiet(trainer: Any) -> None:

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     from objectives.gates import Gate
 
-VERSION = 1
+VERSION = 2
 CURVES = "curves.parquet"
 CHECKPOINTS = "checkpoints"
+LOGGING_STEPS = 5
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     from bench.models.encoding import Encoder
     from bench.models.loading import MODEL, POINTER, load_policy, load_tokenizer, lora_config
     from bench.stages.reference import FILE
-    from bench.stages.supervised import callback_for, quiet
+    from bench.stages.supervised import TRAINER, callback_for, checkpoint_callback, quiet, restore
     from objectives import gates
     from objectives.trl import REFERENCE_TOKENS, GatedDPOConfig, GatedDPOTrainer
 
@@ -73,24 +74,30 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         sentence = gates.caution(gate, p)
     micro = recipe.micro_batch_size or recipe.batch_size
     arguments = GatedDPOConfig(
-        output_dir=str(out / "trainer"), **gate_arguments(gate), layout=recipe.layout,
+        output_dir=str(out / TRAINER), **gate_arguments(gate), layout=recipe.layout,
         loss=spec.loss, loss_parameters=dataclasses.asdict(spec.parameters),
         beta=getattr(spec.parameters, "beta", 0.1), precompute_ref_log_probs=True,
         per_device_train_batch_size=micro, gradient_accumulation_steps=recipe.batch_size // micro,
         num_train_epochs=recipe.epochs, max_steps=recipe.steps or -1, learning_rate=recipe.learning_rate,
         lr_scheduler_type="constant_with_warmup", warmup_steps=recipe.warmup_steps, optim=recipe.optimizer,
         max_grad_norm=recipe.max_grad_norm, max_length=recipe.max_length, seed=spec.seed,
-        logging_steps=1 if (recipe.steps or 0) <= 50 else 5, save_strategy="no", report_to=[], disable_tqdm=True,
+        logging_steps=LOGGING_STEPS, save_strategy="no", save_total_limit=1, report_to=[],
+        disable_tqdm=True,
         dataloader_pin_memory=False, gradient_checkpointing=False, bf16=spec.dtype == "bfloat16",
         use_cpu=not torch.cuda.is_available(),
     )  # fmt: skip
+    model = load_policy(inputs["policy"], spec.dtype)
+    point = restore(model, out)
     trainer = GatedDPOTrainer(
-        model=load_policy(inputs["policy"], spec.dtype), args=arguments, train_dataset=rows,
+        model=model, args=arguments, train_dataset=rows,
         processing_class=tokenizer, peft_config=lora_config(spec.adapter) if spec.adapter else None,
-        callbacks=[callback_for(report, f"{spec.loss} x {gate.kind}"), save_callback(recipe.evaluate_every, out)],
+        callbacks=[
+            callback_for(report, f"{spec.loss} x {gate.kind}"), save_callback(recipe.evaluate_every, out),
+            checkpoint_callback(LOGGING_STEPS),
+        ],
     )  # fmt: skip
     quiet(trainer)
-    trainer.train()
+    trainer.train(resume_from_checkpoint=point)
     finite = all(bool(torch.isfinite(parameter).all()) for parameter in trainer.model.parameters())
     if not finite:
         raise StageFailed(f"weights are not finite after step {trainer.state.global_step}; try a lower learning rate")
@@ -99,9 +106,9 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     if spec.adapter:
         # a partial folder lies as deep in the store as a finished one, so the relative path survives the rename
         (out / POINTER).write_text(json.dumps({"policy": os.path.relpath(inputs["policy"], out)}))
-    shutil.rmtree(out / "trainer", ignore_errors=True)
+    shutil.rmtree(out / TRAINER, ignore_errors=True)
     history = pandas.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
-    history.to_parquet(out / CURVES)
+    history.sort_index(axis=1).to_parquet(out / CURVES)
     return {
         "tokens": int(trainer._total_train_tokens),
         "steps": trainer.state.global_step,

@@ -12,6 +12,8 @@ from bench.executors.local import LocalExecutor
 from bench.plan import Node, Plan
 from bench.store import Store
 
+VERSION = 1
+
 
 @dataclass(frozen=True)
 class Spec:
@@ -37,7 +39,8 @@ def run(spec, inputs, out, report):
 @pytest.fixture(autouse=True)
 def trivial(monkeypatch):
     """This module as the stage kind `trivial`; spawned processes find run() by its name."""
-    monkeypatch.setattr("bench.executors.local.module_of", lambda kind: sys.modules[__name__])
+    for user in ("bench.executors.local.module_of", "bench.plan.module_of"):
+        monkeypatch.setattr(user, lambda kind: sys.modules[__name__])
 
 
 def node(name, *inputs, does="ok"):

@@ -1,52 +1,125 @@
-"""A stage is in the store whole or not at all."""
+"""A stage is in the store whole or not at all; damage is noticed; locks end with their process."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
-from bench.store import PARTIAL, Store, write_json
+import pytest
+
+from bench.store import DAMAGED, LOCKS, PARTIAL, Store, remove, write_json
+
+HOLD = "import sys, time; from bench.store import Store; from pathlib import Path; "
+HOLD += (
+    "lock = Store(Path(sys.argv[1])).lock('train', 'k'); print('held' if lock else 'no', flush=True); time.sleep(60)"
+)
+
+
+def make(store, key="k", text=b"abc"):
+    lock = store.lock("train", key)
+    place = store.begin("train", key)
+    (place / "sub").mkdir()
+    (place / "sub" / "weights").write_bytes(text)
+    store.commit(place, "train", key, {"seconds": 1.0})
+    lock.release()
 
 
 def test_commit_hashes_every_file_and_leaves_nothing_beside(tmp_path):
     store = Store(tmp_path)
-    place = store.begin("train", "k1")
-    (place / "sub").mkdir()
-    (place / "sub" / "weights").write_bytes(b"abc")
-    assert not store.is_finished("train", "k1")
-    store.commit(place, "train", "k1", {"seconds": 1.0})
-    manifest = store.manifest("train", "k1")
+    assert not store.is_finished("train", "k")
+    make(store)
+    manifest = store.manifest("train", "k")
     sha = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert manifest["files"] == {"sub/weights": {"sha256": sha, "bytes": 3}}
+    assert manifest["files"]["sub/weights"]["sha256"] == sha
+    assert manifest["files"]["sub/weights"]["bytes"] == 3
     assert manifest["seconds"] == 1.0
     assert list((tmp_path / PARTIAL).iterdir()) == []
+    assert list((tmp_path / LOCKS).iterdir()) == []
+    assert list(store.finished("train")) == ["k"]
 
 
-def test_leftovers_of_dead_processes_are_swept_and_those_of_living_ones_kept(tmp_path):
+def test_begin_keeps_what_a_killed_run_can_go_on_from_and_nothing_else(tmp_path):
     store = Store(tmp_path)
-    store.begin("train", "own")
-    child = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
-    )
-    dead = tmp_path / PARTIAL / f"train-k-{child.stdout.strip()}"
-    dead.mkdir()
-    store.begin("train", "other")
-    assert sorted(p.name for p in (tmp_path / PARTIAL).iterdir()) == [
-        f"train-other-{os.getpid()}",
-        f"train-own-{os.getpid()}",
-    ]
+    place = store.begin("train", "k")
+    for name in ("trainer", "checkpoints", "model"):
+        (place / name).mkdir()
+    (place / "half.parquet").write_text("half")
+    assert sorted(p.name for p in store.begin("train", "k").iterdir()) == ["checkpoints", "trainer"]
 
 
-def test_the_second_to_finish_gives_way(tmp_path):
+@pytest.mark.parametrize("thorough", [True, False])
+@pytest.mark.parametrize("damage", ["flip", "cut", "delete", "manifest"])
+def test_damage_is_noticed_and_set_aside(tmp_path, damage, thorough):
     store = Store(tmp_path)
-    first = store.begin("train", "k")
-    (first / "a").write_text("1")
-    second = tmp_path / PARTIAL / f"train-k-{os.getpid()}0"
-    second.mkdir()
-    store.commit(first, "train", "k", {"who": 1})
-    store.commit(second, "train", "k", {"who": 2})
-    assert store.manifest("train", "k")["who"] == 1
-    assert not second.exists()
+    make(store)
+    assert store.is_sound("train", "k", thorough)
+    file = store.path("train", "k") / "sub" / "weights"
+    if damage == "flip":
+        file.write_bytes(b"abd")
+    elif damage == "cut":
+        file.write_bytes(b"ab")
+    elif damage == "delete":
+        file.unlink()
+    else:
+        (store.path("train", "k") / "manifest.json").write_text("{half")
+    assert not store.is_sound("train", "k", thorough)
+    place = store.set_aside("train", "k")
+    assert place.parent.name == DAMAGED
+    assert not store.is_finished("train", "k")
+    make(store)
+    assert store.is_sound("train", "k", thorough)
+
+
+def test_a_flip_that_keeps_size_and_time_is_noticed_by_the_thorough_look(tmp_path):
+    store = Store(tmp_path)
+    make(store)
+    file = store.path("train", "k") / "sub" / "weights"
+    stat = file.stat()
+    file.write_bytes(b"abd")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert store.is_sound("train", "k", thorough=False)
+    assert not store.is_sound("train", "k", thorough=True)
+
+
+def test_a_copied_store_is_sound(tmp_path):
+    store = Store(tmp_path / "a")
+    make(store)
+    subprocess.run(["cp", "-r", tmp_path / "a", tmp_path / "b"], check=True)
+    assert Store(tmp_path / "b").is_sound("train", "k", thorough=False)
+
+
+def test_a_lock_is_held_by_one_and_freed_by_release_or_death(tmp_path):
+    store = Store(tmp_path)
+    root = Path(__file__).resolve().parents[2]
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=root
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        assert store.lock("train", "k") is None
+        assert store.lock("train", "another") is not None
+        other.send_signal(signal.SIGKILL)
+    lock = store.lock("train", "k")
+    assert lock is not None
+    assert store.lock("train", "k") is None
+    lock.release()
+    assert store.lock("train", "k") is not None
+
+
+def test_leftovers_are_what_no_living_process_writes(tmp_path):
+    store = Store(tmp_path)
+    mine = store.lock("train", "mine")
+    store.begin("train", "mine")
+    store.begin("train", "dead")
+    (tmp_path / LOCKS / "train-gone").touch()
+    make(store)
+    store.set_aside("train", "k")
+    assert sorted(p.name for p in store.leftovers()) == ["train-dead", "train-k-0"]
+    remove(store.leftovers())
+    assert store.leftovers() == []
+    assert (tmp_path / PARTIAL / "train-mine").exists()
+    mine.release()
 
 
 def test_write_json_replaces_whole_files(tmp_path):

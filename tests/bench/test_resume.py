@@ -1,0 +1,89 @@
+"""A stage killed in the middle goes on from its last checkpoint and ends with the same bits."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench.plan import make_plan
+from bench.resolve import resolve
+from bench.stages import supervised
+from bench.stages.stage import module_of
+from bench.suite import load_suite
+from tests.bench.suites import GOOD, write
+
+LONG = GOOD.replace("steps: 4", "steps: 24").replace("evaluate_every: 2", "evaluate_every: 10")
+LONG = LONG.replace("tokens: 4096", "tokens: 12288").replace("epochs: 1", "epochs: 8")
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+def no_report(share, text):
+    pass
+
+
+def killed_after(share_to_die):
+    def report(share, text):
+        if share >= share_to_die:
+            raise Killed
+
+    return report
+
+
+def weights(folder):
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.safetensors"))}
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    """The nodes of one gated cell and a folder for each, run in this process."""
+    folder = tmp_path_factory.mktemp("stages")
+    text = LONG.replace("[dpo, extended_sft]", "[dpo]")
+    text = text.replace(
+        "[none, {kind: seq, alpha: 50, tau: q50}]", "[{kind: seq, alpha: 50, tau: q50}, {kind: shuffled, of: seq}]"
+    )
+    file = write(folder, text)
+    suite = load_suite(file)
+    plan = make_plan(suite, resolve(suite, file))
+    (cell,) = [cell for cell in plan.cells if cell.gate == "shuffled"]
+    for node in plan.needed_by(cell):
+        if node.kind != "dynamics":
+            run(plan, folder, node, folder / node.key)
+    return plan, cell, folder
+
+
+def run(plan, folder, node, out, report=no_report):
+    out.mkdir(parents=True, exist_ok=True)
+    inputs = {role: folder / key for role, _, key in node.inputs}
+    return module_of(node.kind).run(node.spec, inputs, out, report)
+
+
+@pytest.mark.parametrize("kind", ["base", "warmup", "train"])
+def test_the_resumed_weights_are_the_uninterrupted_ones(stages, kind, tmp_path, monkeypatch):
+    plan, cell, folder = stages
+    monkeypatch.setattr(supervised, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    node = plan.nodes[cell.stages[kind]]
+    with pytest.raises(Killed):
+        run(plan, folder, node, tmp_path, killed_after(0.7))
+    left = Path(supervised.resume_point(tmp_path))
+    assert 0 < json.loads((left / "trainer_state.json").read_text())["global_step"] < 24
+    assert not (tmp_path / "model").exists()
+    run(plan, folder, node, tmp_path)
+    assert weights(tmp_path) == weights(folder / node.key)
+    assert not (tmp_path / "trainer").exists()
+    if kind == "train":
+        import pandas
+
+        one, two = (pandas.read_parquet(place / "curves.parquet") for place in (tmp_path, folder / node.key))
+        pandas.testing.assert_frame_equal(one, two)
+
+
+def test_a_half_written_checkpoint_is_passed_over(tmp_path):
+    for step, state in ((5, "{}"), (10, "{half"), (15, None)):
+        folder = tmp_path / "trainer" / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        if state is not None:
+            (folder / "trainer_state.json").write_text(state)
+    assert supervised.resume_point(tmp_path) == str(tmp_path / "trainer" / "checkpoint-5")
