@@ -4,46 +4,103 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.data.pairs import is_unrelated
+from bench.data.pairs import is_unrelated, role_of
 
 if TYPE_CHECKING:
     import pandas
 
 PREFIX = {"train": "", "test": "test_"}
+PROBE = ["split", "prompt"]
+# Roles of the enumerable answers to a prompt; ANYTHING_ELSE is every text that is none of them.
+ANSWERS = ("chosen", "chosen_paraphrases", "rejected", "rejected_paraphrases", "other_answers")
+ANYTHING_ELSE = "anything_else"
 
 
 def probe_deltas(frame: pandas.DataFrame, step: int) -> pandas.DataFrame:
     """One row a (split, prompt): the change of each quantity from step 0 to `step`, in nats a response.
 
-    Columns delta_chosen, delta_rejected, margin, delta_others (mean over the unrelated kinds), delta_argmax,
-    accuracy (1 where the implicit reward of chosen is the larger), kl.
+    Columns delta_chosen, delta_rejected, margin, delta_others (mean over the unrelated kinds), delta_argmax (all
+    also per token), delta_entropy, accuracy (1 where the implicit reward of chosen is the larger), kl, and the flows
+    of `flows` and `answer_flows` where the data have them.
     """
+    import pandas
+
     values = frame[frame["step"].isin((0, step))]
-    wide = values.pivot_table(index=["split", "prompt"], columns=["kind", "step"], values="log_prob", sort=True)
-    first, last = wide.xs(0, axis=1, level="step"), wide.xs(step, axis=1, level="step")
-    change = last - first
+    change = _change(values, "log_prob", step)
+    lengths = values[values["step"] == 0].pivot(index=PROBE, columns="kind", values="tokens").clip(lower=1)
     unrelated = [kind for kind in change.columns if is_unrelated(kind)]
     deltas = change[["chosen", "rejected"]].add_prefix("delta_")
     deltas["margin"] = deltas["delta_chosen"] - deltas["delta_rejected"]
+    for side in ("chosen", "rejected"):
+        deltas[f"delta_{side}_per_token"] = change[side] / lengths[side]
     if unrelated:
         deltas["delta_others"] = change[unrelated].mean(axis=1)
+        deltas["delta_others_per_token"] = (change[unrelated] / lengths[unrelated]).mean(axis=1)
     chosen = values[values["kind"] == "chosen"].pivot(
-        index=["split", "prompt"], columns="step", values=["argmax", "tokens", "kl", "entropy"]
+        index=PROBE, columns="step", values=["argmax", "tokens", "kl", "entropy"]
     )
     deltas["delta_argmax"] = chosen[("argmax", step)] - chosen[("argmax", 0)]
     deltas["delta_argmax_per_token"] = deltas["delta_argmax"] / chosen[("tokens", 0)].clip(lower=1)
     deltas["delta_entropy"] = chosen[("entropy", step)] - chosen[("entropy", 0)]
     deltas["accuracy"] = (deltas["margin"] > 0).astype(float)
     deltas["kl"] = chosen[("kl", step)]
-    return deltas.reset_index()
+    return pandas.concat([deltas, flows(values, step), answer_flows(values, step)], axis=1).reset_index()
+
+
+def _change(values: pandas.DataFrame, quantity: str, step: int) -> pandas.DataFrame:
+    wide = values.pivot_table(index=PROBE, columns=["kind", "step"], values=quantity, sort=True)
+    return wide.xs(step, axis=1, level="step") - wide.xs(0, axis=1, level="step")
+
+
+def flows(values: pandas.DataFrame, step: int) -> pandas.DataFrame:
+    """Where the probability that left the rejected response went: the change, from step 0 to `step`, of the mean
+    next-token mass along it, on its own tokens (flow_rejected), on the argmax (flow_argmax), on the tokens of the
+    chosen response, of paraphrases and of unrelated responses, and on the rest. A row sums to 0.
+    """
+    import pandas
+
+    rows = values[values["kind"] == "rejected"]
+    masses = [name for name in rows.columns if name.startswith("mass_") and rows[name].notna().any()]
+    names = {"mass_target": "flow_rejected", "mass_top1": "flow_argmax"}
+    found = {}
+    for name in masses:
+        wide = rows.pivot(index=PROBE, columns="step", values=name)
+        found[names.get(name, name.replace("mass_", "flow_"))] = wide[step] - wide[0]
+    return pandas.DataFrame(found)
+
+
+def answer_masses(values: pandas.DataFrame, step: int) -> pandas.DataFrame:
+    """The exact distribution over all answers of prompts whose answers are enumerable, at one step.
+
+    Responses with their end are disjoint events, so their probabilities and ANYTHING_ELSE sum to 1. Equal texts of
+    two kinds would be counted twice; the toolbox has none. Empty where a prompt's answers are not enumerable.
+    """
+    import numpy
+    import pandas
+
+    rows = values[values["step"] == step]
+    role = rows["kind"].map(role_of)
+    if not (role == "other_answers").any():
+        return pandas.DataFrame()
+    rows = rows[role.isin(ANSWERS)].assign(role=role, p=numpy.exp(rows["log_prob"]))
+    found = rows.pivot_table(index=PROBE, columns="role", values="p", aggfunc="sum").fillna(0.0)
+    found[ANYTHING_ELSE] = 1 - found.sum(axis=1)
+    return found
+
+
+def answer_flows(values: pandas.DataFrame, step: int) -> pandas.DataFrame:
+    """The change of `answer_masses` from step 0 to `step`, as answers_chosen, answers_rejected ..."""
+    return (answer_masses(values, step) - answer_masses(values, 0)).add_prefix("answers_")
 
 
 def split_means(deltas: pandas.DataFrame) -> dict[str, float]:
-    """Means over the probes of each split; held-out ones with `test_` before the name."""
+    """Means over the probes of each split; held-out ones with `test_` before the name. What no probe of a split
+    has is missing."""
     found = {}
     for split, rows in deltas.groupby("split"):
-        for name in rows.columns.drop(["split", "prompt"]):
-            found[f"{PREFIX[str(split)]}{name}"] = float(rows[name].mean())
+        for name in rows.columns.drop(PROBE):
+            if rows[name].notna().any():
+                found[f"{PREFIX[str(split)]}{name}"] = float(rows[name].mean())
     return found
 
 

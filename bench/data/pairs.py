@@ -48,3 +48,14 @@ class PreferenceData:
 def is_unrelated(kind: str) -> bool:
     """Whether a probe kind has nothing to do with its prompt (Ren & Sutherland 2025, sec. 4.1)."""
     return kind.startswith(("irr_", "random_"))
+
+
+def role_of(kind: str) -> str:
+    """What a probe kind is to its prompt. `other_...` kinds are the further answers of a prompt whose answers are
+    enumerable; a column of a user's own that is none of the known ones is "unknown"."""
+    if kind in ("chosen", "rejected"):
+        return kind
+    if is_unrelated(kind):
+        return "unrelated"
+    starts = {"chosen_": "chosen_paraphrases", "reject": "rejected_paraphrases", "other_": "other_answers"}
+    return next((role for start, role in starts.items() if kind.startswith(start)), "unknown")

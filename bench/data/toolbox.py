@@ -30,6 +30,9 @@ UNITS = (
 )  # fmt: skip
 
 
+STYLES = ("plain", "semantic", "format")
+
+
 @dataclass(frozen=True)
 class Question:
     """An instruction, its right answer and its plausible near misses, best first."""
@@ -207,7 +210,7 @@ def candidates(prompt: str) -> tuple[str, ...]:
     """Every answer, right one first, in every style: the enumerable responses to a prompt."""
     asked = question(prompt.removeprefix("Question: ").removesuffix("\nAnswer:"))
     answers = (asked.answer, *asked.misses)
-    return tuple(sentence(asked, answer, style) for style in ("plain", "semantic", "format") for answer in answers)
+    return tuple(sentence(asked, answer, style) for style in STYLES for answer in answers)
 
 
 def _instructions(seed: int) -> Iterator[str]:
@@ -238,7 +241,12 @@ def _probe(pair: Pair, train: list[Pair], test: list[Pair], rng: random.Random) 
         for side, answer in (("chosen", asked.answer), ("reject", miss))
         for style in ("semantic", "format")
     }
-    responses = {"chosen": pair.chosen, "rejected": pair.rejected, **styled}
+    others = {
+        f"other_{style}_{number}": sentence(asked, answer, style)
+        for number, answer in enumerate(answer for answer in asked.misses if answer != miss)
+        for style in STYLES
+    }
+    responses = {"chosen": pair.chosen, "rejected": pair.rejected, **styled, **others}
     return Probe(pair.prompt, {**responses, **probes.unrelated(pair, train, test, rng)})
 
 

@@ -5,7 +5,7 @@ Without a `train` input it measures step 0 alone, the warm-up policy, which all 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +16,17 @@ from bench.stages.stage import Facts, Report
 
 if TYPE_CHECKING:
     import pandas
+    import torch
 
-VERSION = 2
+    from bench.stages.scoring import Scored
+
+VERSION = 3
 PROBES = "probes.parquet"
 METRICS = "metrics.json"
 CURVES = "curves.parquet"
-CHOSEN = "chosen"
+CHOSEN, REJECTED = "chosen", "rejected"
+# Where the mass along a rejected response can be; a token belongs to the first that it is in.
+MASSES = ("target", "top1", "chosen", "chosen_paraphrases", "rejected_paraphrases", "unrelated", "rest")
 Encoded = dict[str, list[tuple[int, EncodedProbe]]]
 
 
@@ -68,91 +73,112 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
 
 
 def measure(model: Any, reference: Any, encoded: Encoded, step: int, report: Any) -> pandas.DataFrame:
-    """One row a probe and kind: step, split, prompt, kind, tokens, log_prob (summed).
+    """One row a probe and kind: step, split, prompt, kind, tokens, log_prob (summed), in nats.
 
     The rows of the chosen response also have argmax (summed log-prob of the most likely tokens), entropy, mass_target,
     mass_top1 (0 where the target is the most likely token), mass_rest (means over tokens) and kl (summed
-    KL(policy || reference)). Nats.
+    KL(policy || reference)). Those of the rejected response have mass_target, mass_top1 and what is left of the rest
+    in mass_chosen, mass_chosen_paraphrases, mass_rejected_paraphrases, mass_unrelated: the mean mass on tokens that
+    those responses consist of, each token counted once, in this order. The masses of a row sum to 1.
     """
     import pandas
     import torch
 
-    from bench.stages.scoring import each_batch
+    from bench.stages.scoring import map_batches
 
-    found: list[pandas.DataFrame] = []
+    def rows_of(split: str, rows: list[tuple[int, EncodedProbe]], scored: Scored) -> pandas.DataFrame:
+        kinds = [list(rows[i][1].responses)[k] for i, k in scored.owners]
+        frame = pandas.DataFrame(response_sums(scored))
+        frame["split"], frame["kind"] = split, kinds
+        frame["prompt"] = [rows[i][0] for i, _ in scored.owners]
+        probes = [rows[i][1] for i, _ in scored.owners]
+        for wanted, quantities in ((CHOSEN, chosen_quantities), (REJECTED, rejected_quantities)):
+            places = [at for at, kind in enumerate(kinds) if kind == wanted]
+            if places:
+                found = quantities(scored.only(places), [probes[at] for at in places], model, reference)
+                for name, values in found.items():
+                    frame.loc[places, name] = values.tolist()
+        return frame
+
+    frames: list[pandas.DataFrame] = []
     total, done = sum(map(len, encoded.values())), 0
     with torch.inference_mode():
         for split, rows in encoded.items():
-            kinds = list(rows[0][1].responses) if rows else []
             prompts = [probe.prompt for _, probe in rows]
-            responses = [[probe.responses[kind] for kind in kinds] for _, probe in rows]
-            for group, layout, logits in each_batch(model, prompts, responses):
-                frame = pandas.DataFrame(response_sums(logits, layout, len(group), kinds))
-                frame["prompt"] = [rows[i][0] for i in group for _ in kinds]
-                frame["kind"] = kinds * len(group)
-                frame["split"] = split
-                found.append(frame)
-                done += len(group)
-                report(0.8 * done / total)
-    frame = pandas.concat(found, ignore_index=True)
+            responses = [list(probe.responses.values()) for _, probe in rows]
+            frames += map_batches(
+                model, prompts, responses, lambda scored: rows_of(split, rows, scored),  # noqa: B023
+                lambda share: report((done + share * len(rows)) / total),  # noqa: B023
+            )  # fmt: skip
+            done += len(rows)
+    frame = pandas.concat(frames, ignore_index=True).sort_values(["split", "prompt", "kind"], ignore_index=True)
     frame.insert(0, "step", step)
-    return add_kl(frame, model, reference, encoded)
+    return frame
 
 
-def response_sums(logits: Any, layout: Any, prompts: int, kinds: list[str]) -> dict[str, Any]:
-    """Quantities of every response from [N, V] logits; those of the whole distribution for the chosen one only,
-    which is most of the arithmetic saved."""
+def response_sums(scored: Scored) -> dict[str, list[float]]:
+    """tokens and log_prob of every response."""
     import torch
 
     from objectives.branches import target_log_probs
 
-    responses = prompts * len(kinds)
-
-    def total(values: Any, response: Any) -> Any:
-        return torch.zeros(responses, dtype=torch.float64, device=values.device).index_add(0, response, values.double())
-
-    target = target_log_probs(logits, layout.targets)
-    found = {"tokens": total(torch.ones_like(target), layout.response), "log_prob": total(target, layout.response)}
-    places = (layout.response % len(kinds) == kinds.index(CHOSEN)).nonzero().squeeze(1)
-    response, target = layout.response[places], target[places]
-    log_p = logits[places].log_softmax(dim=1)
-    top = log_p.max(dim=1).values
-    beside = torch.where(top > target, top.exp(), torch.zeros_like(top))
-    mean = 1 / found["tokens"].clamp(min=1)
-    found |= {
-        "argmax": total(top, response),
-        "entropy": total(-(log_p.exp() * log_p).sum(dim=1), response) * mean,
-        "mass_target": total(target.exp(), response) * mean,
-        "mass_top1": total(beside, response) * mean,
-    }
-    found["mass_rest"] = 1 - found["mass_target"] - found["mass_top1"]
-    is_chosen = torch.arange(responses, device=target.device) % len(kinds) == kinds.index(CHOSEN)
-    for name in ("argmax", "entropy", "mass_target", "mass_top1", "mass_rest"):
-        found[name] = found[name].masked_fill(~is_chosen, torch.nan)
-    return {"tokens": found.pop("tokens").long().tolist(), **{name: values.tolist() for name, values in found.items()}}
+    target = target_log_probs(scored.logits, scored.targets)
+    tokens = scored.sums(torch.ones_like(target)).long()
+    return {"tokens": tokens.tolist(), "log_prob": scored.sums(target).tolist()}
 
 
-def add_kl(frame: pandas.DataFrame, model: Any, reference: Any, encoded: Encoded) -> pandas.DataFrame:
-    """Adds kl: KL(policy || reference) summed along the chosen response, in nats."""
+def chosen_quantities(
+    scored: Scored, probes: Sequence[EncodedProbe], model: Any, reference: Any
+) -> dict[str, torch.Tensor]:
+    """Quantities of the whole distribution along chosen responses, [responses] each."""
     import torch
 
-    from bench.stages.scoring import batches, response_logits
+    from bench.stages.scoring import score
 
-    values: dict[tuple[str, int, str], float] = {}
-    with torch.inference_mode():
-        for split, rows in encoded.items():
-            for group in batches([len(p.prompt) + len(p.responses[CHOSEN]) for _, p in rows]):
-                prompts, own = [rows[i][1].prompt for i in group], [[rows[i][1].responses[CHOSEN]] for i in group]
-                layout, logits = response_logits(model, prompts, own)
-                log_p = logits.log_softmax(dim=1)
-                log_q = (
-                    response_logits(reference, prompts, own)[1].log_softmax(dim=1) if model is not reference else log_p
-                )
-                kl = (log_p.exp() * (log_p - log_q)).sum(dim=1).double()
-                summed = torch.zeros(len(group), dtype=torch.float64, device=kl.device).index_add(
-                    0, layout.response, kl
-                )
-                values |= {(split, rows[i][0], CHOSEN): value for i, value in zip(group, summed.tolist(), strict=True)}
-    places = zip(frame["split"], frame["prompt"], frame["kind"], strict=True)
-    frame["kl"] = [values.get(place) for place in places]
-    return frame
+    log_p = scored.logits.log_softmax(dim=1)
+    target = log_p.gather(1, scored.targets[:, None]).squeeze(1)
+    top = log_p.max(dim=1).values
+    mean = 1 / scored.sums(torch.ones_like(target))
+    if model is reference:
+        kl = torch.zeros_like(target)
+    else:
+        logits = score(reference, [probe.prompt for probe in probes], [probe.responses[CHOSEN] for probe in probes])
+        kl = (log_p.exp() * (log_p - logits.log_softmax(dim=1))).sum(dim=1)
+    found = {
+        "argmax": scored.sums(top),
+        "entropy": scored.sums(-(log_p.exp() * log_p).sum(dim=1)) * mean,
+        "mass_target": scored.sums(target.exp()) * mean,
+        "mass_top1": scored.sums(torch.where(top > target, top.exp(), torch.zeros_like(top))) * mean,
+        "kl": scored.sums(kl),
+    }
+    found["mass_rest"] = 1 - found["mass_target"] - found["mass_top1"]
+    return found
+
+
+def rejected_quantities(
+    scored: Scored, probes: Sequence[EncodedProbe], model: Any, reference: Any
+) -> dict[str, torch.Tensor]:
+    """The masses along rejected responses, [responses] each."""
+    import torch
+
+    p = scored.logits.softmax(dim=1)
+    classes = torch.stack([token_classes(probe, p.shape[1]) for probe in probes]).to(p.device)[scored.response]
+    classes = classes.scatter(1, p.argmax(dim=1, keepdim=True), MASSES.index("top1"))
+    classes = classes.scatter(1, scored.targets[:, None], MASSES.index("target"))
+    masses = torch.zeros(len(p), len(MASSES), device=p.device).scatter_add(1, classes, p)
+    mean = 1 / scored.sums(torch.ones(len(p), device=p.device))
+    return {f"mass_{name}": scored.sums(masses[:, column]) * mean for column, name in enumerate(MASSES)}
+
+
+def token_classes(probe: EncodedProbe, vocabulary: int) -> torch.Tensor:
+    """[V] the index in MASSES of every token: of the first of the listed responses that it occurs in."""
+    import torch
+
+    from bench.data.pairs import role_of
+
+    classes = torch.full((vocabulary,), MASSES.index("rest"))
+    for name in reversed(MASSES):
+        for kind, tokens in probe.responses.items():
+            if role_of(kind) == name:
+                classes[tokens] = MASSES.index(name)
+    return classes

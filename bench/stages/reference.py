@@ -11,7 +11,7 @@ from bench.data.source import DataSource
 from bench.models.encoding import Lengths
 from bench.stages.stage import Facts, Report
 
-VERSION = 1
+VERSION = 2
 FILE = "reference.parquet"
 
 
@@ -29,23 +29,24 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     from bench.data.adapters import load
     from bench.models.encoding import Encoder
     from bench.models.loading import load_policy, load_tokenizer
-    from bench.stages.scoring import each_batch
+    from bench.stages.scoring import Scored, map_batches
     from objectives.branches import target_log_probs
 
     pairs, dropped = Encoder(load_tokenizer(inputs["policy"]), spec.lengths).pairs(load(spec.data).train)
     model = load_policy(inputs["policy"], spec.dtype).eval()
     prompts = [pair.prompt for pair in pairs]
     responses = [[pair.chosen, pair.rejected] for pair in pairs]
-    tokens: list[list[list[float]]] = [[[], []] for _ in pairs]
-    done = 0
+    tokens: dict[tuple[int, int], list[float]] = {}
+
+    def keep(scored: Scored) -> None:
+        found = target_log_probs(scored.logits, scored.targets)
+        for value, response in zip(found.tolist(), scored.response.tolist(), strict=True):
+            tokens.setdefault(scored.owners[response], []).append(value)
+
     with torch.inference_mode():
-        for group, rows, logits in each_batch(model, prompts, responses):
-            found = target_log_probs(logits, rows.targets)
-            for value, response in zip(found.tolist(), rows.response.tolist(), strict=True):
-                tokens[group[response // 2]][response % 2].append(value)
-            done += len(group)
-            report(done / len(pairs), "reference log-probs")
-    frame = pandas.DataFrame({"chosen": [own[0] for own in tokens], "rejected": [own[1] for own in tokens]})
+        map_batches(model, prompts, responses, keep, lambda share: report(share, "reference log-probs"))
+    sides = {side: [tokens[i, k] for i in range(len(pairs))] for k, side in enumerate(("chosen", "rejected"))}
+    frame = pandas.DataFrame(sides)
     frame.to_parquet(out / FILE)
     return {
         "tokens": sum(len(p.prompt) + len(p.chosen) + len(p.rejected) for p in pairs),

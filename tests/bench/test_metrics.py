@@ -1,9 +1,11 @@
 """The metrics of a hand-made table of probe values."""
 
+import math
+
 import pandas
 import pytest
 
-from bench.metrics import cell_metrics, curves, probe_deltas
+from bench.metrics import answer_masses, cell_metrics, curves, probe_deltas
 
 
 def frame():
@@ -33,7 +35,8 @@ def test_cell_metrics_by_hand():
         "delta_others": ((-3 - 5) / 2 + 0) / 2, "accuracy": 0.5, "delta_argmax": 1.0,
         "delta_argmax_per_token": 0.25, "delta_entropy": -0.5, "kl": 2.0,
         "test_delta_chosen": 1.0, "test_delta_rejected": -2.0, "test_margin": 3.0, "test_delta_others": 0.0,
-        "test_accuracy": 1.0,
+        "test_accuracy": 1.0, "delta_chosen_per_token": -0.5, "delta_rejected_per_token": -1.5,
+        "delta_others_per_token": -0.5,
     }  # fmt: skip
     assert {name: found[name] for name in expected} == pytest.approx(expected)
 
@@ -50,3 +53,33 @@ def test_deltas_are_paired_by_probe_and_missing_kinds_stay_missing():
     deltas = probe_deltas(rows[~rows["kind"].str.startswith(("irr", "random"))], 10)
     assert deltas[deltas["split"] == "train"]["delta_chosen"].tolist() == [2, -6]
     assert "delta_others" not in deltas
+
+
+def test_flows_along_the_rejected_response_sum_to_zero():
+    rows = frame().assign(mass_target=None, mass_top1=None, mass_chosen=None, mass_rest=None)
+    rejected = rows["kind"] == "rejected"
+    masses = {0: (0.5, 0.2, 0.1, 0.2), 5: (0.4, 0.3, 0.1, 0.2), 10: (0.1, 0.6, 0.2, 0.1)}
+    columns = ["mass_target", "mass_top1", "mass_chosen", "mass_rest"]
+    for step, values in masses.items():
+        rows.loc[rejected & (rows["step"] == step), columns] = values
+    rows[columns] = rows[columns].astype(float)
+    found = cell_metrics(rows)
+    assert found["flow_rejected"] == pytest.approx(-0.4)
+    assert found["flow_argmax"] == pytest.approx(0.4)
+    assert found["flow_chosen"] == pytest.approx(0.1)
+    assert found["flow_rest"] == pytest.approx(-0.1)
+    assert "flow_unrelated" not in found  # no such mass was measured: missing, not 0
+
+
+def test_the_answers_of_an_enumerable_prompt_and_anything_else_sum_to_one():
+    kinds = {"chosen": 0.4, "chosen_format": 0.1, "rejected": 0.2, "reject_format": 0.05, "other_plain_0": 0.15,
+             "irr_train": 0.5}  # fmt: skip
+    rows = pandas.DataFrame([
+        {"split": "train", "prompt": 0, "kind": kind, "step": 0, "log_prob": math.log(p)} for kind, p in kinds.items()
+    ])  # fmt: skip
+    found = answer_masses(rows, 0).iloc[0].to_dict()
+    assert found == pytest.approx({
+        "chosen": 0.4, "chosen_paraphrases": 0.1, "rejected": 0.2, "rejected_paraphrases": 0.05,
+        "other_answers": 0.15, "anything_else": 0.1,
+    })  # fmt: skip
+    assert answer_masses(rows[~rows["kind"].str.startswith("other")], 0).empty

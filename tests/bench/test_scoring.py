@@ -1,0 +1,84 @@
+"""Scoring with a shared prompt cache gives the log-probs of one ordinary row a response."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from bench.stages import scoring
+from objectives.branches import target_log_probs
+from tests.conftest import FAMILIES
+
+PROMPTS = [[5, 6, 7, 8], [9, 10], [11], [12, 13, 14]]
+RESPONSES = [[[20, 21, 22], [23], [24, 25, 26, 27]], [[30], [31, 32], []], [[40, 41]], [[50], [51, 52, 53, 54, 55]]]
+
+
+def one_by_one(model):
+    """Summed log-prob of every non-empty response, each in an ordinary causal row."""
+    found = {}
+    for i, own in enumerate(RESPONSES):
+        for k, tokens in enumerate(own):
+            if tokens:
+                log_p = model(input_ids=torch.tensor([PROMPTS[i] + tokens])).logits.float().log_softmax(dim=-1)[0]
+                start = len(PROMPTS[i]) - 1
+                found[i, k] = sum(log_p[start + at, token].item() for at, token in enumerate(tokens))
+    return found
+
+
+def scored(model, report=lambda share: None):
+    def use(batch):
+        sums = batch.sums(target_log_probs(batch.logits, batch.targets))
+        return dict(zip(batch.owners, sums.tolist(), strict=True))
+
+    with torch.inference_mode():
+        parts = scoring.map_batches(model, PROMPTS, RESPONSES, use, report)
+    keys = [key for part in parts for key in part]
+    assert len(keys) == len(set(keys))  # nothing twice
+    return {key: value for part in parts for key, value in part.items()}
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_log_probs_are_those_of_separate_rows(model_paths, family, attention):
+    model = AutoModelForCausalLM.from_pretrained(model_paths[family], attn_implementation=attention).eval()
+    shares = []
+    assert scored(model, shares.append) == pytest.approx(one_by_one(model), abs=6e-5)
+    assert shares[-1] == 1.0
+
+
+def test_an_architecture_outside_the_common_ones_gets_plain_rows(model_paths, monkeypatch):
+    model = AutoModelForCausalLM.from_pretrained(model_paths["neox"]).eval()
+    monkeypatch.setattr(scoring.branches, "ARCHITECTURES", ())
+    assert scored(model) == pytest.approx(one_by_one(model), abs=6e-5)
+
+
+def test_small_batches_give_the_same(model_paths, monkeypatch):
+    model = AutoModelForCausalLM.from_pretrained(model_paths["llama"]).eval()
+    monkeypatch.setattr(scoring, "POSITIONS_A_BATCH", 5)
+    assert scored(model) == pytest.approx(one_by_one(model), abs=6e-5)
+
+
+def test_out_of_memory_is_met_with_smaller_batches_and_counts_nothing_twice(model_paths, monkeypatch):
+    model = AutoModelForCausalLM.from_pretrained(model_paths["llama"]).eval()
+    honest, sizes = scoring._PromptCache.logits, []
+
+    def tight(self, at, responses):
+        sizes.append(sum(map(len, responses)))
+        if len(sizes) > 1 and sum(map(len, responses)) > 6:
+            raise torch.OutOfMemoryError("no room")
+        return honest(self, at, responses)
+
+    monkeypatch.setattr(scoring, "POSITIONS_A_BATCH", 14)
+    monkeypatch.setattr(scoring._PromptCache, "logits", tight)
+    assert scored(model) == pytest.approx(one_by_one(model), abs=6e-5)
+    assert max(sizes[1:]) > 6  # there was something to be met
+
+
+def test_a_response_that_fits_in_no_way_says_so(model_paths, monkeypatch):
+    model = AutoModelForCausalLM.from_pretrained(model_paths["llama"]).eval()
+
+    def full(self, at, responses):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(scoring._PromptCache, "logits", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        scored(model)
