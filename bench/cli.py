@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.errors import UserError
+from bench.errors import DiskFull, UserError, is_disk_full
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from bench.plan import Plan
-    from bench.store import Store
+    from rich.console import Console
+
+    from bench.runs import Prepared
     from bench.summary import Summary
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
@@ -40,86 +41,41 @@ def run(
     settings: Settings = None,
     only: Only = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a GPU or core by default.")] = None,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Start nothing more after a failure.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and run nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train, measure and compare every cell of a suite; finished stages are never repeated."""
-    import shutil
-    import time
-
     from rich.console import Console
 
-    from bench import summary as summaries
-    from bench.executors.base import Outcome, execute
-    from bench.executors.local import LocalExecutor, default_workers
+    from bench import runs
     from bench.plan import cautions
-    from bench.progress import Progress
-    from bench.resolve import check_data
-    from dashboards.report import write_report
+    from bench.progress import PLAIN
 
-    started = time.monotonic()
+    prepared = _prepare(suite, profile, results, settings, only)
+    if dry_run:
+        _show_plan(prepared, as_json)
+        return
     err = Console(stderr=True)
-    plan, store, sources = _plan(suite, profile, results, settings, only)
-    for sentence in cautions(plan):
-        err.print(f"caution: {sentence}", style="yellow", highlight=False, markup=False, soft_wrap=True)
-    missing = [node for node in plan.nodes.values() if not store.is_finished(node.kind, node.key)]
-    folder = results / "runs" / plan.suite / summaries.run_id(plan)
-    outcome = Outcome(cached=set(plan.nodes))
-    if missing:
-        check_data(sources)
-        count, threads, devices = default_workers()
-        count = min(workers or count, len(missing))
-        err.print(
-            f"{len(plan.cells)} cells, {len(missing)} of {len(plan.nodes)} stages to run, {count} workers",
-            highlight=False,
-        )
-        executor = LocalExecutor(count, threads, devices, folder / "logs")
-        try:
-            with Progress(plan, store, count, err, folder / "log.jsonl") as progress:
-                outcome = execute(plan, store, executor, progress)
-        except KeyboardInterrupt:
-            err.print(f"stopped; finished stages are kept. To go on: bench run {suite}", highlight=False)
-            raise typer.Exit(130) from None
-        finally:
-            executor.close()
-    summary = summaries.summarize(plan, store, outcome)
-    summaries.write(summary, plan, folder)
-    report = write_report(summary, store, folder)
-    shutil.copyfile(suite, folder / "suite.yaml")
-    tracked = _track(summary, plan, store, folder, results)
-    _print_results(summary, as_json, folder)
-    ran = len(outcome.ran)
-    before = len(plan.nodes) - ran - len(outcome.failed) - len(outcome.skipped)
-    err.print(f"{ran} stages run, {before} already finished, "
-              f"{time.monotonic() - started:.0f} s", highlight=False)  # fmt: skip
-    err.print(f"report: {report}\nMLflow: {tracked}", highlight=False, soft_wrap=True)
-    for sentence in summary.cautions:
-        err.print(f"caution: {sentence}", style="yellow", highlight=False, markup=False, soft_wrap=True)
-    for failure in outcome.failed.values():
-        err.print(
-            f"failed: {failure.kind} {failure.key}: {failure.message}", style="red", highlight=False, markup=False
-        )
-    if outcome.failed:
-        raise typer.Exit(1)
-
-
-def _track(summary: Summary, plan: Plan, store: Store, folder: Path, results: Path) -> str:
-    """Log to MLflow unless this run's cells are logged there already; a server that is down loses nothing."""
-    import json
-
-    from bench.store import write_json
-    from bench.tracking import track, tracking_uri
-
-    uri = tracking_uri(results)
-    marker = folder / "tracked.json"
-    state = {"uri": uri, "cells": {cell.id: cell.stages["dynamics"].key for cell in summary.finished}}
-    if marker.exists() and json.loads(marker.read_text()) == state:
-        return uri
+    for sentence in cautions(prepared.plan):
+        err.print(f"caution: {sentence}", style="yellow", **PLAIN)
     try:
-        track(summary, plan, store, folder, uri)
-    except Exception as error:  # MLflow raises its own kinds and those of every backend it talks to
-        return f"{uri} could not be written ({type(error).__name__}: {str(error).splitlines()[0]}); run again to log"
-    write_json(marker, state)
-    return uri
+        done = runs.run(prepared, err, workers, fail_fast)
+    except KeyboardInterrupt:
+        err.print(f"stopped; finished stages are kept. To go on: {_again()}", **PLAIN)
+        raise typer.Exit(130) from None
+    _print_results(done.summary, as_json, prepared.folder)
+    ran, failed = len(done.outcome.ran), done.outcome.failed
+    before = len(prepared.plan.nodes) - ran - len(failed) - len(done.outcome.skipped)
+    err.print(f"{ran} stages run, {before} already finished, {done.seconds:.0f} s", **PLAIN)
+    err.print(f"report: {done.report}\nMLflow: {done.tracked}", **PLAIN)
+    for sentence in done.summary.cautions:
+        err.print(f"caution: {sentence}", style="yellow", **PLAIN)
+    for failure in failed.values():
+        err.print(f"failed: {failure.kind} {failure.key}: {failure.message}", style="red", **PLAIN)
+    if failed:
+        err.print(f"{len(failed)} failed; what rests on them was skipped. To try them again: {_again()}", **PLAIN)
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -129,47 +85,44 @@ def plan(
     results: Results = DEFAULT_RESULTS,
     settings: Settings = None,
     only: Only = None,
+    why: Annotated[str | None, typer.Option(metavar="CELL", help="Why the stages of a cell will run.")] = None,
     as_json: Json = False,
 ) -> None:
     """List the cells and stages of a suite: what is finished and what would run. Needs no network."""
-    from rich.console import Console
-    from rich.table import Table
-
-    made, store, sources = _plan(suite, profile, results, settings, only)
-    finished = {key for key, node in made.nodes.items() if store.is_finished(node.kind, key)}
-    if as_json:
-        _json({
-            "suite": made.suite,
-            "cells": [{"id": cell.id, **cell.axes(), "stages": dict(cell.stages)} for cell in made.cells],
-            "stages": {key: {"kind": n.kind, "finished": key in finished} for key, n in made.nodes.items()},
-        })  # fmt: skip
+    prepared = _prepare(suite, profile, results, settings, only)
+    if why is None:
+        _show_plan(prepared, as_json)
         return
-    out = Console()
-    kinds = list(dict.fromkeys(node.kind for node in made.nodes.values()))
-    cells = Table(title=f"{made.suite}: {len(made.cells)} cells")
-    for name in ("cell", *kinds):
-        cells.add_column(name, no_wrap=True)
-    for cell in made.cells:
-        marks = [
-            "-" if k not in cell.stages else "finished" if cell.stages[k] in finished else "would run" for k in kinds
-        ]
-        cells.add_row(cell.id, *marks)
-    out.print(cells)
-    stages = Table(title="stages, shared between cells")
-    for name in ("stage", "in all", "finished", "would run"):
-        stages.add_column(name, justify="left" if name == "stage" else "right")
-    for kind in kinds:
-        keys = [key for key, node in made.nodes.items() if node.kind == kind]
-        done = sum(key in finished for key in keys)
-        stages.add_row(kind, str(len(keys)), str(done), str(len(keys) - done))
-    out.print(stages)
-    unpinned = [s.path for s in sources.models.values() if s.content.startswith("hub:") and s.revision is None]
-    unpinned += [s.path for s in sources.datasets.values() if s.content.startswith("hub:") and s.revision is None]
-    if unpinned:
-        Console(stderr=True).print(
-            f"not pinned, so a change on the hub would go unnoticed: {', '.join(unpinned)}; give each a revision",
-            highlight=False,
-        )
+    from bench.why import explain, find_cell
+
+    for line in explain(prepared.plan, find_cell(prepared.plan, why), prepared.store):
+        print(line)
+
+
+@app.command()
+def gc(
+    suites: Annotated[list[Path], typer.Argument(help="The suites to keep, with all their profiles.")],
+    results: Results = DEFAULT_RESULTS,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete; without it, only show.")] = False,
+) -> None:
+    """Remove from the store what no named suite needs; shows what that is unless told to delete."""
+    from bench.gc import unneeded
+    from bench.store import Store, remove, size_of
+    from bench.suite import profiles_of
+
+    store = Store(results / "store")
+    if delete and store.is_in_use():
+        raise UserError(f"{store.root}: a run is writing to this store; wait for its end or stop it")
+    plans = [_prepare(s, name, results, None, None).plan for s in suites for name in (None, *profiles_of(s))]
+    found = unneeded(plans, store)
+    for kind, places in found.items():
+        print(f"{kind}: {len(places)}, {sum(map(size_of, places)) / 1e6:.1f} MB")
+        if delete:
+            remove(places)
+    total = sum(map(len, found.values()))
+    print(
+        f"{total} {'deleted' if delete else 'to delete; nothing was: add --delete'}" if total else "nothing to delete"
+    )
 
 
 @app.command()
@@ -184,11 +137,10 @@ def report(
     from bench import summary as summaries
     from dashboards.report import write_report
 
-    made, store, _ = _plan(suite, profile, results, settings, only)
-    summary = summaries.summarize(made, store)
-    folder = results / "runs" / made.suite / summary.run_id
-    summaries.write(summary, made, folder)
-    print(write_report(summary, store, folder))
+    prepared = _prepare(suite, profile, results, settings, only)
+    summary = summaries.summarize(prepared.plan, prepared.store)
+    summaries.write(summary, prepared.plan, prepared.folder)
+    print(write_report(summary, prepared.store, prepared.folder))
 
 
 @app.command()
@@ -199,12 +151,10 @@ def schema() -> None:
     _json(Suite.model_json_schema())
 
 
-def _plan(
-    suite: Path, profile: str | None, results: Path, settings: list[str] | None, only: str | None
-) -> tuple[Plan, Store, Any]:
+def _prepare(suite: Path, profile: str | None, results: Path, settings: list[str] | None, only: str | None) -> Prepared:
     from bench.plan import make_plan
     from bench.resolve import resolve
-    from bench.store import Store
+    from bench.runs import Prepared
     from bench.suite import load_suite
 
     loaded = load_suite(suite, profile, _settings(settings or []))
@@ -212,7 +162,33 @@ def _plan(
     made = make_plan(loaded, sources, _only(only))
     if not made.cells:
         raise UserError(f"{suite}: no cell is left; loosen --only or exclude")
-    return made, Store(results / "store"), sources
+    return Prepared(suite, made, sources, results)
+
+
+def _again() -> str:
+    """The command line that was given, to be given again."""
+    import shlex
+
+    return shlex.join(["bench", *sys.argv[1:]])
+
+
+def _show_plan(prepared: Prepared, as_json: bool) -> None:
+    from rich.console import Console
+
+    from bench.tables import plan_tables
+
+    made, store = prepared.plan, prepared.store
+    finished = {key for key, node in made.nodes.items() if store.is_finished(node.kind, key)}
+    if as_json:
+        _json({
+            "suite": made.suite,
+            "cells": [{"id": cell.id, **cell.axes(), "stages": dict(cell.stages)} for cell in made.cells],
+            "stages": {key: {"kind": n.kind, "finished": key in finished} for key, n in made.nodes.items()},
+        })  # fmt: skip
+        return
+    _results_console().print(*plan_tables(made, finished))
+    for sentence in prepared.sources.unpinned():
+        Console(stderr=True).print(sentence, highlight=False, soft_wrap=True)
 
 
 def _settings(given: list[str]) -> dict[str, Any]:
@@ -246,16 +222,19 @@ def _only(text: str | None) -> Callable[[Mapping[str, Any]], bool]:
 
 
 def _print_results(summary: Summary, as_json: bool, folder: Path) -> None:
-    from rich.console import Console
-
     from bench.tables import results_table
 
     if as_json:
         print((folder / "summary.json").read_text())
     else:
-        out = Console()
-        # a pipe has no width: the table must not be cut to 80 columns there
-        Console(width=None if out.is_terminal else 160).print(results_table(summary))
+        _results_console().print(results_table(summary))
+
+
+def _results_console() -> Console:
+    """stdout; a pipe has no width, and a table must not be cut to 80 columns there."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 160)
 
 
 def _json(value: Any) -> None:
@@ -272,6 +251,11 @@ def main() -> None:
         for sentence in error.sentences:
             print(sentence, file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        print(DiskFull(error.filename or "results"), file=sys.stderr)
+        sys.exit(DiskFull.exit_code)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 
@@ -13,6 +14,21 @@ class UserError(Exception):
     def __init__(self, *sentences: str) -> None:
         super().__init__("\n".join(sentences))
         self.sentences: Sequence[str] = sentences
+
+
+class DiskFull(UserError):
+    """Nothing more can be written; what is finished stays finished."""
+
+    exit_code = 1
+
+    def __init__(self, place: object) -> None:
+        super().__init__(f"{place}: the disk is full; every finished stage is kept. Free some space and run again")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether a failure is the disk's, also where a library words it in its own way."""
+    number = getattr(error, "errno", None)
+    return number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
 
 
 def at(file: object, line: int | None = None, key: str = "") -> str:

@@ -108,6 +108,14 @@ class Sources:
     models: Mapping[str, ModelSource]
     datasets: Mapping[str, DataSource]
 
+    def unpinned(self) -> list[str]:
+        """One sentence where a hub name without a revision leaves content open."""
+        hub: list[ModelSource | DataSource] = [*self.models.values(), *self.datasets.values()]
+        found = [source.path for source in hub if source.content.startswith("hub:") and source.revision is None]
+        if not found:
+            return []
+        return [f"not pinned, so a change on the hub would go unnoticed: {', '.join(found)}; give each a revision"]
+
 
 def make_plan(suite: Suite, sources: Sources, only: Callable[[Mapping[str, Any]], bool] = lambda axes: True) -> Plan:
     """The plan of a suite; `only` keeps the cells it is true of (all by default)."""

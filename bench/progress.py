@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 GUESS = {"base": 8.0, "warmup": 3.0, "reference": 1.0, "train": 8.0, "dynamics": 4.0}
 PACE_KNOWN = 0.03  # from this share on, a running stage's own pace is the best witness
 SECONDS_BETWEEN_LINES = 15.0
+PLAIN: Any = {"highlight": False, "markup": False, "soft_wrap": True}  # a sentence printed as it is
 
 
 class Clock:
@@ -114,6 +114,10 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         now = time.monotonic()
+        if event.what == "damaged":
+            self._write(event)
+            self.console.print(f"{event.node.kind} {event.node.key}: {event.text}; it is made again", **PLAIN)
+            return
         self.clock.note(event, now)
         label = f"{event.node.kind} {self.clock.models.get(event.node.key, '')} {event.text}".strip()
         if event.what in ("started", "progress"):
@@ -121,15 +125,7 @@ class Progress:
         else:
             self.running.pop(event.node.key, None)
         if event.what != "progress":
-            self._write(
-                {
-                    "time": time.time(),
-                    "what": event.what,
-                    "kind": event.node.kind,
-                    "key": event.node.key,
-                    "text": event.text,
-                }
-            )
+            self._write(event)
         done = self.total - len(self.clock.waiting)
         if self.console.is_terminal:
             self.bar.update(
@@ -139,15 +135,11 @@ class Progress:
         elif event.what == "failed" or now - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = now
             doing = " | ".join(self.running.values()) or label
-            self.console.print(
-                f"{self._cells()}, stages {done}/{self.total}, {self._left(now)}: {doing}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+            self.console.print(f"{self._cells()}, stages {done}/{self.total}, {self._left(now)}: {doing}", **PLAIN)
 
-    def _write(self, record: Mapping[str, Any]) -> None:
-        self.log.write(json.dumps(record) + "\n")
+    def _write(self, event: Event) -> None:
+        record = {"time": time.time(), "what": event.what, "kind": event.node.kind, "key": event.node.key}
+        self.log.write(json.dumps({**record, "text": event.text}) + "\n")
 
     def _cells(self) -> str:
         done = sum(not any(key in self.clock.waiting for key in keys) for keys in self.cells.values())

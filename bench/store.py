@@ -116,16 +116,33 @@ class Store:
         os.rename(self.path(kind, key), target)
         return target
 
+    def set_asides(self, kind: str, key: str) -> list[str]:
+        """Names of the damaged earlier versions of a stage."""
+        return sorted(place.name for place in (self.root / DAMAGED).glob(f"{kind}-{key}-*"))
+
+    def is_in_use(self) -> bool:
+        """Whether a living process is making a stage."""
+        for entry in (self.root / LOCKS).glob("*"):
+            held = self.lock(*entry.name.split("-", 1))
+            if held is None:
+                return True
+            held.release()
+        return False
+
     def leftovers(self) -> list[Path]:
         """Folders of unfinished stages that no living process writes, locks of the dead, and damaged stages."""
         found = list((self.root / DAMAGED).glob("*"))
         for entry in [*(self.root / PARTIAL).glob("*"), *(self.root / LOCKS).glob("*")]:
-            kind, _, key = entry.name.partition("-")
-            held = self.lock(kind, key)
+            held = self.lock(*entry.name.split("-", 1))
             if held is not None:
                 held.release()
                 found.append(entry)
         return [entry for entry in found if entry.exists()]
+
+
+def size_of(entry: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    return sum(p.stat().st_size for p in ([entry] if entry.is_file() else entry.rglob("*")) if p.is_file())
 
 
 def remove(entries: list[Path]) -> None:

@@ -233,19 +233,7 @@ def load_suite(file: Path, profile: str | None = None, settings: Mapping[str, An
     settings: dotted keys over the file's ("train.learning_rate": 1e-6). Raises UserError with every
     mistake, each with file, line, key and the nearest valid word.
     """
-    if not file.exists():
-        others = [path.name for path in file.parent.glob("*.yaml")] if file.parent.exists() else []
-        raise UserError(f"{file}: no such suite file" + (f"; {nearest(file.name, others)}" if others else ""))
-    text = file.read_text(encoding="utf-8")
-    try:
-        raw, lines = yaml.safe_load(text), _lines(yaml.compose(text, Loader=yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise UserError(
-            f"{at(file, mark.line + 1 if mark else None)} not YAML ({getattr(error, 'problem', error)})"
-        ) from None
-    if not isinstance(raw, dict):
-        raise UserError(f"{file}: expected a mapping with name, models, datasets, objectives and gates")
+    raw, lines = _read(file)
     profiles = raw.pop("profiles", {}) or {}
     if profile is not None:
         if profile not in profiles:
@@ -261,6 +249,29 @@ def load_suite(file: Path, profile: str | None = None, settings: Mapping[str, An
         return Suite.model_validate(raw)
     except ValidationError as error:
         raise UserError(*(_sentence(file, lines, problem) for problem in error.errors())) from None
+
+
+def profiles_of(file: Path) -> list[str]:
+    """The names of a suite's profiles."""
+    return list(_read(file)[0].get("profiles") or {})
+
+
+def _read(file: Path) -> tuple[dict[str, Any], dict[tuple[Any, ...], int]]:
+    """The raw mapping of a suite file and the line of each of its keys."""
+    if not file.exists():
+        others = [path.name for path in file.parent.glob("*.yaml")] if file.parent.exists() else []
+        raise UserError(f"{file}: no such suite file" + (f"; {nearest(file.name, others)}" if others else ""))
+    text = file.read_text(encoding="utf-8")
+    try:
+        raw, lines = yaml.safe_load(text), _lines(yaml.compose(text, Loader=yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise UserError(
+            f"{at(file, mark.line + 1 if mark else None)} not YAML ({getattr(error, 'problem', error)})"
+        ) from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{file}: expected a mapping with name, models, datasets, objectives and gates")
+    return raw, lines
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from bench.store import Store, write_json
 if TYPE_CHECKING:
     import pandas
 
+FACTS = ("gate", "caution", "dropped", "pairs", "parameters", "steps", "micro_batch_size", "remade")
 HEADLINE = ("delta_chosen", "delta_rejected", "margin", "delta_others", "accuracy")
 
 
@@ -26,7 +27,6 @@ class StageRecord:
     """One stage of a cell. seconds, tokens: of the run that made it, now or earlier."""
 
     key: str
-    ran: bool
     seconds: float | None = None
     tokens: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -67,6 +67,12 @@ class Summary:
         return sorted({sentence for sentence in found if sentence})
 
     @property
+    def remade(self) -> list[str]:
+        """Stages that were made again because a file in the store was not what its manifest said."""
+        records = ((kind, record) for cell in self.cells for kind, record in cell.stages.items())
+        return sorted({f"{kind} {record.key}" for kind, record in records if "remade" in record.facts})
+
+    @property
     def finished(self) -> list[CellResult]:
         return [cell for cell in self.cells if cell.status == "finished"]
 
@@ -88,14 +94,8 @@ def _result(cell: Cell, plan: Plan, store: Store, outcome: Outcome, records: dic
     for node in own:
         if node.key not in records and store.is_finished(node.kind, node.key):
             manifest = store.manifest(node.kind, node.key)
-            facts = {
-                k: manifest[k]
-                for k in ("gate", "caution", "dropped", "pairs", "parameters", "steps")
-                if manifest.get(k)
-            }
-            records[node.key] = StageRecord(
-                node.key, node.key in outcome.ran, manifest["seconds"], manifest.get("tokens"), facts
-            )
+            facts = {k: manifest[k] for k in FACTS if manifest.get(k)}
+            records[node.key] = StageRecord(node.key, manifest["seconds"], manifest.get("tokens"), facts)
     stages = {node.kind: records[node.key] for node in own if node.key in records}
     last = cell.stages["dynamics"]
     if last in records:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bench.plan import Plan
 from bench.summary import HEADLINE, Summary
 
 if TYPE_CHECKING:
+    from collections.abc import Set
+
     from rich.table import Table
 
 TITLES = {
@@ -14,6 +17,34 @@ TITLES = {
     "delta_others": "Δ others", "accuracy": "accuracy",
 }  # fmt: skip
 HIGHER_IS_BETTER = ("delta_chosen", "margin", "delta_others", "accuracy")
+MOST_CELLS = 100  # listed on the terminal; --json has all
+
+
+def plan_tables(plan: Plan, finished: Set[str]) -> list[Table]:
+    """The cells with what is finished of each, and how many stages they share."""
+    from rich.table import Table
+
+    kinds = list(dict.fromkeys(node.kind for node in plan.nodes.values()))
+    left = len(plan.cells) - MOST_CELLS
+    cells = Table(
+        title=f"{plan.suite}: {len(plan.cells)} cells",
+        caption=f"and {left} more cells; --json lists all" if left > 0 else None,
+    )
+    for name in ("cell", *kinds):
+        cells.add_column(name, no_wrap=True)
+    for cell in plan.cells[:MOST_CELLS]:
+        marks = [
+            "-" if k not in cell.stages else "finished" if cell.stages[k] in finished else "would run" for k in kinds
+        ]
+        cells.add_row(cell.id, *marks)
+    stages = Table(title="stages, shared between cells")
+    for name in ("stage", "in all", "finished", "would run"):
+        stages.add_column(name, justify="left" if name == "stage" else "right")
+    for kind in kinds:
+        keys = [key for key, node in plan.nodes.items() if node.kind == kind]
+        done = sum(key in finished for key in keys)
+        stages.add_row(kind, str(len(keys)), str(done), str(len(keys) - done))
+    return [cells, stages]
 
 
 def results_table(summary: Summary) -> Table:

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import Any, Protocol
 
+from bench.errors import DiskFull
 from bench.plan import Node, Plan, identity
+from bench.stages.stage import code_revision
 from bench.store import Lock, Store
 
 SECONDS_BETWEEN_LOOKS = 0.2  # at a stage that another run on the same store is making
@@ -36,13 +38,12 @@ class Event:
 
 @dataclass
 class Outcome:
-    """What a run did: keys by what became of them. damaged: made again because a file was not as recorded."""
+    """What a run did: keys by what became of them."""
 
     ran: set[str] = field(default_factory=set)
     cached: set[str] = field(default_factory=set)
     failed: dict[str, Failure] = field(default_factory=dict)
     skipped: set[str] = field(default_factory=set)
-    damaged: set[str] = field(default_factory=set)
 
 
 class Executor(Protocol):
@@ -54,21 +55,20 @@ class Executor(Protocol):
     def close(self) -> None: ...
 
 
-def check_store(plan: Plan, store: Store, listen: Callable[[Event], None]) -> set[str]:
-    """Set aside every damaged stage of the plan and return their keys.
+def check_store(plan: Plan, store: Store) -> list[Event]:
+    """Set aside every damaged stage of the plan; one event each.
 
     What a stage to be run will read is hashed; for the rest, size and time of the files are believed.
     """
     finished = {key for key, node in plan.nodes.items() if store.is_finished(node.kind, key)}
     read = {i for key, node in plan.nodes.items() if key not in finished for _, _, i in node.inputs}
-    damaged = set()
+    events = []
     for key in finished:
         node = plan.nodes[key]
         if not store.is_sound(node.kind, key, thorough=key in read):
             place = store.set_aside(node.kind, key)
-            damaged.add(key)
-            listen(Event("damaged", node, text=f"a file is not what the manifest says; set aside as {place.name}"))
-    return damaged
+            events.append(Event("damaged", node, text=f"a file is not what its manifest says; set aside as {place}"))
+    return events
 
 
 def execute(
@@ -140,10 +140,13 @@ class _Run:
         if what == "progress":
             self.listen(Event("progress", node, *value))
             return
+        if what == "full":
+            raise DiskFull(self.store.root)
         if what == "done":
             place, facts = value
-            manifest = {**identity(node.kind, node.spec, node.inputs), **facts}
-            self.store.commit(place, node.kind, node.key, manifest)
+            manifest = {**identity(node.kind, node.spec, node.inputs), **facts, "code": code_revision()}
+            remade = self.store.set_asides(node.kind, node.key)
+            self.store.commit(place, node.kind, node.key, {**manifest, "remade": remade} if remade else manifest)
             self.outcome.ran.add(node.key)
             self.listen(Event("finished", node, 1.0))
         else:

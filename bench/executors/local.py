@@ -64,7 +64,7 @@ class LocalExecutor:
                 what, *value = worker.connection.recv()
             except EOFError:
                 worker.process.join()
-                failure = Failure(node.kind, node.key, f"its process was killed (exit code {worker.process.exitcode})")
+                failure = Failure(node.kind, node.key, _obituary(worker.process.exitcode))
                 self.workers[self.workers.index(worker)] = self._spawn(self.workers.index(worker))
                 yield "failed", node, failure
                 continue
@@ -74,9 +74,9 @@ class LocalExecutor:
             worker.node = worker.place = None
             if what == "done":
                 yield what, node, (place, value[0])
-            else:
-                shutil.rmtree(place, ignore_errors=True)  # only a killed stage has something to go on from
-                yield what, node, Failure(node.kind, node.key, *value)
+                continue
+            shutil.rmtree(place, ignore_errors=True)  # only a killed stage has something to go on from
+            yield what, node, None if what == "full" else Failure(node.kind, node.key, *value)
 
     def close(self) -> None:
         """End idle workers; stop those that still work."""
@@ -91,6 +91,11 @@ class LocalExecutor:
             if worker.process.is_alive():
                 worker.process.kill()
         self.workers = []
+
+
+def _obituary(code: int | None) -> str:
+    hint = "; signal 9 is often the system's answer to too little memory" if code == -9 else ""
+    return f"its process was killed (exit code {code}{hint})"
 
 
 def default_workers() -> tuple[int, int, int]:

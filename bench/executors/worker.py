@@ -1,7 +1,7 @@
 """A warm process that runs one stage after another: imports, tokenizers and data are loaded once.
 
-Messages to the worker: a Job, or None to end. Messages back: ("progress", share, text), then ("done", facts) or
-("failed", sentence, log tail).
+Messages to the worker: a Job, or None to end. Messages back: ("progress", share, text), then ("done", facts),
+("failed", sentence, log tail) or ("full",) for a full disk.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from bench.errors import is_disk_full
 from bench.stages.stage import Run, StageFailed
 
 SECONDS_BETWEEN_REPORTS = 0.2
@@ -71,6 +72,9 @@ def _run(connection: Connection, job: Job, log: Path) -> None:
     except StageFailed as failure:
         connection.send(("failed", str(failure), _tail(log, at)))
     except Exception as error:  # a failing stage must not take the other cells with it
+        if is_disk_full(error):
+            connection.send(("full",))
+            return
         traceback.print_exc()
         sys.stderr.flush()
         connection.send(("failed", f"{type(error).__name__}: {error}", _tail(log, at)))

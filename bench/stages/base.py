@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bench.data.source import DataSource
 from bench.models.source import ModelSource
@@ -46,11 +47,14 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     stream = [token for ids in tokenizer(list(corpus))["input_ids"] for token in [*ids, tokenizer.eos_token_id]]
     rows = [Row(stream[at : at + recipe.context]) for at in range(0, len(stream) - recipe.context + 1, recipe.context)]
     steps = max(1, recipe.tokens // (recipe.batch_size * recipe.context))
-    set_seed(spec.seed)
-    model = AutoModelForCausalLM.from_config(ladder.make_config(spec.model.path), attn_implementation="sdpa")
-    model = model.to("cuda" if torch.cuda.is_available() else "cpu", dtype=torch.float32)
-    fit(model, rows, learning_rate=recipe.learning_rate, batch_size=recipe.batch_size, steps=steps,
-        seed=spec.seed, report=report, out=out)  # fmt: skip
+
+    def make_model() -> Any:
+        set_seed(spec.seed)
+        model = AutoModelForCausalLM.from_config(ladder.make_config(spec.model.path), attn_implementation="sdpa")
+        return model.to("cuda" if torch.cuda.is_available() else "cpu", dtype=torch.float32)
+
+    model, fitted = fit(make_model, rows, learning_rate=recipe.learning_rate, batch_size=recipe.batch_size,
+                        steps=steps, seed=spec.seed, report=report, out=out)  # fmt: skip
     model.save_pretrained(out / MODEL)
     tokenizer.save_pretrained(out / MODEL)
-    return {"tokens": steps * recipe.batch_size * recipe.context, "parameters": model.num_parameters()}
+    return {**fitted, "tokens": steps * recipe.batch_size * recipe.context, "parameters": model.num_parameters()}

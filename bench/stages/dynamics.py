@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas
     import torch
 
-    from bench.stages.scoring import Scored
+    from objectives.scoring import Scored
 
 VERSION = 3
 PROBES = "probes.parquet"
@@ -84,7 +84,7 @@ def measure(model: Any, reference: Any, encoded: Encoded, step: int, report: Any
     import pandas
     import torch
 
-    from bench.stages.scoring import map_batches
+    from objectives.scoring import map_batches
 
     def rows_of(split: str, rows: list[tuple[int, EncodedProbe]], scored: Scored) -> pandas.DataFrame:
         kinds = [list(rows[i][1].responses)[k] for i, k in scored.owners]
@@ -133,7 +133,7 @@ def chosen_quantities(
     """Quantities of the whole distribution along chosen responses, [responses] each."""
     import torch
 
-    from bench.stages.scoring import score
+    from objectives.scoring import score
 
     log_p = scored.logits.log_softmax(dim=1)
     target = log_p.gather(1, scored.targets[:, None]).squeeze(1)

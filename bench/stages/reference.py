@@ -29,8 +29,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     from bench.data.adapters import load
     from bench.models.encoding import Encoder
     from bench.models.loading import load_policy, load_tokenizer
-    from bench.stages.scoring import Scored, map_batches
     from objectives.branches import target_log_probs
+    from objectives.scoring import Scored, map_batches
 
     pairs, dropped = Encoder(load_tokenizer(inputs["policy"]), spec.lengths).pairs(load(spec.data).train)
     model = load_policy(inputs["policy"], spec.dtype).eval()

@@ -7,6 +7,7 @@ in [0, 1]. The facts returned go into the manifest (tokens, dropped rows ...).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -30,6 +31,22 @@ def module_of(kind: str) -> ModuleType:
 
 def library_versions() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
+
+
+@cache
+def code_revision() -> str:
+    """The package's version and, in a git checkout, its revision: for the record, not part of a key."""
+    import subprocess
+
+    root = Path(__file__).parents[2]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    if not (root / ".git").exists():
+        return version("gatebench")
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return version("gatebench")
+    return f"{version('gatebench')}+{found}"
 
 
 class StageFailed(Exception):

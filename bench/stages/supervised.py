@@ -6,15 +6,12 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bench.stages.stage import Report, StageFailed
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from bench.stages.stage import Facts, Report, StageFailed
 
 IGNORED = -100
 TRAINER = "trainer"
@@ -108,7 +105,7 @@ def callback_for(report: Report, text: str) -> Any:
 
 
 def fit(
-    model: PreTrainedModel,
+    make_model: Callable[[], Any],
     rows: Sequence[Row],
     *,
     learning_rate: float,
@@ -118,29 +115,42 @@ def fit(
     seed: int,
     report: Report,
     out: Path,
-) -> None:
-    """Train a causal model on rows with AdamW and a cosine schedule; weights change in place.
+) -> tuple[Any, Facts]:
+    """Train a causal model on rows with AdamW and a cosine schedule.
+
+    make_model: gives the model at its start, again for each micro-batch that is tried. Returns the trained model and,
+    as a fact for the manifest, the micro-batch that fitted into memory.
 
     Raises StageFailed with the step when the loss or gradient stops being finite.
     """
-    from transformers import Trainer, TrainingArguments
+    from bench.stages.memory import with_smaller_batches
 
-    point = restore(model, out)
-    arguments = TrainingArguments(
-        output_dir=str(out / TRAINER), per_device_train_batch_size=batch_size,
-        num_train_epochs=epochs,
-        max_steps=steps, learning_rate=learning_rate, lr_scheduler_type="cosine", warmup_steps=0.05, seed=seed,
-        logging_steps=LOGGING_STEPS, save_strategy="no", save_total_limit=1,
-        report_to=[], disable_tqdm=True, remove_unused_columns=False,
-        dataloader_pin_memory=False, bf16=False, max_grad_norm=1.0,
-    )  # fmt: skip
-    trainer = Trainer(
-        model=model, args=arguments, train_dataset=list(rows), data_collator=collate,
-        callbacks=[callback_for(report, "training"), checkpoint_callback(LOGGING_STEPS)],
-    )  # fmt: skip
-    quiet(trainer)
-    trainer.train(resume_from_checkpoint=point)
-    shutil.rmtree(out / TRAINER, ignore_errors=True)
+    def attempt(micro: int) -> Any:
+        from transformers import Trainer, TrainingArguments
+
+        model = make_model()
+        point = restore(model, out)
+        arguments = TrainingArguments(
+            output_dir=str(out / TRAINER), per_device_train_batch_size=micro,
+            gradient_accumulation_steps=batch_size // micro, num_train_epochs=epochs,
+            max_steps=steps, learning_rate=learning_rate, lr_scheduler_type="cosine", warmup_steps=0.05, seed=seed,
+            logging_steps=LOGGING_STEPS, save_strategy="no", save_total_limit=1, report_to=[], disable_tqdm=True,
+            remove_unused_columns=False, dataloader_pin_memory=False, bf16=False, max_grad_norm=1.0,
+        )  # fmt: skip
+        trainer = Trainer(
+            model=model, args=arguments, train_dataset=list(rows), data_collator=collate,
+            callbacks=[callback_for(report, "training"), checkpoint_callback(LOGGING_STEPS)],
+        )  # fmt: skip
+        quiet(trainer)
+        trainer.train(resume_from_checkpoint=point)
+        return model
+
+    def clear() -> None:
+        shutil.rmtree(out / TRAINER, ignore_errors=True)
+
+    model, micro = with_smaller_batches(batch_size, attempt, clear)
+    clear()
+    return model, {"micro_batch_size": micro}
 
 
 def quiet(trainer: Any) -> None:

@@ -48,11 +48,12 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
 
     from bench.data.adapters import load
     from bench.models.encoding import Encoder
-    from bench.models.loading import MODEL, POINTER, load_policy, load_tokenizer, lora_config
+    from bench.models.loading import MODEL, POINTER, load_tokenizer
+    from bench.stages.memory import with_smaller_batches
     from bench.stages.reference import FILE
-    from bench.stages.supervised import TRAINER, callback_for, checkpoint_callback, quiet, restore
+    from bench.stages.supervised import TRAINER
     from objectives import gates
-    from objectives.trl import REFERENCE_TOKENS, GatedDPOConfig, GatedDPOTrainer
+    from objectives.trl import REFERENCE_TOKENS
 
     recipe = spec.recipe
     tokenizer = load_tokenizer(inputs["policy"])
@@ -72,32 +73,13 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         p = rejected_probabilities(gate.source.kind, reference["rejected"])
         gate = gates.resolve_tau(gate, p)
         sentence = gates.caution(gate, p)
-    micro = recipe.micro_batch_size or recipe.batch_size
-    arguments = GatedDPOConfig(
-        output_dir=str(out / TRAINER), **gate_arguments(gate), layout=recipe.layout,
-        loss=spec.loss, loss_parameters=dataclasses.asdict(spec.parameters),
-        beta=getattr(spec.parameters, "beta", 0.1), precompute_ref_log_probs=True,
-        per_device_train_batch_size=micro, gradient_accumulation_steps=recipe.batch_size // micro,
-        num_train_epochs=recipe.epochs, max_steps=recipe.steps or -1, learning_rate=recipe.learning_rate,
-        lr_scheduler_type="constant_with_warmup", warmup_steps=recipe.warmup_steps, optim=recipe.optimizer,
-        max_grad_norm=recipe.max_grad_norm, max_length=recipe.max_length, seed=spec.seed,
-        logging_steps=LOGGING_STEPS, save_strategy="no", save_total_limit=1, report_to=[],
-        disable_tqdm=True,
-        dataloader_pin_memory=False, gradient_checkpointing=False, bf16=spec.dtype == "bfloat16",
-        use_cpu=not torch.cuda.is_available(),
-    )  # fmt: skip
-    model = load_policy(inputs["policy"], spec.dtype)
-    point = restore(model, out)
-    trainer = GatedDPOTrainer(
-        model=model, args=arguments, train_dataset=rows,
-        processing_class=tokenizer, peft_config=lora_config(spec.adapter) if spec.adapter else None,
-        callbacks=[
-            callback_for(report, f"{spec.loss} x {gate.kind}"), save_callback(recipe.evaluate_every, out),
-            checkpoint_callback(LOGGING_STEPS),
-        ],
-    )  # fmt: skip
-    quiet(trainer)
-    trainer.train(resume_from_checkpoint=point)
+    given = Given(spec, gate, rows, tokenizer, inputs["policy"], out, report)
+
+    def clear() -> None:
+        for folder in (TRAINER, CHECKPOINTS):
+            shutil.rmtree(out / folder, ignore_errors=True)
+
+    trainer, micro = with_smaller_batches(recipe.micro_batch_size or recipe.batch_size, given.train, clear)
     finite = all(bool(torch.isfinite(parameter).all()) for parameter in trainer.model.parameters())
     if not finite:
         raise StageFailed(f"weights are not finite after step {trainer.state.global_step}; try a lower learning rate")
@@ -114,7 +96,58 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         "steps": trainer.state.global_step,
         "gate": None if gate.kind == "none" else {"tau": gate.source.tau, "alpha": gate.source.alpha},
         "caution": sentence,
+        "micro_batch_size": micro,
     }
+
+
+@dataclass(frozen=True)
+class Given:
+    """All that one training needs but its micro-batch. gate: its tau a number; rows: tokenized pairs."""
+
+    spec: Spec
+    gate: Gate
+    rows: Any
+    tokenizer: Any
+    policy: Path
+    out: Path
+    report: Report
+
+    def train(self, micro: int) -> Any:
+        """The finished trainer; goes on from the newest checkpoint in `out`, if there is one."""
+        import torch
+        from transformers import set_seed
+
+        from bench.models.loading import load_policy, lora_config
+        from bench.stages.supervised import TRAINER, callback_for, checkpoint_callback, quiet, restore
+        from objectives.trl import GatedDPOConfig, GatedDPOTrainer
+
+        spec, recipe, gate = self.spec, self.spec.recipe, self.gate
+        arguments = GatedDPOConfig(
+            output_dir=str(self.out / TRAINER), **gate_arguments(gate), layout=recipe.layout,
+            loss=spec.loss, loss_parameters=dataclasses.asdict(spec.parameters),
+            beta=getattr(spec.parameters, "beta", 0.1), precompute_ref_log_probs=True,
+            per_device_train_batch_size=micro, gradient_accumulation_steps=recipe.batch_size // micro,
+            num_train_epochs=recipe.epochs, max_steps=recipe.steps or -1, learning_rate=recipe.learning_rate,
+            lr_scheduler_type="constant_with_warmup", warmup_steps=recipe.warmup_steps, optim=recipe.optimizer,
+            max_grad_norm=recipe.max_grad_norm, max_length=recipe.max_length, seed=spec.seed,
+            logging_steps=LOGGING_STEPS, save_strategy="no", save_total_limit=1, report_to=[], disable_tqdm=True,
+            dataloader_pin_memory=False, gradient_checkpointing=False, bf16=spec.dtype == "bfloat16",
+            use_cpu=not torch.cuda.is_available(),
+        )  # fmt: skip
+        set_seed(spec.seed)  # an adapter starts at random
+        model = load_policy(self.policy, spec.dtype)
+        point = restore(model, self.out)
+        trainer = GatedDPOTrainer(
+            model=model, args=arguments, train_dataset=self.rows, processing_class=self.tokenizer,
+            peft_config=lora_config(spec.adapter) if spec.adapter else None,
+            callbacks=[
+                callback_for(self.report, f"{spec.loss} x {gate.kind}"), save_callback(recipe.evaluate_every, self.out),
+                checkpoint_callback(LOGGING_STEPS),
+            ],
+        )  # fmt: skip
+        quiet(trainer)
+        trainer.train(resume_from_checkpoint=point)
+        return trainer
 
 
 def rejected_probabilities(kind: str, token_log_probs: Any) -> torch.Tensor:

@@ -31,6 +31,8 @@ class Spec:
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
+    from transformers import set_seed
+
     from bench.data.adapters import load
     from bench.models.encoding import Encoder
     from bench.models.loading import MODEL, load_policy, load_tokenizer
@@ -41,17 +43,22 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     rows = [Row(pair.prompt + pair.chosen, len(pair.prompt)) for pair in pairs]
     if spec.kind == "extended_sft":
         rows += [Row(pair.prompt + pair.rejected, len(pair.prompt)) for pair in pairs]
-    model: Any = load_policy(inputs["base"], spec.dtype)
-    if spec.adapter:
-        from peft import get_peft_model
 
-        from bench.models.loading import lora_config
+    def make_model() -> Any:
+        set_seed(spec.seed)  # an adapter starts at random
+        model: Any = load_policy(inputs["base"], spec.dtype)
+        if spec.adapter:
+            from peft import get_peft_model
 
-        model = get_peft_model(model, lora_config(spec.adapter))
-    fit(model, rows, learning_rate=spec.recipe.learning_rate, batch_size=spec.recipe.batch_size,
-        epochs=spec.recipe.epochs, seed=spec.seed, report=report, out=out)  # fmt: skip
+            from bench.models.loading import lora_config
+
+            model = get_peft_model(model, lora_config(spec.adapter))
+        return model
+
+    model, fitted = fit(make_model, rows, learning_rate=spec.recipe.learning_rate, batch_size=spec.recipe.batch_size,
+                        epochs=spec.recipe.epochs, seed=spec.seed, report=report, out=out)  # fmt: skip
     if spec.adapter:
         model = model.merge_and_unload()
     model.save_pretrained(out / MODEL)
     tokenizer.save_pretrained(out / MODEL)
-    return {"tokens": spec.recipe.epochs * sum(len(row.ids) for row in rows), "dropped": len(dropped)}
+    return {**fitted, "tokens": spec.recipe.epochs * sum(len(row.ids) for row in rows), "dropped": len(dropped)}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from bench.stages import scoring
+from objectives import scoring
 from objectives.branches import target_log_probs
 from tests.conftest import FAMILIES
 

@@ -3,7 +3,7 @@
     prompt pass     p1 ... p(n-1)              [B, P]       -> keys and values of every layer
     response pass   pn y1 ... y(m-1)           [R, L]       each response continues the cache of its prompt
 
-Without gradients this is cheaper than one row a prompt (objectives/branches.py): attention grows with the length of
+Without gradients this is cheaper than one row a prompt (branches.py): attention grows with the length of
 one response, not with that of all of them.
 """
 

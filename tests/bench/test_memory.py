@@ -1,0 +1,89 @@
+"""A full memory halves the micro-batch, never the effective batch."""
+
+import pytest
+import torch
+
+from bench.plan import make_plan
+from bench.resolve import resolve
+from bench.stages.memory import with_smaller_batches
+from bench.stages.stage import StageFailed, module_of
+from bench.suite import load_suite
+from tests.bench.suites import GOOD, write
+
+
+def test_halved_until_it_fits():
+    tried, cleared = [], []
+
+    def attempt(micro):
+        tried.append(micro)
+        if micro > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return "fits"
+
+    assert with_smaller_batches(12, attempt, lambda: cleared.append(1)) == ("fits", 3)
+    assert tried == [12, 6, 3]
+    assert len(cleared) == 2
+
+
+def test_other_errors_and_a_batch_of_one_are_not_tried_again():
+    def wrong(micro):
+        raise RuntimeError("shapes differ")
+
+    def never(micro):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        with_smaller_batches(4, wrong, lambda: None)
+    with pytest.raises(StageFailed, match="out of memory with a micro-batch of 1"):
+        with_smaller_batches(4, never, lambda: None)
+
+
+def test_the_allocator_of_the_cpu_is_recognised():
+    def attempt(micro):
+        return torch.empty(2**60, dtype=torch.uint8) if micro > 1 else "fits"
+
+    assert with_smaller_batches(2, attempt, lambda: None) == ("fits", 1)
+
+
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("stages")
+    file = write(folder, GOOD.replace("[dpo, extended_sft]", "[dpo]").replace("[none, {", "[{"))
+    suite = load_suite(file)
+    plan = make_plan(suite, resolve(suite, file))
+    for node in plan.nodes.values():
+        if node.kind != "dynamics":
+            run(folder, node, folder / node.key)
+    return plan, folder
+
+
+def run(folder, node, out):
+    out.mkdir(parents=True, exist_ok=True)
+    inputs = {role: folder / key for role, _, key in node.inputs}
+    return module_of(node.kind).run(node.spec, inputs, out, lambda share, text: None)
+
+
+# the trainer cuts a batch of pairs into two passes of similar length
+@pytest.mark.parametrize(("kind", "batch", "rows"), [("base", 8, 8), ("warmup", 8, 8), ("train", 4, 2)])
+def test_a_stage_that_runs_out_of_memory_ends_with_the_same_steps(stages, kind, batch, rows, tmp_path, monkeypatch):
+    """The first passes over the full batch fail in the model itself; the halves fit."""
+    from safetensors.torch import load_file
+    from transformers import GPTNeoXModel
+
+    plan, folder = stages
+    (node,) = [node for node in plan.nodes.values() if node.kind == kind]
+    honest, refused = GPTNeoXModel.forward, []
+
+    def tight(self, input_ids=None, **rest):
+        if len(input_ids) > rows // 2:
+            refused.append(len(input_ids))
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+        return honest(self, input_ids=input_ids, **rest)
+
+    monkeypatch.setattr(GPTNeoXModel, "forward", tight)
+    facts = run(folder, node, tmp_path)
+    assert refused == [rows]
+    assert facts["micro_batch_size"] == batch // 2
+    ours, theirs = (load_file(place / "model/model.safetensors") for place in (tmp_path, folder / node.key))
+    for name, weight in theirs.items():
+        torch.testing.assert_close(ours[name], weight, atol=2e-4, rtol=0)
