@@ -88,12 +88,14 @@ def collate(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def callback_for(report: Report, text: str) -> Any:
-    """A Trainer callback that reports progress and stops at the first loss that is not a number."""
+    """A Trainer callback that reports progress, logs the last step and stops at the first loss that is not a number."""
     from transformers import TrainerCallback
 
     class Watch(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             report(state.global_step / max(1, state.max_steps), text)
+            if state.global_step >= state.max_steps:
+                control.should_log = True  # curves reach the true end, whatever the logging interval
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
             for name in ("loss", "grad_norm"):

@@ -72,7 +72,11 @@ def test_stages_run_after_their_inputs_and_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("does", "message"), [("raise", "ValueError: b broke"), ("die", "its process was killed (exit code -9)")]
+    ("does", "message"),
+    [
+        ("raise", "ValueError: b broke"),
+        ("die", "its process was killed (exit code -9; signal 9 is often the system's answer to too little memory)"),
+    ],
 )
 def test_a_failure_skips_its_dependants_and_nothing_else(tmp_path, does, message):
     store = Store(tmp_path / "store")

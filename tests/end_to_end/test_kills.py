@@ -1,0 +1,193 @@
+"""Anything can be killed at any moment: kills, concurrent runs, damaged files, full disks."""
+
+import collections
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.bench.suites import GOOD, write
+from tests.end_to_end.test_run import bench, run_folder
+
+# 16 cells of real stages, as short as they can be
+SIXTEEN = GOOD.replace("seeds: [0]", "seeds: [0, 1, 2, 3]").replace("steps: 4", "steps: 6").replace(
+    "evaluate_every: 2", "evaluate_every: 3"
+)  # fmt: skip
+KILLS = int(os.environ.get("GATEBENCH_KILLS", "6"))
+SECONDS_ALIVE = (3.0, 14.0) if KILLS < 20 else (1.0, 11.0)  # many kills must leave something to be killed
+
+
+def start(suite, results):
+    """`bench run` in a process group of its own."""
+    command = [sys.executable, "-m", "bench.cli", "run", str(suite), "--results", str(results)]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{results}/mlflow.db"}
+    return subprocess.Popen(
+        command, start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+
+
+def metrics(results):
+    summary = json.loads((run_folder(results.parent) / "summary.json").read_text())
+    assert [cell["status"] for cell in summary["cells"]] == ["finished"] * len(summary["cells"])
+    return {cell["id"]: cell["metrics"] for cell in summary["cells"]}
+
+
+def times_finished(results):
+    """How often each stage was finished, by the logs of all runs."""
+    lines = [line for log in (results / "runs").rglob("log.jsonl") for line in log.read_text().splitlines()]
+    events = [json.loads(line) for line in lines]
+    return collections.Counter((e["kind"], e["key"]) for e in events if e["what"] == "finished")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    done = bench("run", write(folder, SIXTEEN), "--results", folder / "results")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_bits(uninterrupted, tmp_path):
+    """SIGKILL to the whole group again and again, then one run to the end (GATEBENCH_KILLS of them)."""
+    suite, results = write(tmp_path, SIXTEEN), tmp_path / "results"
+    rng = random.Random(5)
+    made = []
+    for _ in range(KILLS):
+        process = start(suite, results)
+        time.sleep(rng.uniform(*SECONDS_ALIVE))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        made.append(len(list((results / "store").glob("*/*/manifest.json"))))
+    print(f"finished stages after each of {KILLS} kills: {made}")
+    done = bench("run", suite, "--results", results)
+    assert done.returncode == 0, done.stderr
+    assert metrics(results) == metrics(uninterrupted / "results")
+    # a kill between a stage's commit and its line in the log leaves the line out, so: at most once
+    counts = times_finished(results)
+    assert set(counts.values()) == {1}
+    assert made[-1] > 0  # the kills hit a run that was getting on
+    bench("gc", suite, "--results", results, "--delete")
+    for hidden in (".partial", ".locks", ".damaged"):
+        assert list((results / "store").glob(f"{hidden}/*")) == []
+    assert "0 stages run" in bench("run", suite, "--results", results).stderr
+
+
+def test_two_runs_at_once_share_the_work(uninterrupted, tmp_path):
+    suite, results = write(tmp_path, SIXTEEN), tmp_path / "results"
+    both = [start(suite, results) for _ in range(2)]
+    said = [process.communicate()[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert metrics(results) == metrics(uninterrupted / "results")
+    counts = times_finished(results)
+    assert set(counts.values()) == {1}
+    assert len(counts) == len(list((results / "store").glob("*/*/manifest.json")))
+    ran = [int(text.split(" stages run")[0].splitlines()[-1]) for text in said]
+    assert sum(ran) == len(counts)
+    assert all(count > 0 for count in ran), ran
+
+
+def test_a_flipped_byte_is_noticed_and_mended(uninterrupted, tmp_path):
+    """In a file that a stage to be run reads, and in one that only the results are read from."""
+    shutil.copytree(uninterrupted / "results/store", tmp_path / "results/store")
+    suite, results = write(tmp_path, SIXTEEN), tmp_path / "results"
+    weights = next((results / "store/warmup").glob("*/model/model.safetensors"))
+    table = next((results / "store/dynamics").glob("*/curves.parquet"))
+    for file in (weights, table):
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+    shutil.rmtree(next((results / "store/train").iterdir()))
+    done = bench("run", suite, "--results", results)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("it is made again") == 2
+    assert f"warmup {weights.parents[1].name}" in done.stderr
+    assert metrics(results) == metrics(uninterrupted / "results")
+    report = (run_folder(tmp_path) / "report.html").read_text()
+    assert f"warmup {weights.parents[1].name}" in report
+    assert "0 stages run" in bench("run", suite, "--results", results).stderr
+
+
+def test_gc_shows_first_and_deletes_only_what_no_suite_needs(uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted / "results/store", tmp_path / "results/store")
+    results = tmp_path / "results"
+    fewer = write(tmp_path, SIXTEEN.replace("seeds: [0, 1, 2, 3]", "seeds: [0, 1]"))
+    before = sorted(results.rglob("*"))
+    shown = bench("gc", fewer, "--results", results)
+    assert "train: 8" in shown.stdout
+    assert "dynamics: 8" in shown.stdout
+    assert "nothing was: add --delete" in shown.stdout
+    assert sorted(results.rglob("*")) == before
+    assert "16 deleted" in bench("gc", fewer, "--results", results, "--delete").stdout
+    assert "nothing to delete" in bench("gc", fewer, "--results", results).stdout
+    plan = json.loads(bench("plan", fewer, "--results", results, "--json").stdout)
+    assert all(stage["finished"] for stage in plan["stages"].values())
+
+
+def test_why_names_the_changed_input(uninterrupted, tmp_path):
+    results = uninterrupted / "results"
+    suite = write(tmp_path, SIXTEEN.replace("alpha: 50", "alpha: 60"))
+    cell = "neox-0.3m/toolbox/dpo/seq/0"
+    said = bench("plan", suite, "--results", results, "--why", cell).stdout.splitlines()
+    assert [line.split()[0] for line in said] == ["base", "warmup", "reference", "dynamics", "train", "dynamics"]
+    assert "finished" in said[0]
+    assert "differs in spec.gate.alpha 50.0 -> 60.0" in said[4]
+    assert "differs in inputs.train" in said[5]
+    unknown = bench("plan", suite, "--results", results, "--why", "neox-0.3m/toolbox/dpo/sec/0")
+    assert unknown.returncode == 2
+    assert f"did you mean '{cell}'?" in unknown.stderr
+
+
+def test_a_dry_run_runs_nothing(tmp_path):
+    done = bench("run", write(tmp_path, GOOD), "--results", tmp_path / "results", "--dry-run")
+    assert done.returncode == 0
+    assert "would run" in done.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_interrupted_it_says_how_to_go_on_and_does(tmp_path):
+    suite, results = write(tmp_path, GOOD), tmp_path / "results"
+    process = start(suite, results)
+    deadline = time.monotonic() + 120
+    while not list((results / "store").glob("base/*")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    os.kill(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "To go on: bench run" in said
+    assert "Traceback" not in said
+    assert list((results / "store/.locks").iterdir()) == []
+    assert bench("run", suite, "--results", results).returncode == 0
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a file system of 24 MB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small tmpfs needs rights that this process does not have")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_full_disk_ends_in_one_sentence_with_the_store_sound(small_disk, tmp_path):
+    suite = write(tmp_path, GOOD)
+    (small_disk / "ballast").write_bytes(bytes(16_000_000))
+    done = bench("run", suite, "--results", small_disk / "results")
+    assert done.returncode == 1, done.stderr
+    assert "the disk is full; every finished stage is kept" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    for manifest in (small_disk / "results/store").glob("*/*/manifest.json"):
+        for name, wanted in json.loads(manifest.read_text())["files"].items():
+            assert (manifest.parent / name).stat().st_size == wanted["bytes"]
+    subprocess.run(["mount", "-o", "remount,size=400m", str(small_disk)], check=True)
+    (small_disk / "ballast").unlink()
+    assert bench("run", suite, "--results", small_disk / "results").returncode == 0
