@@ -177,8 +177,8 @@ def _show_plan(prepared: Prepared, as_json: bool) -> None:
 
     from bench.tables import plan_tables
 
-    made, store = prepared.plan, prepared.store
-    finished = {key for key, node in made.nodes.items() if store.is_finished(node.kind, key)}
+    made = prepared.plan
+    finished = prepared.store.finished_among(made.addresses)
     if as_json:
         _json({
             "suite": made.suite,

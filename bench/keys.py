@@ -12,16 +12,20 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 LENGTH = 24
 
 
-def canonical(value: Any) -> Any:
+Memo = dict[int, tuple[Any, Any]]  # id of a frozen dataclass -> (itself, kept alive; its canonical form)
+
+
+def canonical(value: Any, memo: Memo | None = None) -> Any:
     """A JSON value that is equal exactly when the two values mean the same.
 
-    Raises TypeError for anything but None, bool, int, finite float, str, sequences, string-keyed mappings and
-    frozen dataclasses of them.
+    memo: remembers the forms of dataclasses, for many values that share parts. Raises TypeError for anything but
+    None, bool, int, finite float, str, sequences, string-keyed mappings and frozen dataclasses of them.
     """
     if value is None or isinstance(value, bool | int | str):
         return value
@@ -30,20 +34,34 @@ def canonical(value: Any) -> Any:
             raise TypeError(f"{value} cannot be part of a key: only finite numbers can")
         return value
     if isinstance(value, list | tuple):
-        return [canonical(item) for item in value]
+        return [canonical(item, memo) for item in value]
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
             raise TypeError("a mapping in a key needs string keys")
-        return {key: canonical(value[key]) for key in sorted(value)}
+        return {key: canonical(value[key], memo) for key in sorted(value)}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        counted = [field for field in dataclasses.fields(value) if field.metadata.get("key", True)]
-        return {field.name: canonical(getattr(value, field.name)) for field in counted}
+        if memo is not None and id(value) in memo:
+            return memo[id(value)][1]
+        found = {name: canonical(getattr(value, name), memo) for name in _counted(type(value))}
+        if memo is not None:
+            memo[id(value)] = value, found
+        return found
     raise TypeError(
         f"{type(value).__name__} cannot be part of a key; pass its content (a number, text, list or dataclass)"
     )
 
 
+@cache
+def _counted(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind) if field.metadata.get("key", True))
+
+
 def digest(value: Any) -> str:
     """The key of a value: the first 24 hex digits of the sha256 of its canonical JSON."""
-    text = json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return digest_of_json(canonical(value))
+
+
+def digest_of_json(value: Any) -> str:
+    """The key of a value that is in canonical form already."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]

@@ -10,7 +10,7 @@ from typing import Any
 from bench import keys
 from bench.data.source import DataSource
 from bench.models.source import ModelSource
-from bench.recipes import Train, Warmup
+from bench.recipes import Base, Train, Warmup
 from bench.stages import base, dynamics, reference, train, warmup
 from bench.stages.stage import library_versions, module_of
 from bench.suite import Dataset, GateAxis, Model, Objective, Suite
@@ -55,6 +55,11 @@ class Plan:
     cells: tuple[Cell, ...]
     nodes: Mapping[str, Node]
 
+    @property
+    def addresses(self) -> list[tuple[str, str]]:
+        """(kind, key) of every stage, as a store knows them."""
+        return [(node.kind, key) for key, node in self.nodes.items()]
+
     def needed_by(self, cell: Cell) -> list[Node]:
         """Every stage the cell rests on, in order."""
         wanted, pending = set[str](), list(cell.stages.values())
@@ -67,11 +72,15 @@ class Plan:
 
 
 def identity(
-    kind: str, spec: Any, inputs: tuple[tuple[str, str, str], ...], libraries: Mapping[str, str] | None = None
+    kind: str,
+    spec: Any,
+    inputs: tuple[tuple[str, str, str], ...],
+    libraries: Mapping[str, str] | None = None,
+    memo: keys.Memo | None = None,
 ) -> dict[str, Any]:
     """Everything that a stage's key is the hash of, in canonical form; the manifest keeps it."""
     return {
-        "kind": kind, "version": module_of(kind).VERSION, "spec": keys.canonical(spec),
+        "kind": kind, "version": module_of(kind).VERSION, "spec": keys.canonical(spec, memo),
         "inputs": {role: key for role, _, key in inputs}, "libraries": libraries or library_versions(),
     }  # fmt: skip
 
@@ -81,17 +90,13 @@ class _Nodes:
 
     def __init__(self) -> None:
         self.by_key: dict[str, Node] = {}
-        self._known: dict[Any, Node] = {}
         self._libraries = library_versions()
+        self._memo: keys.Memo = {}
 
     def add(self, kind: str, spec: Any, **inputs: Node) -> Node:
         roles = tuple((role, node.kind, node.key) for role, node in sorted(inputs.items()))
-        known = self._known.get((kind, spec, roles))
-        if known is None:
-            known = Node(kind, spec, roles, keys.digest(identity(kind, spec, roles, self._libraries)))
-            self._known[(kind, spec, roles)] = known
-            self.by_key.setdefault(known.key, known)
-        return known
+        key = keys.digest_of_json(identity(kind, spec, roles, self._libraries, self._memo))
+        return self.by_key.setdefault(key, Node(kind, spec, roles, key))
 
 
 def cautions(plan: Plan) -> list[str]:
@@ -120,13 +125,13 @@ class Sources:
 def make_plan(suite: Suite, sources: Sources, only: Callable[[Mapping[str, Any]], bool] = lambda axes: True) -> Plan:
     """The plan of a suite; `only` keeps the cells it is true of (all by default)."""
     nodes, cells = _Nodes(), []
+    stages_of = _Cells(suite, sources, nodes).stages
     for model, dataset, objective, gate, seed in _points(suite):
         axes = _axes(model, dataset, objective, gate, seed)
         if any(matches(where, axes) for where in suite.exclude) or not only(axes):
             continue
-        stages = _stages(suite, sources, nodes, axes, objective, gate)
         identifier = "/".join(str(axes[axis]) for axis in ("model", "dataset", "objective", "gate", "seed"))
-        cells.append(Cell(id=identifier, **axes, stages=stages))
+        cells.append(Cell(id=identifier, **axes, stages=stages_of(axes)))
     return Plan(suite.name, tuple(cells), nodes.by_key)
 
 
@@ -146,34 +151,58 @@ def matches(where: Mapping[str, Any], axes: Mapping[str, Any]) -> bool:
     return all(axes[key] in (wanted if isinstance(wanted, list) else [wanted]) for key, wanted in where.items())
 
 
-def _stages(
-    suite: Suite, sources: Sources, nodes: _Nodes, axes: Mapping[str, Any], objective: Objective, gate: GateAxis
-) -> dict[str, str]:
-    """Add the stages of one cell; those that other cells have already are shared."""
+@dataclass(frozen=True)
+class _Policy:
+    """The warm-up policy that cells start from and the stages that come with it."""
+
+    node: Node
+    reference: Node
+    followed: dynamics.Spec
+    start: Node
+    stages: Mapping[str, str]
+
+
+def _policy(
+    sources: Sources, nodes: _Nodes, axes: Mapping[str, Any], base_recipe: Base, recipe: Train, warm_recipe: Warmup
+) -> _Policy:
     model, probed = sources.models[axes["model"]], sources.datasets[axes["dataset"]]
     data = replace(probed, probes=0)
-    recipe, warm_recipe = _recipes(suite, axes)
     if model.is_builtin:
-        base_node = nodes.add("base", base.Spec(model, data, suite.base))
+        base_node = nodes.add("base", base.Spec(model, data, base_recipe))
     else:
         base_node = nodes.add("base", base.Spec(model))
     found, policy = {"base": base_node.key}, base_node
-    if objective.warmup != "none":
-        warm = warmup.Spec(objective.warmup, warm_recipe, recipe.lengths, model.dtype, model.adapter, data)
+    if axes["warmup"] != "none":
+        warm = warmup.Spec(axes["warmup"], warm_recipe, recipe.lengths, model.dtype, model.adapter, data)
         policy = nodes.add("warmup", warm, base=base_node)
         found["warmup"] = policy.key
     scored = nodes.add("reference", reference.Spec(recipe.lengths, model.dtype, data), policy=policy)
-    parameters = get_loss(objective.loss).make_parameters(**objective.parameters)
-    resolved = suite.gate(gate)
-    trained = nodes.add(
-        "train",
-        train.Spec(objective.loss, parameters, resolved, recipe, model.dtype, model.adapter, data, axes["seed"]),
-        policy=policy, reference=scored,
-    )  # fmt: skip
     followed = dynamics.Spec(recipe.lengths, model.dtype, probed)
     start = nodes.add("dynamics", followed, policy=policy)
-    ended = nodes.add("dynamics", followed, policy=policy, start=start, train=trained)
-    return {**found, "reference": scored.key, "train": trained.key, "dynamics": ended.key}
+    return _Policy(policy, scored, followed, start, {**found, "reference": scored.key})
+
+
+class _Cells:
+    """The stages of one cell after another; what cells share is worked out once."""
+
+    def __init__(self, suite: Suite, sources: Sources, nodes: _Nodes) -> None:
+        self.suite, self.sources, self.nodes = suite, sources, nodes
+        self.gates = {gate.name: suite.gate(gate) for gate in suite.gates}
+        self.parameters = {o.name: get_loss(o.loss).make_parameters(**o.parameters) for o in suite.objectives}
+        self.policies: dict[Any, _Policy] = {}
+
+    def stages(self, axes: Mapping[str, Any]) -> dict[str, str]:
+        recipe, warm_recipe = _recipes(self.suite, axes)
+        place = (axes["model"], axes["dataset"], axes["warmup"], recipe.lengths, warm_recipe)
+        if place not in self.policies:
+            self.policies[place] = _policy(self.sources, self.nodes, axes, self.suite.base, recipe, warm_recipe)
+        policy = self.policies[place]
+        model, data = self.sources.models[axes["model"]], policy.reference.spec.data
+        gate, parameters = self.gates[axes["gate"]], self.parameters[axes["objective"]]
+        spec = train.Spec(axes["loss"], parameters, gate, recipe, model.dtype, model.adapter, data, axes["seed"])
+        trained = self.nodes.add("train", spec, policy=policy.node, reference=policy.reference)
+        ended = self.nodes.add("dynamics", policy.followed, policy=policy.node, start=policy.start, train=trained)
+        return {**policy.stages, "train": trained.key, "dynamics": ended.key}
 
 
 def _recipes(suite: Suite, axes: Mapping[str, Any]) -> tuple[Train, Warmup]:

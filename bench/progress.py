@@ -28,7 +28,8 @@ class Clock:
     def __init__(self, plan: Plan, store: Store, workers: int) -> None:
         self.workers = workers
         self.models = {key: cell.model for cell in reversed(plan.cells) for key in cell.stages.values()}
-        self.waiting = {key: node for key, node in plan.nodes.items() if not store.is_finished(node.kind, key)}
+        finished = store.finished_among(plan.addresses)
+        self.waiting = {key: node for key, node in plan.nodes.items() if key not in finished}
         self.shares: dict[str, float] = {}
         self.started: dict[str, float] = {}
         self.timed: dict[tuple[str, str], list[float]] = {}

@@ -46,7 +46,7 @@ class Prepared:
     @property
     def missing(self) -> int:
         """How many stages are not finished."""
-        return sum(not self.store.is_finished(node.kind, key) for key, node in self.plan.nodes.items())
+        return len(self.plan.nodes) - len(self.store.finished_among(self.plan.addresses))
 
 
 @dataclass(frozen=True)

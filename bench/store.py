@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,12 @@ class Store:
         folder = self.root / kind
         if folder.exists():
             yield from (entry.name for entry in folder.iterdir() if (entry / MANIFEST).exists())
+
+    def finished_among(self, addresses: Iterable[tuple[str, str]]) -> set[str]:
+        """The keys of those stages, given as (kind, key), that are finished."""
+        wanted = list(addresses)
+        held = {kind: set(self.finished(kind)) for kind in {kind for kind, _ in wanted}}
+        return {key for kind, key in wanted if key in held[kind]}
 
     def lock(self, kind: str, key: str) -> Lock | None:
         """The right to make a stage, or None while another living process has it."""

@@ -60,7 +60,7 @@ def check_store(plan: Plan, store: Store) -> list[Event]:
 
     What a stage to be run will read is hashed; for the rest, size and time of the files are believed.
     """
-    finished = {key for key, node in plan.nodes.items() if store.is_finished(node.kind, key)}
+    finished = store.finished_among(plan.addresses)
     read = {i for key, node in plan.nodes.items() if key not in finished for _, _, i in node.inputs}
     events = []
     for key in finished:
