@@ -134,13 +134,29 @@ def report(
     only: Only = None,
 ) -> None:
     """Rebuild the report and summary of a suite from the store, whatever of it is finished."""
-    from bench import summary as summaries
-    from dashboards.report import write_report
+    from bench import runs
+    from bench.summary import summarize
 
     prepared = _prepare(suite, profile, results, settings, only)
-    summary = summaries.summarize(prepared.plan, prepared.store)
-    summaries.write(summary, prepared.plan, prepared.folder)
-    print(write_report(summary, prepared.store, prepared.folder))
+    print(runs.build(summarize(prepared.plan, prepared.store), prepared))
+
+
+@app.command()
+def perf(as_json: Json = False) -> None:
+    """Measure the harness on this machine: planning, overhead a cell, a finished suite run again."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from bench.perf.harness import measure
+
+    figures = []
+    for figure in measure(Console(stderr=True)):
+        figures.append(figure)
+        if not as_json:
+            print(f"{figure.what}: {figure.seconds:.3g} s (to reach: {figure.limit:g} s)")
+    if as_json:
+        _json([asdict(figure) for figure in figures])
 
 
 @app.command()

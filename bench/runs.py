@@ -5,21 +5,28 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import keys
 from bench import summary as summaries
+from bench.data.source import digest
 from bench.errors import is_disk_full
 from bench.executors.base import Event, Outcome, check_store, execute
 from bench.executors.local import LocalExecutor, default_workers
 from bench.plan import Plan, Sources
 from bench.progress import PLAIN, Progress
 from bench.resolve import check_data
+from bench.stages.stage import Run, run_of_kind
 from bench.store import Store, write_json
 from bench.tracking import track, tracking_uri
+from dashboards.report import FILE as REPORT
 from dashboards.report import write_report
+
+BUILT = "built.json"
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,23 +67,65 @@ class Done:
     seconds: float
 
 
-def run(prepared: Prepared, err: Console, workers: int | None = None, fail_fast: bool = False) -> Done:
+def run(
+    prepared: Prepared,
+    err: Console,
+    workers: int | None = None,
+    fail_fast: bool = False,
+    run_of: Callable[[str], Run] = run_of_kind,
+) -> Done:
     """Make every missing stage, then summary, report and MLflow runs. err: where progress is shown.
 
     Raises KeyboardInterrupt through, with all workers stopped; DiskFull when nothing more can be written.
     """
     started = time.monotonic()
-    outcome = _make_stages(prepared, err, workers, fail_fast)
-    summary = summaries.summarize(prepared.plan, prepared.store, outcome)
+    damaged = check_store(prepared.plan, prepared.store)
+    if not damaged and not prepared.missing and _built(prepared.folder):
+        summary, outcome = summaries.read(prepared.folder), Outcome(cached=set(prepared.plan.nodes))
+    else:
+        outcome = _make_stages(prepared, err, workers, fail_fast, run_of, damaged)
+        summary = summaries.summarize(prepared.plan, prepared.store, outcome)
+        build(summary, prepared)
+    return Done(summary, outcome, prepared.folder / REPORT, _track(summary, prepared), time.monotonic() - started)
+
+
+def build(summary: summaries.Summary, prepared: Prepared) -> Path:
+    """Write all that a run's folder holds; returns the report."""
+    (prepared.folder / BUILT).unlink(missing_ok=True)
     summaries.write(summary, prepared.plan, prepared.folder)
     report = write_report(summary, prepared.store, prepared.folder)
     shutil.copyfile(prepared.file, prepared.folder / "suite.yaml")
-    return Done(summary, outcome, report, _track(summary, prepared), time.monotonic() - started)
+    if len(summary.finished) == len(summary.cells):
+        write_json(prepared.folder / BUILT, _code())
+    return report
 
 
-def _make_stages(prepared: Prepared, err: Console, workers: int | None, fail_fast: bool) -> Outcome:
+def _built(folder: Path) -> bool:
+    """Whether this code wrote the folder from all of the run's cells, so that nothing in it can be out of date."""
+    try:
+        found: str = json.loads((folder / BUILT).read_text())
+    except (OSError, ValueError):
+        return False
+    return found == _code()
+
+
+@cache
+def _code() -> str:
+    """A digest of the code that turns stages into results."""
+    root = Path(__file__).parents[1]
+    files = [file for package in ("bench", "dashboards") for file in (root / package).rglob("*")]
+    return keys.digest({str(f.relative_to(root)): digest(str(f)) for f in files if f.suffix in (".py", ".html")})
+
+
+def _make_stages(
+    prepared: Prepared,
+    err: Console,
+    workers: int | None,
+    fail_fast: bool,
+    run_of: Callable[[str], Run],
+    damaged: Sequence[Event],
+) -> Outcome:
     plan, store = prepared.plan, prepared.store
-    damaged: Sequence[Event] = check_store(plan, store)
     missing = prepared.missing
     if not missing:
         return Outcome(cached=set(plan.nodes))
@@ -85,7 +134,7 @@ def _make_stages(prepared: Prepared, err: Console, workers: int | None, fail_fas
     count, threads, devices = default_workers()
     count = min(workers or count, missing)
     err.print(f"{len(plan.cells)} cells, {missing} of {len(plan.nodes)} stages to run, {count} workers", **PLAIN)
-    executor = LocalExecutor(count, threads, devices, prepared.folder / "logs")
+    executor = LocalExecutor(count, threads, devices, prepared.folder / "logs", run_of)
     try:
         with Progress(plan, store, count, err, prepared.folder / "log.jsonl") as progress:
             for event in damaged:

@@ -117,6 +117,13 @@ def cell_curves(store: Store, cell: CellResult) -> tuple[pandas.DataFrame, panda
     return dynamics, training
 
 
+def read(folder: Path) -> Summary:
+    """The summary that `write` left in a folder."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Summary).validate_json((folder / "summary.json").read_bytes())
+
+
 def write(summary: Summary, plan: Plan, folder: Path) -> None:
     """summary.json, plan.json and cells.parquet of a run."""
     import pandas

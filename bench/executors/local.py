@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -15,7 +15,7 @@ from typing import Any
 from bench.executors.base import Failure
 from bench.executors.worker import Job, serve
 from bench.plan import Node
-from bench.stages.stage import module_of
+from bench.stages.stage import Run, run_of_kind
 
 
 @dataclass
@@ -29,7 +29,10 @@ class _Worker:
 class LocalExecutor:
     """`workers` processes with `threads` each; a killed process fails its stage only and is replaced."""
 
-    def __init__(self, workers: int, threads: int, devices: int, logs: Path) -> None:
+    def __init__(
+        self, workers: int, threads: int, devices: int, logs: Path, run_of: Callable[[str], Run] = run_of_kind
+    ) -> None:
+        self.run_of = run_of
         self.threads, self.devices, self.logs = threads, devices, logs
         self.context = multiprocessing.get_context("spawn")
         logs.mkdir(parents=True, exist_ok=True)
@@ -51,7 +54,7 @@ class LocalExecutor:
     def start(self, node: Node, place: Path, inputs: Mapping[str, Path]) -> None:
         worker = next(worker for worker in self.workers if worker.node is None)
         worker.node, worker.place = node, place
-        worker.connection.send(Job(module_of(node.kind).run, node.spec, dict(inputs), place))
+        worker.connection.send(Job(self.run_of(node.kind), node.spec, dict(inputs), place))
 
     def results(self) -> Iterator[tuple[str, Node, Any]]:
         busy = [worker for worker in self.workers if worker.node is not None]

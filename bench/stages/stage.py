@@ -29,6 +29,12 @@ def module_of(kind: str) -> ModuleType:
     return import_module(f"bench.stages.{kind}")
 
 
+def run_of_kind(kind: str) -> Run:
+    """What makes a stage of a kind."""
+    found: Run = module_of(kind).run
+    return found
+
+
 def library_versions() -> dict[str, str]:
     return {name: version(name) for name in LIBRARIES}
 

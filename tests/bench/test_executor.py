@@ -39,8 +39,7 @@ def run(spec, inputs, out, report):
 @pytest.fixture(autouse=True)
 def trivial(monkeypatch):
     """This module as the stage kind `trivial`; spawned processes find run() by its name."""
-    for user in ("bench.executors.local.module_of", "bench.plan.module_of"):
-        monkeypatch.setattr(user, lambda kind: sys.modules[__name__])
+    monkeypatch.setattr("bench.plan.module_of", lambda kind: sys.modules[__name__])
 
 
 def node(name, *inputs, does="ok"):
@@ -49,7 +48,7 @@ def node(name, *inputs, does="ok"):
 
 def run_plan(nodes, store, logs, workers=2):
     events = []
-    executor = LocalExecutor(workers, 1, 0, logs)
+    executor = LocalExecutor(workers, 1, 0, logs, lambda kind: run)
     try:
         outcome = execute(Plan("p", (), {n.key: n for n in nodes}), store, executor, events.append)
     finally:

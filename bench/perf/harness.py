@@ -1,0 +1,62 @@
+"""What the harness itself costs: planning, a cell's overhead, a finished suite run again."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench import runs
+from bench.perf import noop
+from bench.plan import Plan, make_plan
+from bench.resolve import resolve
+from bench.suite import load_suite
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SUITE = """name: overhead
+models: [builtin:ladder/neox-0.3m]
+datasets: [{{name: toolbox, path: builtin:toolbox, train: 10, test: 10}}]
+objectives: [dpo, ipo, cal_dpo, dpo_shift, extended_sft]
+gates: [none, {{kind: seq, alpha: 100, tau: q50}}]
+seeds: [{seeds}]
+train: {{steps: 20, evaluate_every: 10}}
+"""
+CELLS_A_SEED = 10
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One figure: what was done, the seconds it took, and the number of the design to reach."""
+
+    what: str
+    seconds: float
+    limit: float
+
+
+def measure(err: Console, planned: int = 10_000, cells: int = 1_000) -> Iterator[Measured]:
+    """The three figures, one after another; the suites are made in a temporary folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.monotonic()
+        prepared = _prepared(Path(folder), planned)
+        prepared.store.finished_among(prepared.plan.addresses)
+        yield Measured(f"plan of {len(prepared.plan.cells)} cells", time.monotonic() - started, 3.0)
+        prepared = _prepared(Path(folder), cells)
+        first = runs.run(prepared, err, run_of=noop.run_of)
+        yield Measured(f"overhead a cell, over {cells} cells without work", first.seconds / cells, 0.5)
+        started = time.monotonic()
+        runs.run(_prepared(Path(folder), cells), err, run_of=noop.run_of)
+        yield Measured(f"a finished suite of {cells} cells run again", time.monotonic() - started, 5.0)
+
+
+def _prepared(folder: Path, cells: int) -> runs.Prepared:
+    file = folder / f"{cells}.yaml"
+    file.write_text(SUITE.format(seeds=", ".join(map(str, range(cells // CELLS_A_SEED)))), encoding="utf-8")
+    suite = load_suite(file)
+    sources = resolve(suite, file)
+    plan: Plan = make_plan(suite, sources)
+    return runs.Prepared(file, plan, sources, folder / "results")

@@ -1,0 +1,58 @@
+"""Stages that train nothing: what is left of a suite's time when its work is taken away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.stages.stage import Facts, Report, Run
+
+if TYPE_CHECKING:
+    import pandas
+
+STEPS = (0, 10, 20)
+PROMPTS = 8
+
+
+def run_of(kind: str) -> Run:
+    """The no-op stage of a kind: it leaves files of the kind's own layout."""
+    return {"train": _train, "dynamics": _dynamics}.get(kind, _nothing)
+
+
+def _nothing(spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
+    return {"tokens": 0}
+
+
+def _train(spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
+    import pandas
+
+    from bench.stages.train import CURVES
+
+    pandas.DataFrame({"step": STEPS[1:], "loss": [0.7, 0.6]}).to_parquet(out / CURVES)
+    return {"tokens": 0, "steps": STEPS[-1]}
+
+
+def _dynamics(spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
+    from bench.metrics import cell_metrics, curves
+    from bench.stages.dynamics import CURVES, METRICS, PROBES
+    from bench.store import write_json
+
+    frame = _probes()
+    frame.to_parquet(out / PROBES)
+    curves(frame).to_parquet(out / CURVES)
+    write_json(out / METRICS, cell_metrics(frame))
+    return {"tokens": 0}
+
+
+@cache
+def _probes() -> pandas.DataFrame:
+    import pandas
+
+    kinds = ("chosen", "rejected", "irr_train", "irr_test", "random_permute")
+    return pandas.DataFrame([
+        {"step": step, "split": split, "prompt": prompt, "kind": kind, "tokens": 10,
+         "log_prob": -30.0 - len(kind) * step / 20 - prompt, "argmax": -5.0, "entropy": 1.0, "kl": step / 10}
+        for step in STEPS for split in ("train", "test") for prompt in range(PROMPTS) for kind in kinds
+    ])  # fmt: skip
