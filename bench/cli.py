@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from bench.estimate import Estimate
     from bench.runs import Prepared
     from bench.summary import Summary
 
@@ -57,7 +58,7 @@ def run(
         _show_plan(prepared, as_json)
         return
     err = Console(stderr=True)
-    for sentence in cautions(prepared.plan):
+    for sentence in [*cautions(prepared.plan), *_estimate(prepared)[1]]:
         err.print(f"caution: {sentence}", style="yellow", **PLAIN)
     try:
         done = runs.run(prepared, err, workers, fail_fast)
@@ -86,10 +87,17 @@ def plan(
     settings: Settings = None,
     only: Only = None,
     why: Annotated[str | None, typer.Option(metavar="CELL", help="Why the stages of a cell will run.")] = None,
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="Time a few steps here first, for the hours.")] = False,
     as_json: Json = False,
 ) -> None:
-    """List the cells and stages of a suite: what is finished and what would run. Needs no network."""
+    """List the cells and stages of a suite: what is finished, what would run and what it would take."""
     prepared = _prepare(suite, profile, results, settings, only)
+    if calibrate:
+        from rich.console import Console
+
+        from bench import calibration
+
+        calibration.calibrate(prepared.plan, prepared.store, Console(stderr=True))
     if why is None:
         _show_plan(prepared, as_json)
         return
@@ -188,23 +196,53 @@ def _again() -> str:
     return shlex.join(["bench", *sys.argv[1:]])
 
 
+def _estimate(prepared: Prepared) -> tuple[Estimate, list[str]]:
+    """What the rest of the suite would take here, and sentences where it does not fit."""
+    import shutil
+
+    from bench import estimate
+    from bench.calibration import records
+    from bench.machine import this_machine
+
+    finished = prepared.store.finished_among(prepared.plan.addresses)
+    found = estimate.estimate(prepared.plan, finished, records(prepared.store), this_machine())
+    place = next(place for place in (prepared.results.resolve(), *prepared.results.resolve().parents) if place.exists())
+    return found, estimate.cautions(found, this_machine(), shutil.disk_usage(place).free)
+
+
 def _show_plan(prepared: Prepared, as_json: bool) -> None:
+    from dataclasses import asdict
+
     from rich.console import Console
 
-    from bench.tables import plan_tables
+    from bench.machine import this_machine
+    from bench.progress import PLAIN
+    from bench.tables import duration, plan_tables
 
     made = prepared.plan
     finished = prepared.store.finished_among(made.addresses)
+    found, sentences = _estimate(prepared)
     if as_json:
         _json({
             "suite": made.suite,
-            "cells": [{"id": cell.id, **cell.axes(), "stages": dict(cell.stages)} for cell in made.cells],
+            "cells": [
+                {"id": cell.id, **cell.axes(), "stages": dict(cell.stages), "estimate": asdict(found.cells[cell.id])}
+                for cell in made.cells
+            ],
             "stages": {key: {"kind": n.kind, "finished": key in finished} for key, n in made.nodes.items()},
+            "estimate": {**asdict(found.in_all), "wall": found.wall},
+            "cautions": sentences,
         })  # fmt: skip
         return
-    _results_console().print(*plan_tables(made, finished))
-    for sentence in prepared.sources.unpinned():
-        Console(stderr=True).print(sentence, highlight=False, soft_wrap=True)
+    _results_console().print(*plan_tables(made, finished, found))
+    err = Console(stderr=True)
+    if found.wall is None:
+        err.print("hours unknown: nothing like these stages was timed on this machine; add --calibrate", **PLAIN)
+    elif found.in_all.seconds:
+        machine = this_machine()
+        print(f"about {duration(found.wall)} with {machine.workers} workers ({machine.name})")
+    for sentence in [*sentences, *prepared.sources.unpinned()]:
+        err.print(sentence, style="yellow", **PLAIN)
 
 
 def _settings(given: list[str]) -> dict[str, Any]:

@@ -60,14 +60,19 @@ class Plan:
         """(kind, key) of every stage, as a store knows them."""
         return [(node.kind, key) for key, node in self.nodes.items()]
 
-    def needed_by(self, cell: Cell) -> list[Node]:
-        """Every stage the cell rests on, in order."""
+    def keys_of(self, cell: Cell) -> set[str]:
+        """The keys of every stage the cell rests on."""
         wanted, pending = set[str](), list(cell.stages.values())
         while pending:
             key = pending.pop()
             if key not in wanted:
                 wanted.add(key)
                 pending += [key for _, _, key in self.nodes[key].inputs]
+        return wanted
+
+    def needed_by(self, cell: Cell) -> list[Node]:
+        """Every stage the cell rests on, in order."""
+        wanted = self.keys_of(cell)
         return [node for key, node in self.nodes.items() if key in wanted]
 
 

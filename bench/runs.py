@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bench import keys
 from bench import summary as summaries
+from bench.calibration import remember, timed
 from bench.data.source import digest
 from bench.errors import is_disk_full
 from bench.executors.base import Event, Outcome, check_store, execute
@@ -84,6 +85,7 @@ def run(
         summary, outcome = summaries.read(prepared.folder), Outcome(cached=set(prepared.plan.nodes))
     else:
         outcome = _make_stages(prepared, err, workers, fail_fast, run_of, damaged)
+        remember(timed(prepared.plan, prepared.store, outcome.ran), prepared.store)
         summary = summaries.summarize(prepared.plan, prepared.store, outcome)
         build(summary, prepared)
     return Done(summary, outcome, prepared.folder / REPORT, _track(summary, prepared), time.monotonic() - started)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from bench.estimate import Cost, Estimate
+
 TITLES = {
     "delta_chosen": "Δ chosen", "delta_rejected": "Δ rejected", "margin": "margin",
     "delta_others": "Δ others", "accuracy": "accuracy",
@@ -20,8 +22,8 @@ HIGHER_IS_BETTER = ("delta_chosen", "margin", "delta_others", "accuracy")
 MOST_CELLS = 100  # listed on the terminal; --json has all
 
 
-def plan_tables(plan: Plan, finished: Set[str]) -> list[Table]:
-    """The cells with what is finished of each, and how many stages they share."""
+def plan_tables(plan: Plan, finished: Set[str], found: Estimate) -> list[Table]:
+    """The cells with what is finished of each, how many stages they share, and what is left to pay."""
     from rich.table import Table
 
     kinds = list(dict.fromkeys(node.kind for node in plan.nodes.values()))
@@ -32,19 +34,40 @@ def plan_tables(plan: Plan, finished: Set[str]) -> list[Table]:
     )
     for name in ("cell", *kinds):
         cells.add_column(name, no_wrap=True)
+    cells.add_column("whole cell", justify="right", no_wrap=True)
     for cell in plan.cells[:MOST_CELLS]:
         marks = [
             "-" if k not in cell.stages else "finished" if cell.stages[k] in finished else "would run" for k in kinds
         ]
-        cells.add_row(cell.id, *marks)
+        cells.add_row(cell.id, *marks, duration(found.cells[cell.id].seconds))
     stages = Table(title="stages, shared between cells")
-    for name in ("stage", "in all", "finished", "would run"):
-        stages.add_column(name, justify="left" if name == "stage" else "right")
+    for name in ("stage", "in all", "finished", "would run", "tokens", "FLOPs", "memory", "disk", "one worker"):
+        stages.add_column(name, justify="left" if name == "stage" else "right", no_wrap=True)
     for kind in kinds:
         keys = [key for key, node in plan.nodes.items() if node.kind == kind]
         done = sum(key in finished for key in keys)
-        stages.add_row(kind, str(len(keys)), str(done), str(len(keys) - done))
+        stages.add_row(kind, str(len(keys)), str(done), str(len(keys) - done), *_amounts(found.by_kind.get(kind)))
+    stages.add_section()
+    stages.add_row("in all", str(len(plan.nodes)), str(len(finished)), str(len(plan.nodes) - len(finished)),
+                   *_amounts(found.in_all))  # fmt: skip
     return [cells, stages]
+
+
+def _amounts(cost: Cost | None) -> list[str]:
+    if cost is None or (cost.seconds == 0 and not cost.tokens):
+        return [""] * 5
+    most = "" if cost.measured else "≤ "
+    sizes = [f"{value / 1e9:.2f} GB" if value else "" for value in (cost.memory, cost.disk)]
+    return [f"{most}{cost.tokens:.2g}", f"{most}{cost.flops:.1e}", *sizes, duration(cost.seconds)]
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a reader would say them; "?" where nothing like it was timed."""
+    if seconds is None:
+        return "?"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def results_table(summary: Summary) -> Table:

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import runs
+from bench.estimate import estimate
+from bench.machine import this_machine
 from bench.perf import noop
 from bench.plan import Plan, make_plan
 from bench.resolve import resolve
@@ -43,7 +45,7 @@ def measure(err: Console, planned: int = 10_000, cells: int = 1_000) -> Iterator
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
         prepared = _prepared(Path(folder), planned)
-        prepared.store.finished_among(prepared.plan.addresses)
+        estimate(prepared.plan, prepared.store.finished_among(prepared.plan.addresses), [], this_machine())
         yield Measured(f"plan of {len(prepared.plan.cells)} cells", time.monotonic() - started, 3.0)
         prepared = _prepared(Path(folder), cells)
         first = runs.run(prepared, err, run_of=noop.run_of)

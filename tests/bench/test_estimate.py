@@ -1,0 +1,92 @@
+"""Estimates by hand: rates from timed stages, the schedule of workers, what does not fit."""
+
+import json
+
+import pytest
+
+from bench.calibration import Record, records, remember
+from bench.estimate import Rates, cautions, estimate
+from bench.machine import Machine
+from bench.models.source import ModelSource
+from bench.store import Store
+from bench.work import parameters_of, work_of
+from tests.bench.suites import GOOD, write
+from tests.bench.test_plan import plan_of
+from tests.end_to_end.test_run import bench
+
+TWO = Machine("two workers", workers=2, gpus=0, memory=10**12)
+SECONDS = {"base": 10.0, "warmup": 5.0, "reference": 1.0, "train": 7.0, "dynamics": 3.0}
+
+
+def timed(plan, seconds=lambda kind: SECONDS[kind]):
+    """Records that give every stage of a plan these seconds."""
+    works = [(node.kind, work_of(node, plan.nodes)) for node in plan.nodes.values()]
+    return [Record(work.group, work.amount.units, seconds(kind), tokens=100, peak_memory=10**9) for kind, work in works]
+
+
+def test_a_constant_and_a_rate_are_fitted_to_a_group(tmp_path):
+    plan = plan_of(tmp_path)
+    node = next(node for node in plan.nodes.values() if node.kind == "base")
+    work = work_of(node, plan.nodes)
+    assert work.amount.units == 4096
+    rates = Rates([Record(work.group, 100, 2.0), Record(work.group, 200, 3.0)])
+    assert rates.seconds(work) == pytest.approx(1.0 + 0.01 * 4096)
+    assert Rates([Record(work.group, 1024, 2.0)]).seconds(work) == pytest.approx(8.0)
+    assert Rates([Record("another", 1024, 2.0)]).seconds(work) is None
+
+
+def test_the_wall_clock_of_two_workers_by_hand(tmp_path):
+    plan = plan_of(tmp_path)  # one base; two warm-ups, each with reference, start, two trainings and their dynamics
+    found = estimate(plan, set(), timed(plan), TWO)
+    # until 15 base and both warm-ups; then, by turns of two workers in the plan's order: reference 16 and start 18,
+    # trainings 23 and 25, their dynamics 26 and 28, reference 27, start 30, trainings 35 and 37, dynamics 38 and 40
+    assert found.wall == pytest.approx(40)
+    assert found.in_all.seconds == pytest.approx(10 + 2 * (5 + 24))
+    assert sum(cost.seconds for cost in found.cells.values()) == pytest.approx(found.in_all.seconds)
+
+
+def test_finished_stages_cost_nothing_more_and_unknown_ones_leave_the_hours_open(tmp_path):
+    plan = plan_of(tmp_path)
+    assert estimate(plan, set(plan.nodes), timed(plan), TWO).wall == 0
+    found = estimate(plan, set(), [], TWO)
+    assert found.wall is None
+    assert found.in_all.tokens > 0  # at most
+    assert found.in_all.memory > 0
+
+
+def test_a_suite_that_does_not_fit_is_told_before_it_runs(tmp_path):
+    plan = plan_of(tmp_path)
+    small = Machine("small", workers=2, gpus=0, memory=10**9)
+    found = estimate(plan, set(), timed(plan), small)
+    memory, disk = cautions(found, small, free=1000)
+    assert "2 workers would need about 2.0 GB of memory and there are 1.0" in memory
+    assert "of disk" in disk
+    assert cautions(found, TWO, free=10**12) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("EleutherAI/pythia-410m", 4.1e8), ("Qwen/Qwen2.5-0.5B", 5e8), ("huggyllama/llama-7b", 7e9), ("gpt2", None)],
+)
+def test_the_size_in_a_models_name(path, expected):
+    assert parameters_of(ModelSource(f"hub:{path}", path=path)) == expected
+
+
+def test_newer_records_replace_older_ones_of_the_same_work(tmp_path):
+    store = Store(tmp_path)
+    remember([Record("a", 1, 1.0), Record("b", 1, 1.0)], store)
+    remember([Record("a", 1, 2.0), Record("a", 2, 3.0)], store)
+    assert {(r.group, r.units): r.seconds for r in records(store)} == {("a", 1): 2.0, ("b", 1): 1.0, ("a", 2): 3.0}
+
+
+def test_calibration_times_real_stages_and_keeps_them(tmp_path):
+    suite = write(tmp_path, GOOD)
+    done = bench("plan", suite, "--results", tmp_path / "results", "--calibrate", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["estimate"]["wall"] > 0
+    assert found["estimate"]["measured"]
+    assert not any(stage["finished"] for stage in found["stages"].values())
+    again = bench("plan", suite, "--results", tmp_path / "results")
+    assert "about" in again.stdout
+    assert list((tmp_path / "results/store/.calibration").glob("work-*")) == []
