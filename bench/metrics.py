@@ -11,6 +11,14 @@ if TYPE_CHECKING:
 
 PREFIX = {"train": "", "test": "test_"}
 PROBE = ["split", "prompt"]
+# What a cell can be asked for; `test_` before a name means the held-out probes.
+METRICS = (
+    "delta_chosen", "delta_rejected", "margin", "delta_others", "delta_argmax", "delta_entropy", "accuracy", "kl",
+    "delta_chosen_per_token", "delta_rejected_per_token", "delta_others_per_token", "delta_argmax_per_token",
+    "flow_rejected", "flow_argmax", "flow_chosen", "flow_chosen_paraphrases", "flow_rejected_paraphrases",
+    "flow_unrelated", "flow_rest", "answers_chosen", "answers_chosen_paraphrases", "answers_rejected",
+    "answers_rejected_paraphrases", "answers_other_answers", "answers_anything_else",
+)  # fmt: skip
 # Roles of the enumerable answers to a prompt; ANYTHING_ELSE is every text that is none of them.
 ANSWERS = ("chosen", "chosen_paraphrases", "rejected", "rejected_paraphrases", "other_answers")
 ANYTHING_ELSE = "anything_else"

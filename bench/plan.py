@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any
 
 from bench import keys
+from bench.claims import Claim
 from bench.data.source import DataSource
+from bench.errors import UserError
 from bench.models.source import ModelSource
 from bench.recipes import Base, Train, Warmup
 from bench.stages import base, dynamics, reference, train, warmup
@@ -49,11 +51,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """cells in the order of the suite; nodes by key, inputs before what needs them."""
+    """cells in the order of the suite; nodes by key, inputs before what needs them; claims to be judged at the end."""
 
     suite: str
     cells: tuple[Cell, ...]
     nodes: Mapping[str, Node]
+    claims: tuple[Claim, ...] = ()
 
     @property
     def addresses(self) -> list[tuple[str, str]]:
@@ -128,20 +131,38 @@ class Sources:
 
 
 def make_plan(suite: Suite, sources: Sources, only: Callable[[Mapping[str, Any]], bool] = lambda axes: True) -> Plan:
-    """The plan of a suite; `only` keeps the cells it is true of (all by default)."""
+    """The plan of a suite; `only` keeps the cells it is true of (all by default).
+
+    Raises UserError for claims about cells that the suite does not have.
+    """
     nodes, cells = _Nodes(), []
     stages_of = _Cells(suite, sources, nodes).stages
-    for model, dataset, objective, gate, seed in _points(suite):
-        axes = _axes(model, dataset, objective, gate, seed)
-        if any(matches(where, axes) for where in suite.exclude) or not only(axes):
-            continue
+    points = list(_points(suite))
+    _check_claims(suite.claims, points)
+    for axes in filter(only, points):
         identifier = "/".join(str(axes[axis]) for axis in ("model", "dataset", "objective", "gate", "seed"))
         cells.append(Cell(id=identifier, **axes, stages=stages_of(axes)))
-    return Plan(suite.name, tuple(cells), nodes.by_key)
+    return Plan(suite.name, tuple(cells), nodes.by_key, tuple(suite.claims))
 
 
-def _points(suite: Suite) -> Iterator[tuple[Model, Dataset, Objective, GateAxis, int]]:
-    yield from product(suite.models, suite.datasets, suite.objectives, suite.gates, suite.seeds)
+def _points(suite: Suite) -> Iterator[dict[str, Any]]:
+    """The axes of every cell that is not excluded."""
+    for point in product(suite.models, suite.datasets, suite.objectives, suite.gates, suite.seeds):
+        axes = _axes(*point)
+        if not any(matches(where, axes) for where in suite.exclude):
+            yield axes
+
+
+def _check_claims(claims: Sequence[Claim], points: Sequence[Mapping[str, Any]]) -> None:
+    missing = [
+        f"claim {claim.name!r}: the suite has no cell with {', '.join(f'{k} {v}' for k, v in side.items())}; "
+        "it is excluded, or its values do not occur together"
+        for claim in claims
+        for side in (side for pair in claim.contrast.sides() for side in pair)
+        if not any(matches(side, axes) for axes in points)
+    ]
+    if missing:
+        raise UserError(*missing)
 
 
 def _axes(model: Model, dataset: Dataset, objective: Objective, gate: GateAxis, seed: int) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -104,16 +105,31 @@ def draws(values: Array, resamples: int = RESAMPLES, seed: int = SEED) -> Draws:
     one seed only the probes vary: the interval then says nothing about the spread between seeds.
     """
     cells, seeds, probes = values.shape
-    rng = np.random.default_rng(seed)
     centre = values.mean(axis=(1, 2))
     by_seed, by_probe = np.zeros((cells, resamples)), np.zeros((cells, resamples))
     if probes > 1:
-        weights = rng.multinomial(probes, np.full(probes, 1 / probes), size=resamples) / probes
+        weights = _probe_weights(probes, resamples, seed)
         by_probe = np.sqrt(probes / (probes - 1)) * (values.mean(axis=1) @ weights.T - centre[:, None])
     if seeds > 1:
-        weights = rng.standard_normal((resamples, seeds)) / np.sqrt(seeds * (seeds - 1))
-        by_seed = (values.mean(axis=2) - centre[:, None]) @ weights.T
+        weights = np.random.default_rng([seed, seeds]).standard_normal((resamples, seeds))
+        by_seed = (values.mean(axis=2) - centre[:, None]) @ weights.T / np.sqrt(seeds * (seeds - 1))
     return Draws(centre, by_seed, by_probe, seeds, probes)
+
+
+@lru_cache(maxsize=2)  # 40 MB each for 500 probes
+def _probe_weights(probes: int, resamples: int, seed: int) -> Array:
+    """[R, P] how often each probe is drawn, as a share; the same for every contrast, so that they are comparable."""
+    counts = np.random.default_rng(seed).multinomial(probes, np.full(probes, 1 / probes), size=resamples)
+    return counts / probes
+
+
+def together(parts: Sequence[Draws]) -> Draws:
+    """Draws of cells on several data sets, resampled apart, as one; each part keeps the spread of its own probes."""
+    return Draws(
+        np.concatenate([part.centre for part in parts]), np.concatenate([part.by_seed for part in parts]),
+        np.concatenate([part.by_probe for part in parts]), min(part.seeds for part in parts),
+        min(part.probes for part in parts),
+    )  # fmt: skip
 
 
 def estimate(drawn: Draws, statistic: Callable[[Array], Array]) -> Estimate:
@@ -122,19 +138,31 @@ def estimate(drawn: Draws, statistic: Callable[[Array], Array]) -> Estimate:
     The draws' two parts are widened from normal to Student's t, so that three seeds count as three and five hundred
     probes as five hundred.
     """
-    from scipy import stats
-
     tail = (1 - LEVEL) / 2
     centre = drawn.centre[:, None]
     value = float(statistic(centre)[0])
-    wide = centre
-    for part, n in ((drawn.by_seed, drawn.seeds), (drawn.by_probe, drawn.probes)):
-        if n > 1:
-            wide = wide + part * (stats.t.isf(tail, n - 1) / stats.norm.isf(tail))
-    lo, hi = np.quantile(statistic(wide), [tail, 1 - tail])
+    lo, hi = np.quantile(statistic(centre + _widened(drawn, tail)), [tail, 1 - tail])
     errors = [float(statistic(centre + part).std()) for part in (drawn.by_seed, drawn.by_probe)]
     design = Design(errors[0], errors[1], drawn.seeds, drawn.probes)
     return Estimate(value, float(lo), float(hi), design.p_value(value), design)
+
+
+def intervals(drawn: Draws) -> tuple[Array, Array]:
+    """(lo, hi) of every cell's mean, [C] each; as `estimate` gives them, for many cells at once."""
+    tail = (1 - LEVEL) / 2
+    lo, hi = np.quantile(drawn.centre[:, None] + _widened(drawn, tail), [tail, 1 - tail], axis=1)
+    return lo, hi
+
+
+def _widened(drawn: Draws, tail: float) -> Array:
+    """[C, R] deviations of both parts, each widened from normal to Student's t of its number of units."""
+    from scipy import stats
+
+    wide = np.zeros_like(drawn.by_probe)
+    for part, n in ((drawn.by_seed, drawn.seeds), (drawn.by_probe, drawn.probes)):
+        if n > 1:
+            wide = wide + part * (stats.t.isf(tail, n - 1) / stats.norm.isf(tail))
+    return wide
 
 
 def mean_of(drawn: Draws, cell: int) -> Estimate:

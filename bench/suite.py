@@ -8,21 +8,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from bench.claims import Claim
 from bench.data.source import TOOLBOX
 from bench.errors import UserError, at
 from bench.models.ladder import NAMES, PREFIX
 from bench.models.source import Adapter
 from bench.recipes import Base, Count, Dynamics, Positive, Train, Warmup
+from bench.strict import Strict
 from objectives.gates import Gate, percentile_of
 from objectives.words import UnknownWord, nearest
 
 WARMUPS = ("sft", "extended_sft", "none")
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _named(value: Any, key: str = "path") -> Any:
@@ -169,20 +167,21 @@ class Override(Strict):
 
 
 class Suite(Strict):
-    """One YAML file: axes, training recipe, evaluation."""
+    """One YAML file: axes, training recipe, evaluation, claims."""
 
     name: str
     models: Annotated[list[Model], Field(min_length=1)]
     datasets: Annotated[list[Dataset], Field(min_length=1)]
     objectives: Annotated[list[Objective], Field(min_length=1)]
     gates: Annotated[list[GateAxis], Field(min_length=1)]
-    seeds: Annotated[list[int], Field(min_length=1)] = [0]
+    seeds: Annotated[list[int], Field(min_length=1, default_factory=lambda: [0])]
     exclude: list[dict[str, Any]] = Field(default_factory=list)
     overrides: list[Override] = Field(default_factory=list)
     base: Base = Base()
     warmup: Warmup = Warmup()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
+    claims: list[Claim] = Field(default_factory=list)
 
     @model_validator(mode="after")
     def _consistent(self) -> Suite:
@@ -197,9 +196,12 @@ class Suite(Strict):
             self.gate(gate)
         for where in [*self.exclude, *(override.where for override in self.overrides)]:
             self._check_where(where)
+        for claim in self.claims:
+            for side in (side for pair in claim.contrast.sides() for side in pair):
+                self._check_where(side, f"claim {claim.name!r}")
         return self
 
-    def _check_where(self, where: Mapping[str, Any]) -> None:
+    def _check_where(self, where: Mapping[str, Any], place: str = "where") -> None:
         values: dict[str, list[Any]] = {
             "model": [m.name for m in self.models], "dataset": [d.name for d in self.datasets],
             "objective": [o.name for o in self.objectives], "loss": [o.loss for o in self.objectives],
@@ -211,7 +213,7 @@ class Suite(Strict):
             for value in wanted if isinstance(wanted, list) else [wanted]:
                 if value not in values[key]:
                     raise ValueError(
-                        f"where: no {key} {value!r} in this suite; {nearest(str(value), map(str, values[key]))}"
+                        f"{place}: no {key} {value!r} in this suite; {nearest(str(value), map(str, values[key]))}"
                     )
 
     def gate(self, axis: GateAxis) -> Gate:
