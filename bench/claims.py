@@ -11,6 +11,7 @@ from bench.strict import Strict
 from objectives.words import UnknownWord
 
 AXES = ("model", "dataset", "objective", "loss", "warmup")
+SPREADS = ("model", "dataset", "objective")
 Expectation = Literal["greater", "less"]
 
 
@@ -57,9 +58,9 @@ class Claim(Strict):
     def _known(self) -> Claim:
         if self.metric.removeprefix("test_") not in METRICS:
             raise UnknownWord("metric", self.metric, METRICS)
-        for axis in [*self.by, *([self.spread] if self.spread else [])]:
-            if axis not in AXES:
-                raise UnknownWord("axis", axis, AXES)
+        for axis, known in [*((axis, AXES) for axis in self.by), *([(self.spread, SPREADS)] if self.spread else [])]:
+            if axis not in known:
+                raise UnknownWord("axis", axis, known)
             if any(axis in side for pair in self.contrast.sides() for side in pair):
                 raise ValueError(f"{axis!r} is what the contrast compares, so it cannot stand in by or spread as well")
         return self

@@ -65,7 +65,6 @@ def run(
     except KeyboardInterrupt:
         err.print(f"stopped; finished stages are kept. To go on: {_again()}", **PLAIN)
         raise typer.Exit(130) from None
-    _print_results(done.summary, as_json, prepared.folder)
     ran, failed = len(done.outcome.ran), done.outcome.failed
     before = len(prepared.plan.nodes) - ran - len(failed) - len(done.outcome.skipped)
     err.print(f"{ran} stages run, {before} already finished, {done.seconds:.0f} s", **PLAIN)
@@ -74,6 +73,7 @@ def run(
         err.print(f"caution: {sentence}", style="yellow", **PLAIN)
     for failure in failed.values():
         err.print(f"failed: {failure.kind} {failure.key}: {failure.message}", style="red", **PLAIN)
+    _print_results(done.summary, as_json, prepared.folder)
     if failed:
         err.print(f"{len(failed)} failed; what rests on them was skipped. To try them again: {_again()}", **PLAIN)
         raise typer.Exit(1)
@@ -276,12 +276,17 @@ def _only(text: str | None) -> Callable[[Mapping[str, Any]], bool]:
 
 
 def _print_results(summary: Summary, as_json: bool, folder: Path) -> None:
-    from bench.tables import results_table
+    from bench.tables import claims_table, results_table, scale_table
 
     if as_json:
         print((folder / "summary.json").read_text())
-    else:
-        _results_console().print(results_table(summary))
+        return
+    console = _results_console()
+    console.print(results_table(summary))
+    if summary.scale:
+        console.print(scale_table(summary))
+    if summary.claims:
+        console.print(claims_table(summary))
 
 
 def _results_console() -> Console:

@@ -63,17 +63,19 @@ def _change(values: pandas.DataFrame, quantity: str, step: int) -> pandas.DataFr
 def flows(values: pandas.DataFrame, step: int) -> pandas.DataFrame:
     """Where the probability that left the rejected response went: the change, from step 0 to `step`, of the mean
     next-token mass along it, on its own tokens (flow_rejected), on the argmax (flow_argmax), on the tokens of the
-    chosen response, of paraphrases and of unrelated responses, and on the rest. A row sums to 0.
+    chosen response, of paraphrases and of unrelated responses, and on the rest. A row sums to 0. What no probe of a
+    split has, as held-out pairs have no paraphrases, is missing there.
     """
     import pandas
 
     rows = values[values["kind"] == "rejected"]
-    masses = [name for name in rows.columns if name.startswith("mass_") and rows[name].notna().any()]
     names = {"mass_target": "flow_rejected", "mass_top1": "flow_argmax"}
     found = {}
-    for name in masses:
+    for name in rows.columns[rows.columns.str.startswith("mass_")]:
         wide = rows.pivot(index=PROBE, columns="step", values=name)
-        found[names.get(name, name.replace("mass_", "flow_"))] = wide[step] - wide[0]
+        some = wide.fillna(0).any(axis=1).groupby("split").transform("any")
+        if some.any():
+            found[names.get(name, name.replace("mass_", "flow_"))] = (wide[step] - wide[0]).where(some)
     return pandas.DataFrame(found)
 
 
@@ -112,13 +114,8 @@ def split_means(deltas: pandas.DataFrame) -> dict[str, float]:
     return found
 
 
-def cell_metrics(frame: pandas.DataFrame) -> dict[str, float]:
-    """The metrics of a cell: changes from step 0 to the true end."""
-    return split_means(probe_deltas(frame, int(frame["step"].max())))
-
-
 def curves(frame: pandas.DataFrame) -> pandas.DataFrame:
-    """step -> the same metrics at every checkpoint (0 at step 0), one row a step."""
+    """One row a checkpoint: the changes from step 0 to it, means over probes."""
     import pandas
 
     rows = [

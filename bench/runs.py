@@ -23,7 +23,7 @@ from bench.progress import PLAIN, Progress
 from bench.resolve import check_data
 from bench.stages.stage import Run, run_of_kind
 from bench.store import Store, write_json
-from bench.tracking import track, tracking_uri
+from bench.tracking import result_digest, track, tracking_uri
 from dashboards.report import FILE as REPORT
 from dashboards.report import write_report
 
@@ -81,7 +81,7 @@ def run(
     """
     started = time.monotonic()
     damaged = check_store(prepared.plan, prepared.store)
-    if not damaged and not prepared.missing and _built(prepared.folder):
+    if not damaged and not prepared.missing and _built(prepared):
         summary, outcome = summaries.read(prepared.folder), Outcome(cached=set(prepared.plan.nodes))
     else:
         outcome = _make_stages(prepared, err, workers, fail_fast, run_of, damaged)
@@ -98,17 +98,22 @@ def build(summary: summaries.Summary, prepared: Prepared) -> Path:
     report = write_report(summary, prepared.store, prepared.folder)
     shutil.copyfile(prepared.file, prepared.folder / "suite.yaml")
     if len(summary.finished) == len(summary.cells):
-        write_json(prepared.folder / BUILT, _code())
+        write_json(prepared.folder / BUILT, _maker(prepared))
     return report
 
 
-def _built(folder: Path) -> bool:
+def _built(prepared: Prepared) -> bool:
     """Whether this code wrote the folder from all of the run's cells, so that nothing in it can be out of date."""
     try:
-        found: str = json.loads((folder / BUILT).read_text())
+        found: dict[str, str] = json.loads((prepared.folder / BUILT).read_text())
     except (OSError, ValueError):
         return False
-    return found == _code()
+    return found == _maker(prepared)
+
+
+def _maker(prepared: Prepared) -> dict[str, str]:
+    """What a run's folder follows from besides its cells."""
+    return {"code": _code(), "claims": keys.digest([claim.model_dump() for claim in prepared.plan.claims])}
 
 
 @cache
@@ -150,7 +155,7 @@ def _track(summary: summaries.Summary, prepared: Prepared) -> str:
     """Log to MLflow unless this run's cells are logged there already; a server that is down loses nothing."""
     uri = tracking_uri(prepared.results)
     marker = prepared.folder / "tracked.json"
-    state = {"uri": uri, "cells": {cell.id: cell.stages["dynamics"].key for cell in summary.finished}}
+    state = {"uri": uri, "results": result_digest(summary)}
     if marker.exists() and json.loads(marker.read_text()) == state:
         return uri
     try:

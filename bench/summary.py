@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench import keys
+from bench.aggregates import ALL, GateAggregate, Group, ScaleSlope, flat, gate_aggregates, groups, scale_slopes
+from bench.contrasts import ClaimResult, judge
 from bench.executors.base import Outcome
+from bench.metrics import probe_deltas
+from bench.paired import Measured, with_intervals
 from bench.plan import Cell, Plan
-from bench.stages.dynamics import CURVES, METRICS
+from bench.stages.dynamics import CURVES, PROBES
 from bench.stages.train import CURVES as TRAIN_CURVES
 from bench.store import Store, write_json
 
@@ -34,7 +37,8 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class CellResult:
-    """metrics are missing, never 0, for a cell without a result; `reason` says why."""
+    """metrics, each with `_lo` and `_hi` of its interval over probes, are missing, never 0, for a cell without a
+    result; `reason` says why."""
 
     id: str
     model: str
@@ -59,6 +63,10 @@ class Summary:
     suite: str
     run_id: str
     cells: tuple[CellResult, ...]
+    claims: tuple[ClaimResult, ...] = ()
+    groups: tuple[Group, ...] = ()
+    gates: tuple[GateAggregate, ...] = ()
+    scale: tuple[ScaleSlope, ...] = ()
 
     @property
     def cautions(self) -> list[str]:
@@ -86,7 +94,28 @@ def summarize(plan: Plan, store: Store, outcome: Outcome | None = None) -> Summa
     """The results that the store holds for a plan; outcome adds what this run did and what failed."""
     outcome = outcome or Outcome()
     records: dict[str, StageRecord] = {}
-    return Summary(plan.suite, run_id(plan), tuple(_result(cell, plan, store, outcome, records) for cell in plan.cells))
+    cells = [_result(cell, plan, store, outcome, records) for cell in plan.cells]
+    own = {cell.id: measured(cell, store) for cell in cells if cell.status == "finished"}
+    cells = [
+        replace(cell, metrics=flat(with_intervals({cell.seed: own[cell.id]}, ALL))) if cell.id in own else cell
+        for cell in cells
+    ]
+    finished, planned = list(own.values()), [cell.axes() for cell in plan.cells]
+    return Summary(
+        plan.suite, run_id(plan), tuple(cells), tuple(judge(claim, planned, finished) for claim in plan.claims),
+        tuple(groups(finished)), tuple(gate_aggregates(finished)), tuple(scale_slopes(finished)),
+    )  # fmt: skip
+
+
+def measured(cell: CellResult, store: Store) -> Measured:
+    """A finished cell with the changes of its probes from step 0 to the true end."""
+    import pandas
+
+    place = store.path("dynamics", cell.stages["dynamics"].key) / PROBES
+    last = cell.stages["dynamics"].facts["steps"][-1]
+    frame = pandas.read_parquet(place, filters=[("step", "in", (0, last))])
+    parameters = cell.stages["base"].facts.get("parameters") if "base" in cell.stages else None
+    return Measured(cell.axes(), probe_deltas(frame, last), parameters)
 
 
 def _result(cell: Cell, plan: Plan, store: Store, outcome: Outcome, records: dict[str, StageRecord]) -> CellResult:
@@ -99,8 +128,7 @@ def _result(cell: Cell, plan: Plan, store: Store, outcome: Outcome, records: dic
     stages = {node.kind: records[node.key] for node in own if node.key in records}
     last = cell.stages["dynamics"]
     if last in records:
-        metrics = json.loads((store.path("dynamics", last) / METRICS).read_text())
-        return CellResult(cell.id, **cell.axes(), status="finished", metrics=metrics, stages=stages)
+        return CellResult(cell.id, **cell.axes(), status="finished", stages=stages)
     failure = next((outcome.failed[node.key] for node in plan.needed_by(cell) if node.key in outcome.failed), None)
     if failure is None:
         return CellResult(cell.id, **cell.axes(), status="missing", stages=stages, reason="not run yet")

@@ -8,7 +8,7 @@ from bench.plan import Plan
 from bench.summary import HEADLINE, Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Set
+    from collections.abc import Mapping, Set
 
     from rich.table import Table
 
@@ -71,33 +71,87 @@ def duration(seconds: float | None) -> str:
 
 
 def results_table(summary: Summary) -> Table:
-    """A row a cell; in each (model, data set) the best value of a column is bold."""
+    """A row a point of the suite, meaned over its seeds, with 95 % intervals; in each (model, data set) the best
+    value of a column is bold. Cells without a result follow, with their status."""
     from rich.table import Table
 
     table = Table(title=f"{summary.suite}: change of log-probs on training probes, nats a response")
-    for name in ("model", "data", "objective", "gate", "seed"):
+    for name in ("model", "data", "objective", "gate"):
         table.add_column(name, no_wrap=True)
+    table.add_column("seeds", justify="right")
     for name in HEADLINE:
         table.add_column(TITLES[name], justify="right", no_wrap=True)
     best: dict[tuple[str, str, str], float] = {}
-    for cell in summary.finished:
+    for group in summary.groups:
         for name in HIGHER_IS_BETTER:
-            value = cell.metrics.get(name)
-            place = (cell.model, cell.dataset, name)
-            if value is not None:
-                best[place] = max(best.get(place, value), value)
-    group = None
-    for cell in summary.cells:
-        if group not in (None, (cell.model, cell.dataset)):
+            if name in group.metrics:
+                place = (group.model, group.dataset, name)
+                best[place] = max(best.get(place, group.metrics[name]), group.metrics[name])
+    before = None
+    for group in summary.groups:
+        if before not in (None, (group.model, group.dataset)):
             table.add_section()
-        group = (cell.model, cell.dataset)
+        before = (group.model, group.dataset)
         values = []
         for name in HEADLINE:
-            value = cell.metrics.get(name)
-            text = "" if value is None else f"{value:.2f}"
-            is_best = value is not None and best.get((cell.model, cell.dataset, name)) == value
+            text = with_interval(group.metrics, name)
+            is_best = text and best.get((group.model, group.dataset, name)) == group.metrics[name]
             values.append(f"[bold]{text}[/bold]" if is_best else text)
-        if cell.status != "finished":
-            values[0] = f"[red]{cell.status}[/red]"
-        table.add_row(cell.model, cell.dataset, cell.objective, cell.gate, str(cell.seed), *values)
+        table.add_row(group.model, group.dataset, group.objective, group.gate, str(len(group.seeds)), *values)
+    unfinished = [cell for cell in summary.cells if cell.status != "finished"]
+    if unfinished:
+        table.add_section()
+    for cell in unfinished:
+        table.add_row(
+            cell.model, cell.dataset, cell.objective, cell.gate, f"[red]{cell.status}: seed {cell.seed}[/red]"
+        )
+    return table
+
+
+def with_interval(metrics: Mapping[str, float], name: str) -> str:
+    """A metric with half the width of its 95 % interval, "1.23 ±0.45"; empty where it is missing."""
+    if name not in metrics:
+        return ""
+    return f"{metrics[name]:.2f} ±{(metrics[name + '_hi'] - metrics[name + '_lo']) / 2:.2f}"
+
+
+def claims_table(summary: Summary) -> Table:
+    """The verdict of every claim, then its contrasts: ours minus theirs, interval, corrected p, what was detectable."""
+    from rich.table import Table
+
+    table = Table(title="claims")
+    table.add_column("claim and contrasts", overflow="fold")
+    for name in ("difference", "p (Holm)", "detectable", "power", "seeds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for claim in summary.claims:
+        table.add_section()
+        table.add_row(f"[bold]{claim.name}[/bold]: {claim.metric} {claim.expect}", f"[bold]{claim.verdict}[/bold]",
+                      "", "", "", str(claim.seeds))  # fmt: skip
+        for contrast in claim.contrasts:
+            if contrast.value is None:
+                table.add_row(f"  {contrast.label}: {contrast.reason}")
+                continue
+            figures = [
+                f"{contrast.value:.2f} \\[{contrast.lo:.2f}, {contrast.hi:.2f}]", f"{contrast.p_holm:.2g}",
+                f"{contrast.detectable:.2g}", "" if contrast.power is None else f"{contrast.power:.2f}",
+            ]  # fmt: skip
+            note = f" ({contrast.reason})" if contrast.reason else ""
+            table.add_row(f"  {contrast.label}{note}", *figures, str(contrast.seeds))
+    return table
+
+
+def scale_table(summary: Summary) -> Table:
+    """How the gate's effect depends on scale."""
+    from rich.table import Table
+
+    table = Table(title="Δ chosen for every factor of ten in parameters: of ungated cells, and of what the gate adds")
+    for name in ("data", "objective", "gate"):
+        table.add_column(name, no_wrap=True)
+    for name in ("slope", "p", "models", "seeds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in summary.scale:
+        table.add_row(
+            row.dataset, row.objective, row.gate, f"{row.slope:.2f} \\[{row.lo:.2f}, {row.hi:.2f}]", f"{row.p:.2g}",
+            str(len(row.models)), str(row.seeds),
+        )  # fmt: skip
     return table

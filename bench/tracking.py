@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 METRICS_A_BATCH = 1000
-RUN, CELL = "gatebench.run_id", "gatebench.cell"
+RUN, CELL, RESULT = "gatebench.run_id", "gatebench.cell", "gatebench.result"
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,35 @@ def track(summary: Summary, plan: Plan, store: Store, folder: Path, uri: str) ->
             experiment, run_name=f"{summary.suite} {summary.run_id}", tags={RUN: summary.run_id, "suite": summary.suite}
         ).info.run_id
     )
-    children = client.search_runs([experiment], f"tags.mlflow.parentRunId = '{parent}'", max_results=50_000)
-    logged = {run.data.tags.get(CELL) for run in children if run.info.status == "FINISHED"}
+    for claim in summary.claims:
+        client.set_tag(parent, f"claim.{claim.name}"[:250], claim.verdict)
+    logged = {}
+    for run in client.search_runs([experiment], f"tags.mlflow.parentRunId = '{parent}'", max_results=50_000):
+        logged[run.data.tags.get(CELL)] = run
     for cell in summary.finished:
-        if cell.id not in logged:
+        before = logged.get(cell.id)
+        if before and (before.info.status != "FINISHED" or before.data.tags.get(RESULT) != _digest(cell)):
+            client.delete_run(before.info.run_id)  # cut off while it was logged, or logged by another version
+            before = None
+        if before is None:
             _log_cell(client, experiment, parent, cell, plan, store)
     for file in ("summary.json", "plan.json", "report.html"):
         if (folder / file).exists():
             client.log_artifact(parent, str(folder / file))
     client.set_terminated(parent)
     return Tracked(uri, experiment, parent)
+
+
+def result_digest(summary: Summary) -> str:
+    """What MLflow is to hold of a run; equal digests need no logging."""
+    return keys.digest({
+        "cells": {cell.id: _digest(cell) for cell in summary.finished},
+        "claims": {claim.name: claim.verdict for claim in summary.claims},
+    })  # fmt: skip
+
+
+def _digest(cell: CellResult) -> str:
+    return keys.digest([cell.stages["dynamics"].key, {n: repr(value) for n, value in cell.metrics.items()}])
 
 
 def _find(client: MlflowClient, experiment: str, tag: str, value: str) -> str | None:
@@ -75,7 +94,7 @@ def _log_cell(client: MlflowClient, experiment: str, parent: str, cell: CellResu
     from mlflow.entities import Metric, Param
 
     tags = {name: str(value) for name, value in cell.axes().items()}
-    tags |= {"mlflow.parentRunId": parent, CELL: cell.id}
+    tags |= {"mlflow.parentRunId": parent, CELL: cell.id, RESULT: _digest(cell)}
     tags |= {f"stage.{kind}": record.key for kind, record in cell.stages.items()}
     run = client.create_run(experiment, run_name=cell.id, tags=tags).info.run_id
     spec = keys.canonical(plan.nodes[cell.stages["train"].key].spec)

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 VERSION = 3
 PROBES = "probes.parquet"
-METRICS = "metrics.json"
 CURVES = "curves.parquet"
 CHOSEN, REJECTED = "chosen", "rejected"
 # Where the mass along a rejected response can be; a token belongs to the first that it is in.
@@ -41,10 +40,9 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     import pandas
 
     from bench.data.adapters import load
-    from bench.metrics import cell_metrics, curves
+    from bench.metrics import curves
     from bench.models.encoding import Encoder
     from bench.models.loading import MODEL, load_policy, load_tokenizer
-    from bench.store import write_json
 
     encoder = Encoder(load_tokenizer(inputs["policy"]), spec.lengths)
     encoded = {split: encoder.probes(rows) for split, rows in load(spec.data).probes.items()}
@@ -68,7 +66,6 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     frame = pandas.concat(frames, ignore_index=True)
     frame.to_parquet(out / PROBES)
     curves(frame).to_parquet(out / CURVES)
-    write_json(out / METRICS, cell_metrics(frame))
     return {"tokens": tokens * len(folders), "steps": [0, *(step for step, _ in folders)]}
 
 

@@ -5,7 +5,7 @@ import math
 import pandas
 import pytest
 
-from bench.metrics import answer_masses, cell_metrics, curves, probe_deltas
+from bench.metrics import answer_masses, curves, probe_deltas
 
 
 def frame():
@@ -28,8 +28,13 @@ def frame():
     return pandas.DataFrame(rows)
 
 
-def test_cell_metrics_by_hand():
-    found = cell_metrics(frame())
+def final(rows):
+    """The metrics at the true end that are not missing."""
+    return curves(rows).iloc[-1].dropna().to_dict()
+
+
+def test_metrics_by_hand():
+    found = final(frame())
     expected = {
         "delta_chosen": (2 - 6) / 2, "delta_rejected": (-10 - 2) / 2, "margin": (12 - 4) / 2,
         "delta_others": ((-3 - 5) / 2 + 0) / 2, "accuracy": 0.5, "delta_argmax": 1.0,
@@ -45,7 +50,7 @@ def test_curves_have_a_row_a_checkpoint_and_end_at_the_metrics():
     found = curves(frame())
     assert found["step"].tolist() == [5, 10]
     assert found["delta_chosen"].tolist() == [(1 - 2) / 2, -2.0]
-    assert found.iloc[-1]["margin"] == cell_metrics(frame())["margin"]
+    assert found.iloc[-1]["margin"] == final(frame())["margin"]
 
 
 def test_deltas_are_paired_by_probe_and_missing_kinds_stay_missing():
@@ -63,7 +68,7 @@ def test_flows_along_the_rejected_response_sum_to_zero():
     for step, values in masses.items():
         rows.loc[rejected & (rows["step"] == step), columns] = values
     rows[columns] = rows[columns].astype(float)
-    found = cell_metrics(rows)
+    found = final(rows)
     assert found["flow_rejected"] == pytest.approx(-0.4)
     assert found["flow_argmax"] == pytest.approx(0.4)
     assert found["flow_chosen"] == pytest.approx(0.1)
