@@ -150,6 +150,45 @@ def report(
 
 
 @app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="A run: its folder, or a suite that has one run.", metavar="RUN_A")],
+    second: Annotated[str, typer.Argument(help="Another run, or a CSV of published results.", metavar="RUN_B")],
+    results: Results = DEFAULT_RESULTS,
+    as_json: Json = False,
+) -> None:
+    """Put two runs, or a run and published results, side by side."""
+    from dataclasses import asdict
+
+    from bench import tables
+    from bench.compare import METRICS, agreement, differences
+    from bench.sides import read_published, read_run
+
+    ours = read_run(first, results)
+    if second.endswith(".csv"):
+        if not Path(second).exists():
+            raise UserError(f"{second}: no such file; expected a CSV of published results")
+        published, groups = read_published(Path(second)), ours.summary.groups
+        agreements = agreement(groups, published)
+        shown = [*(tables.published_table(groups, published, m) for m in METRICS), tables.agreement_table(agreements)]
+        found: list[Any] = list(agreements)
+    else:
+        theirs = read_run(second, results)
+        other = [name for name in ours.probes if name in theirs.probes and ours.probes[name] != theirs.probes[name]]
+        if other:
+            raise UserError(
+                f"{first} and {second}: data set {other[0]} has other probes; only equal ones can be paired"
+            )
+        found = list(differences(ours.cells(), theirs.cells()))
+        shown = [tables.differences_table(found)]
+    if not found:
+        raise UserError(f"{first} and {second} have no (model, data set, objective, gate) in common")
+    if as_json:
+        _json([asdict(row) for row in found])
+    else:
+        _results_console().print(*shown)
+
+
+@app.command()
 def perf(as_json: Json = False) -> None:
     """Measure the harness on this machine: planning, overhead a cell, a finished suite run again."""
     from dataclasses import asdict

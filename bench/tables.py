@@ -8,10 +8,12 @@ from bench.plan import Plan
 from bench.summary import HEADLINE, Summary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Set
+    from collections.abc import Mapping, Sequence, Set
 
     from rich.table import Table
 
+    from bench.aggregates import Group
+    from bench.compare import Agreement, Difference, Published
     from bench.estimate import Cost, Estimate
 
 TITLES = {
@@ -154,4 +156,59 @@ def scale_table(summary: Summary) -> Table:
             row.dataset, row.objective, row.gate, f"{row.slope:.2f} \\[{row.lo:.2f}, {row.hi:.2f}]", f"{row.p:.2g}",
             str(len(row.models)), str(row.seeds),
         )  # fmt: skip
+    return table
+
+
+def differences_table(rows: Sequence[Difference]) -> Table:
+    """Two runs at the points that both have."""
+    from rich.table import Table
+
+    table = Table(title="second run minus first, nats a response")
+    for name in ("model", "data", "objective", "gate", "metric"):
+        table.add_column(name, no_wrap=True)
+    for name in ("first", "second", "difference", "p (Holm)", "seeds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(
+            row.model, row.dataset, row.objective, row.gate, TITLES[row.metric], f"{row.ours:.2f}",
+            f"{row.theirs:.2f}", f"{row.value:.2f} \\[{row.lo:.2f}, {row.hi:.2f}]", f"{row.p_holm:.2g}",
+            str(row.seeds),
+        )  # fmt: skip
+    return table
+
+
+def published_table(groups: Sequence[Group], published: Sequence[Published], metric: str) -> Table:
+    """A metric of our models beside theirs, a row a method; ours with half the width of the interval."""
+    from rich.table import Table
+
+    table = Table(title=f"{TITLES[metric]}: ours with 95 % intervals, then the published figures")
+    for name in ("objective", "gate"):
+        table.add_column(name, no_wrap=True)
+    ours, theirs = list(dict.fromkeys(g.model for g in groups)), list(dict.fromkeys(p.model for p in published))
+    for name in [*ours, *(f"published {name}" for name in theirs)]:
+        table.add_column(name, justify="right")
+    left = {(g.model, g.objective, g.gate): with_interval(g.metrics, metric) for g in groups}
+    right = {(p.model, p.objective, p.gate): p.metrics.get(metric) for p in published}
+    for method in dict.fromkeys((objective, gate) for _, objective, gate in (*left, *right)):
+        figures = [right.get((name, *method)) for name in theirs]
+        table.add_row(
+            *method, *(left.get((name, *method), "") for name in ours),
+            *("" if figure is None else f"{figure:.2f}" for figure in figures),
+        )  # fmt: skip
+    return table
+
+
+def agreement_table(rows: Sequence[Agreement]) -> Table:
+    """Where the signs and the order of the methods agree."""
+    from rich.table import Table
+
+    table = Table(title="agreement over the methods of both (a method is an objective with a gate)")
+    for name in ("metric", "ours", "published"):
+        table.add_column(name, no_wrap=True)
+    for name in ("same sign", "gate moves it the same way", "rank correlation"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        rank = "" if row.rank is None else f"{row.rank:.2f}"
+        table.add_row(TITLES[row.metric], row.ours, row.theirs, f"{row.signs} of {row.methods}",
+                      f"{row.effects} of {row.gated}", rank)  # fmt: skip
     return table
