@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 TITLES = {
     "delta_chosen": "Δ chosen", "delta_rejected": "Δ rejected", "margin": "margin",
-    "delta_others": "Δ others", "accuracy": "accuracy",
+    "delta_others": "Δ others", "accuracy": "accuracy", "delta_argmax": "Δ argmax",
+    "delta_argmax_per_token": "Δ argmax a token", "kl": "KL",
 }  # fmt: skip
 HIGHER_IS_BETTER = ("delta_chosen", "margin", "delta_others", "accuracy")
 MOST_CELLS = 100  # listed on the terminal; --json has all

@@ -6,32 +6,33 @@ colour-blind readers); other gates differ from one another by symbol and dash.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
-from bench.summary import CellResult
-
-if TYPE_CHECKING:
-    import pandas
+from bench.aggregates import UNGATED as NO_GATE
+from bench.aggregates import Group
+from bench.summary import CellResult, Summary
+from dashboards.bands import Band, Curves, bands
 
 UNGATED, GATED = "#D55E00", "#0072B2"
+UNGATED_BAND, GATED_BAND = "rgba(213,94,0,.18)", "rgba(0,114,178,.18)"
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 NATS = "nats a response"
 Figure = dict[str, Any]
-Curves = Mapping[str, "tuple[pandas.DataFrame, pandas.DataFrame]"]
 
 
 def colour(gate: str) -> str:
-    return UNGATED if gate == "none" else GATED
+    return UNGATED if gate == NO_GATE else GATED
 
 
-def _order(cells: Sequence[CellResult]) -> dict[str, int]:
-    gates = [gate for gate in dict.fromkeys(cell.gate for cell in cells) if gate != "none"]
-    return {"none": 0, **{gate: index for index, gate in enumerate(gates)}}
+def order(rows: Sequence[CellResult | Group]) -> dict[str, int]:
+    """gate -> its place among the symbols and dashes; ungated first."""
+    gates = [gate for gate in dict.fromkeys(row.gate for row in rows) if gate != NO_GATE]
+    return {name: index for index, name in enumerate([NO_GATE, *gates]) if any(row.gate == name for row in rows)}
 
 
-def _layout(title: str, x: str, y: str, **more: Any) -> dict[str, Any]:
+def layout(title: str, x: str, y: str, **more: Any) -> dict[str, Any]:
     return {
         "title": {"text": title}, "xaxis": {"title": {"text": x}, "automargin": True},
         "yaxis": {"title": {"text": y}, "zeroline": True, "automargin": True}, "margin": {"t": 48, "r": 16},
@@ -39,78 +40,150 @@ def _layout(title: str, x: str, y: str, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def strip(cells: Sequence[CellResult], metric: str = "delta_chosen", title: str = "Δ chosen") -> Figure:
-    """Every cell's metric by model and objective, gated against ungated."""
-    order = _order(cells)
-    traces = []
-    for gate, index in order.items():
-        own = [cell for cell in cells if cell.gate == gate and metric in cell.metrics]
-        traces.append({
-            "type": "scatter", "mode": "markers", "name": f"gate {gate}",
-            "x": [[cell.model for cell in own], [cell.objective for cell in own]],
-            "y": [cell.metrics[metric] for cell in own], "text": [cell.id for cell in own],
-            "marker": {"color": colour(gate), "symbol": SYMBOLS[index % len(SYMBOLS)], "size": 10},
-        })  # fmt: skip
-    return {
-        "data": traces,
-        "layout": _layout(
-            f"{title} by method and model", "", NATS, xaxis={"type": "multicategory", "automargin": True}
-        ),
-    }
+def panels(titles: Sequence[Sequence[str]]) -> tuple[dict[str, Any], list[list[str]]]:
+    """(layout of a grid with a title over each panel, suffix of each panel's axes), row by row."""
+    suffixes = [
+        ["" if row + column == 0 else str(row * len(names) + column + 1) for column in range(len(names))]
+        for row, names in enumerate(titles)
+    ]
+    grid = {"rows": len(titles), "columns": len(titles[0]), "pattern": "independent", "xgap": 0.14, "ygap": 0.28}
+    style: dict[str, Any] = {"grid": grid, "annotations": []}
+    for names, row in zip(titles, suffixes, strict=True):
+        for name, suffix in zip(names, row, strict=True):
+            style[f"xaxis{suffix}"] = {"automargin": True}
+            style[f"yaxis{suffix}"] = {"automargin": True, "zeroline": True, "nticks": 6}
+            style["annotations"].append({
+                "text": name, "showarrow": False, "x": 0.5, "y": 1.02, "yanchor": "bottom",
+                "xref": f"x{suffix} domain", "yref": f"y{suffix} domain", "font": {"size": 12},
+            })  # fmt: skip
+    return style, suffixes
+
+
+def strip(summary: Summary, metric: str = "delta_chosen", title: str = "Δ chosen") -> Figure:
+    """Every point's metric with its interval, a panel an objective, gated against ungated at each model; each seed a
+    faint dot."""
+    gates = order(summary.groups)
+    objectives = list(dict.fromkeys(group.objective for group in summary.groups))
+    models = list(dict.fromkeys(group.model for group in summary.groups))
+    style, suffixes = panels([objectives])
+    traces: list[dict[str, Any]] = []
+    for number, (objective, suffix) in enumerate(zip(objectives, suffixes[0], strict=True)):
+        for gate, index in gates.items():
+            own = [g for g in summary.groups if (g.gate, g.objective) == (gate, objective) and metric in g.metrics]
+            cells = [
+                cell for cell in summary.finished
+                if (cell.gate, cell.objective) == (gate, objective) and metric in cell.metrics
+            ]  # fmt: skip
+            shift = 0.7 * ((index + 0.5) / len(gates) - 0.5)
+            common = {"type": "scatter", "mode": "markers", "legendgroup": gate, "xaxis": f"x{suffix}",
+                      "yaxis": f"y{suffix}"}  # fmt: skip
+            marker = {"color": colour(gate), "symbol": SYMBOLS[index % len(SYMBOLS)]}
+            traces += [{
+                **common, "showlegend": False, "x": [models.index(cell.model) + shift for cell in cells],
+                "y": [cell.metrics[metric] for cell in cells], "text": [cell.id for cell in cells],
+                "marker": {**marker, "size": 5, "opacity": 0.35},
+            }, {
+                **common, "showlegend": number == 0, "name": f"gate {gate}",
+                "x": [models.index(group.model) + shift for group in own],
+                "y": [group.metrics[metric] for group in own],
+                "text": [f"{g.model} {g.dataset} {g.objective} {gate}, {len(g.seeds)} seeds" for g in own],
+                "error_y": _interval(own, metric),
+                "marker": {**marker, "size": 9},
+            }]  # fmt: skip
+        style[f"xaxis{suffix}"] |= {
+            "tickvals": list(range(len(models))), "ticktext": models, "range": [-0.6, len(models) - 0.4],
+        }  # fmt: skip
+    style["yaxis"]["title"] = {"text": NATS}
+    return {"data": traces, "layout": {**style, **_frame(f"{title} by method and model")}}
 
 
 def dynamics(cells: Sequence[CellResult], curves: Curves, metric: str, title: str) -> Figure:
-    """A metric through training, one line a cell, dashed by objective; step 0 is 0 by definition."""
+    """A metric through training, a panel an objective, a band over the seeds a gate; step 0 is 0 by definition."""
+    found = bands(cells, curves, metric)
     objectives = list(dict.fromkeys(cell.objective for cell in cells))
-    order = _order(cells)
-    traces = []
-    for cell in cells:
-        frame = curves[cell.id][0]
-        if metric not in frame:
-            continue
-        dash, symbol = DASHES[objectives.index(cell.objective) % len(DASHES)], SYMBOLS[order[cell.gate] % len(SYMBOLS)]
+    gates = order(cells)
+    style, suffixes = panels([objectives])
+    traces: list[dict[str, Any]] = []
+    named: set[str] = set()
+    for (_, dataset, objective, gate), band in found.items():
+        suffix = suffixes[0][objectives.index(objective)]
+        common = {"type": "scatter", "legendgroup": gate, "x": [0, *band.steps], "xaxis": f"x{suffix}",
+                  "yaxis": f"y{suffix}"}  # fmt: skip
+        traces += _filled(band, gate, common) if band.seeds > 1 else []
         traces.append({
-            "type": "scatter", "mode": "lines+markers", "name": f"{cell.objective} {cell.gate}",
-            "x": [0, *frame["step"].tolist()], "y": [0.0, *frame[metric].tolist()], "text": cell.id,
-            "line": {"color": colour(cell.gate), "dash": dash}, "marker": {"symbol": symbol},
+            **common, "mode": "lines+markers", "name": f"gate {gate}", "showlegend": gate not in named,
+            "y": [0.0, *band.mean], "text": f"{dataset}, {objective} {gate}, {band.seeds} seeds",
+            "line": {"color": colour(gate), "dash": DASHES[gates[gate] % len(DASHES)]},
+            "marker": {"symbol": SYMBOLS[gates[gate] % len(SYMBOLS)]},
         })  # fmt: skip
-    return {"data": traces, "layout": _layout(title, "optimizer step", NATS, showlegend=len(traces) <= 12)}
+        named.add(gate)
+        style[f"xaxis{suffix}"]["title"] = {"text": "optimizer step"}
+    style["yaxis"]["title"] = {"text": NATS}
+    return {"data": traces, "layout": {**style, **_frame(title)}}
+
+
+def _frame(title: str) -> dict[str, Any]:
+    return {
+        "title": {"text": title}, "margin": {"t": 84, "r": 16}, "legend": {"orientation": "h", "y": -0.25}
+    }  # fmt: skip
+
+
+def _filled(band: Band, gate: str, common: dict[str, Any]) -> list[dict[str, Any]]:
+    edge = {**common, "mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
+    fill = UNGATED_BAND if gate == NO_GATE else GATED_BAND
+    return [{**edge, "y": [0.0, *band.low]}, {**edge, "y": [0.0, *band.high], "fill": "tonexty", "fillcolor": fill}]
 
 
 def gate_openness(cells: Sequence[CellResult], curves: Curves) -> Figure:
     """The gate's mean weight through training, with the share of pairs it closes (g < 0.1) dotted."""
+    gates = order(cells)
     traces = []
-    for cell in cells:
-        frame = curves[cell.id][1]
-        if "gate/mean" not in frame:
-            continue
-        for name, dash in (("gate/mean", "solid"), ("gate/closed", "dot")):
+    parts: list[tuple[str, str, dict[Any, Band]]] = [
+        (name, dash, bands(cells, curves, f"gate/{name}", "training"))
+        for name, dash in (("mean", "solid"), ("closed", "dot"))
+    ]
+    for name, dash, found in parts:
+        for (_, _, objective, gate), band in found.items():
             traces.append({
-                "type": "scatter", "mode": "lines",
-                "name": f"{cell.objective} {cell.gate} {name.removeprefix('gate/')}",
-                "x": frame["step"].tolist(), "y": frame[name].tolist(), "text": cell.id,
-                "line": {"color": GATED, "dash": dash},
+                "type": "scatter", "mode": "lines+markers", "name": f"{objective} {gate} {name}", "x": band.steps,
+                "y": band.mean, "line": {"color": GATED, "dash": dash},
+                "marker": {"symbol": SYMBOLS[gates[gate] % len(SYMBOLS)]},
             })  # fmt: skip
-    return {
-        "data": traces,
-        "layout": _layout("How open the gate is", "optimizer step", "weight, share", showlegend=len(traces) <= 12),
+    style = layout("How open the gate is", "optimizer step", "weight, share", showlegend=len(traces) <= 16)
+    return {"data": traces, "layout": style}
+
+
+def scale(summary: Summary, metric: str = "delta_chosen") -> Figure:
+    """Δ chosen against the number of parameters, a panel an objective: does the gate or the scale protect the chosen
+    response?"""
+    sizes = {
+        cell.model: cell.stages["base"].facts.get("parameters") for cell in summary.finished if "base" in cell.stages
     }
-
-
-def scale(cells: Sequence[CellResult]) -> Figure:
-    """Δ chosen against the number of parameters: does the gate or the scale protect the chosen response?"""
-    sized = [(cell.stages["base"].facts.get("parameters"), cell) for cell in cells if "base" in cell.stages]
+    objectives = list(dict.fromkeys(group.objective for group in summary.groups))
+    style, suffixes = panels([objectives])
     traces = []
-    for gate, index in _order(cells).items():
-        own = sorted(
-            (size, cell.metrics["delta_chosen"], cell.id) for size, cell in sized if size and cell.gate == gate
-        )
-        if own:
+    for number, (objective, suffix) in enumerate(zip(objectives, suffixes[0], strict=True)):
+        for gate, index in order(summary.groups).items():
+            own = sorted(
+                (g for g in summary.groups if (g.gate, g.objective) == (gate, objective) and sizes.get(g.model)),
+                key=lambda group: sizes[group.model],
+            )
             traces.append({
-                "type": "scatter", "mode": "markers", "name": f"gate {gate}", "x": [p[0] for p in own],
-                "y": [p[1] for p in own], "text": [p[2] for p in own],
-                "marker": {"color": colour(gate), "symbol": SYMBOLS[index % len(SYMBOLS)], "size": 10},
+                "type": "scatter", "mode": "lines+markers", "name": f"gate {gate}", "legendgroup": gate,
+                "showlegend": number == 0, "x": [sizes[group.model] for group in own],
+                "y": [group.metrics[metric] for group in own], "text": [f"{g.model} {g.dataset}" for g in own],
+                "error_y": _interval(own, metric), "xaxis": f"x{suffix}", "yaxis": f"y{suffix}",
+                "line": {"color": colour(gate), "dash": DASHES[index % len(DASHES)]},
+                "marker": {"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 8},
             })  # fmt: skip
-    layout = _layout("Scale against gate", "parameters", NATS)
-    layout["xaxis"]["type"] = "log"
-    return {"data": traces, "layout": layout}
+        style[f"xaxis{suffix}"] |= {"type": "log", "title": {"text": "parameters"}, "nticks": 4}
+    style["yaxis"]["title"] = {"text": NATS}
+    return {"data": traces, "layout": {**style, **_frame("Scale against gate")}}
+
+
+def _interval(groups: Sequence[Group], metric: str) -> dict[str, Any]:
+    return {
+        "type": "data", "symmetric": False, "thickness": 1.5, "width": 4,
+        "array": [group.metrics[f"{metric}_hi"] - group.metrics[metric] for group in groups],
+        "arrayminus": [group.metrics[metric] - group.metrics[f"{metric}_lo"] for group in groups],
+    }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,9 @@ from typing import Any
 from bench.stages.stage import KINDS, LIBRARIES
 from bench.store import Store
 from bench.summary import HEADLINE, CellResult, Summary, cell_curves
-from dashboards import figures
+from bench.tables import TITLES, with_interval
+from dashboards import figures, mass
+from dashboards.bands import Curves
 
 FILE = "report.html"
 COLUMNS = (*HEADLINE, "delta_argmax_per_token", "kl", *(f"test_{name}" for name in HEADLINE))
@@ -22,48 +25,61 @@ COLUMNS = (*HEADLINE, "delta_argmax_per_token", "kl", *(f"test_{name}" for name 
 def write_report(summary: Summary, store: Store, folder: Path) -> Path:
     """Build the report of a run from its summary and the curves in the store; returns the file."""
     from jinja2 import Environment
-    from markupsafe import Markup
 
     cells = summary.finished
     curves = {cell.id: cell_curves(store, cell) for cell in cells}
-    drawn = [
-        # inside a script element only "<" could end the text; as an escape it cannot
-        {**figure, "name": f"f{number}", "json": Markup(json.dumps(figure["spec"]).replace("<", "\\u003c"))}  # noqa: S704
-        for number, figure in enumerate(_figures(cells, curves))
-    ]
+    drawn = [_placed(f"f{n}", figure) for n, figure in enumerate(_figures(summary, curves) if cells else [])]
     template = Environment(autoescape=True).from_string((Path(__file__).parent / FILE).read_text(encoding="utf-8"))
     html = template.render(
-        summary=summary, figures=drawn, columns=[c for c in COLUMNS if any(c in cell.metrics for cell in cells)],
+        summary=summary, figures=drawn, accounts={name: mass.account(cells, curves, name) for name in mass.ACCOUNTS},
+        parts=list(mass.PARTS), account_titles=mass.ACCOUNTS, columns=_columns([g.metrics for g in summary.groups]),
+        cell_columns=_columns([cell.metrics for cell in cells]), titles=TITLES, with_interval=with_interval,
         failed=[cell for cell in summary.cells if cell.status != "finished"], costs=_costs(summary),
-        cautions=summary.cautions, dropped=_dropped(cells),
-        provenance=_provenance(summary), plotly=_plotly(),
+        cautions=summary.cautions, dropped=_dropped(cells), provenance=_provenance(summary), plotly=_plotly(),
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     (folder / FILE).write_text(html, encoding="utf-8")
     return folder / FILE
 
 
-def _figures(cells: list[CellResult], curves: figures.Curves) -> list[dict[str, Any]]:
-    if not cells:
-        return []
-    found = [
-        {"title": "What the gate changes", "spec": figures.strip(cells),
+def _placed(name: str, figure: Mapping[str, Any]) -> dict[str, Any]:
+    """A figure as the template needs it."""
+    from markupsafe import Markup
+
+    # inside a script element only "<" could end the text; as an escape it cannot
+    text = Markup(json.dumps(figure["spec"]).replace("<", "\\u003c"))  # noqa: S704
+    return {**figure, "name": name, "json": text, "columns": figure["spec"]["layout"].get("grid", {}).get("columns", 1)}
+
+
+def _columns(rows: Sequence[Mapping[str, float]]) -> list[str]:
+    return [name for name in COLUMNS if any(name in row for row in rows)]
+
+
+def _figures(summary: Summary, curves: Curves) -> list[dict[str, Any]]:
+    cells = summary.finished
+    found: list[dict[str, Any]] = [
+        {"title": "What the gate changes", "spec": figures.strip(summary),
          "alt": "Change of the chosen log-prob by model and objective, gated and ungated"},
-        {"title": "Spill onto unrelated responses", "spec": figures.strip(cells, "delta_others", "Δ others"),
+        {"title": "Spill onto unrelated responses", "spec": figures.strip(summary, "delta_others", "Δ others"),
          "alt": "Change of unrelated log-probs by model and objective, gated and ungated"},
-        {"title": "Scale against gate", "spec": figures.scale(cells),
+        {"title": "Scale against gate", "spec": figures.scale(summary),
          "alt": "Change of the chosen log-prob against the number of parameters"},
     ]  # fmt: skip
-    for model in dict.fromkeys(cell.model for cell in cells):
-        own = [cell for cell in cells if cell.model == model]
-        for metric, title in (
-            ("delta_chosen", "Δ chosen"),
-            ("delta_rejected", "Δ rejected"),
-            ("delta_argmax", "Δ argmax"),
-        ):
-            found.append({"title": f"{title} through training, {model}",
-                          "spec": figures.dynamics(own, curves, metric, title),
-                          "alt": f"{title} at every checkpoint of {model}"})  # fmt: skip
+    for model, dataset in dict.fromkeys((cell.model, cell.dataset) for cell in cells):
+        own = [cell for cell in cells if (cell.model, cell.dataset) == (model, dataset)]
+        found += [
+            {"title": f"{TITLES[metric]} through training, {model} on {dataset}",
+             "spec": figures.dynamics(own, curves, metric, TITLES[metric]),
+             "alt": f"{TITLES[metric]} at every checkpoint of {model} on {dataset}"}
+            for metric in ("delta_chosen", "delta_rejected", "delta_argmax")
+        ]  # fmt: skip
+        for prefix, title in mass.ACCOUNTS.items():
+            rows = mass.account(own, curves, prefix)
+            if rows:
+                found.append({"title": f"Where the mass went, {model} on {dataset}: {title}",
+                              "spec": mass.stacked(rows, "change from step 0 by checkpoint"),
+                              "alt": f"Share of probability that each part gained at every checkpoint: {title}",
+                              "rows": len({row.point[2] for row in rows})})  # fmt: skip
     openness = figures.gate_openness(cells, curves)
     if openness["data"]:
         found.append({"title": "Gate openness", "spec": openness, "alt": "Mean weight of the gate through training"})
