@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.metrics import METRICS, PREFIX
 from bench.paired import Measured, cube, drawn, with_intervals
-from bench.stats import LEVEL, RESAMPLES, SEED, Array, estimate, interquartile_mean, slopes
+from bench.stats import LEVEL, RESAMPLES, SEED, Array, estimate, interquartile_mean, probability_of_improvement, slopes
 
 ALL = tuple(prefix + metric for prefix in PREFIX.values() for metric in METRICS)
 POINT = ("model", "dataset", "objective", "gate")
@@ -119,8 +119,8 @@ def _aggregate(gate: str, metric: str, own: Array, ungated: Array | None) -> Gat
     iqm = _interval(interquartile_mean(own.reshape(-1, 1)), interquartile_mean(again.reshape(-1, RESAMPLES)), own)
     improvement = None
     if ungated is not None and gate != UNGATED:
-        better = _improvement(again, _resampled(ungated, stream=1))
-        improvement = _interval(_improvement(own[..., None], ungated[..., None]), better, own)
+        better = probability_of_improvement(again, _resampled(ungated, stream=1))
+        improvement = _interval(probability_of_improvement(own[..., None], ungated[..., None]), better, own)
     return GateAggregate(gate, metric, own.shape[0], own.shape[1], iqm, improvement)
 
 
@@ -129,13 +129,6 @@ def _resampled(values: Array, stream: int) -> Array:
     count, seeds = values.shape
     drawn_seeds = np.random.default_rng([SEED, stream]).integers(seeds, size=(count, seeds, RESAMPLES))
     return np.take_along_axis(values[:, :, None], drawn_seeds, axis=1)
-
-
-def _improvement(ours: Array, theirs: Array) -> Array:
-    """[R] P(ours > theirs) + half of P(equal), over all pairs of seeds of a point, meaned over points."""
-    ours, theirs = ours[:, :, None], theirs[:, None]
-    found: Array = ((ours > theirs) + 0.5 * (ours == theirs)).mean(axis=(0, 1, 2))
-    return found
 
 
 def _interval(value: Array, resampled: Array, cells: Array) -> Interval:

@@ -165,11 +165,6 @@ def _widened(drawn: Draws, tail: float) -> Array:
     return wide
 
 
-def mean_of(drawn: Draws, cell: int) -> Estimate:
-    """The mean of one cell with its interval."""
-    return estimate(drawn.only([cell]), lambda means: means[0])
-
-
 def difference(drawn: Draws, ours: int, theirs: int) -> Estimate:
     """The paired difference of two cells' means with its interval."""
     return estimate(drawn.only([ours, theirs]), lambda means: means[0] - means[1])
@@ -209,10 +204,12 @@ def interquartile_mean(values: Array, axis: int = 0) -> Array:
     return found
 
 
-def probability_of_improvement(ours: Array, theirs: Array) -> float:
-    """P(X > Y) + P(X = Y)/2 over all pairs of runs (Agarwal et al. 2021), ours [N] against theirs [M]."""
-    above = (ours[:, None] > theirs[None]).mean()
-    return float(above + 0.5 * (ours[:, None] == theirs[None]).mean())
+def probability_of_improvement(ours: Array, theirs: Array) -> Array:
+    """P(ours > theirs) + P(ours = theirs)/2 over all pairs of runs of a point, meaned over points (Agarwal et al.
+    2021). ours, theirs: [points, runs, R] -> [R]"""
+    ours, theirs = ours[:, :, None], theirs[:, None]
+    found: Array = ((ours > theirs) + 0.5 * (ours == theirs)).mean(axis=(0, 1, 2))
+    return found
 
 
 def slopes(x: Array, y: Array) -> Array:

@@ -311,7 +311,7 @@ def _sentence(file: Path, lines: Mapping[tuple[Any, ...], int], problem: Mapping
     while known and known not in lines:
         known = known[:-1]
     key = ".".join(map(str, location))
-    place = at(file, lines.get(known), key)
+    place = at(file, lines.get(known), key).removesuffix(":")  # without a key it ends in a colon
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{place}: unknown key; {nearest(str(location[-1]), _keys_at(location[:-1]))}"
     if problem["type"] == "missing":

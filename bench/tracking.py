@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ def track(summary: Summary, plan: Plan, store: Store, folder: Path, uri: str) ->
         ).info.run_id
     )
     for claim in summary.claims:
-        client.set_tag(parent, f"claim.{claim.name}"[:250], claim.verdict)
+        client.set_tag(parent, re.sub(r"[^\w\-./: ]", "_", f"claim.{claim.name}")[:250], claim.verdict)
     logged = {}
     for run in client.search_runs([experiment], f"tags.mlflow.parentRunId = '{parent}'", max_results=50_000):
         logged[run.data.tags.get(CELL)] = run

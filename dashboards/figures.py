@@ -156,18 +156,17 @@ def gate_openness(cells: Sequence[CellResult], curves: Curves) -> Figure:
 def scale(summary: Summary, metric: str = "delta_chosen") -> Figure:
     """Δ chosen against the number of parameters, a panel an objective: does the gate or the scale protect the chosen
     response?"""
-    sizes = {
-        cell.model: cell.stages["base"].facts.get("parameters") for cell in summary.finished if "base" in cell.stages
-    }
+    sizes: dict[str, int] = {
+        cell.model: size for cell in summary.finished
+        if "base" in cell.stages and (size := cell.stages["base"].facts.get("parameters"))
+    }  # fmt: skip
     objectives = list(dict.fromkeys(group.objective for group in summary.groups))
     style, suffixes = panels([objectives])
     traces = []
     for number, (objective, suffix) in enumerate(zip(objectives, suffixes[0], strict=True)):
         for gate, index in order(summary.groups).items():
-            own = sorted(
-                (g for g in summary.groups if (g.gate, g.objective) == (gate, objective) and sizes.get(g.model)),
-                key=lambda group: sizes[group.model],
-            )
+            own = [g for g in summary.groups if (g.gate, g.objective) == (gate, objective) and g.model in sizes]
+            own.sort(key=lambda group: sizes[group.model])
             traces.append({
                 "type": "scatter", "mode": "lines+markers", "name": f"gate {gate}", "legendgroup": gate,
                 "showlegend": number == 0, "x": [sizes[group.model] for group in own],

@@ -1,4 +1,4 @@
-"""What the harness itself costs: planning, a cell's overhead, a finished suite run again."""
+"""What the harness itself costs: planning, a cell's overhead, a finished suite run again, intervals."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bench import runs
 from bench.estimate import estimate
 from bench.machine import this_machine
 from bench.perf import noop
 from bench.plan import Plan, make_plan
 from bench.resolve import resolve
+from bench.stats import RESAMPLES, draws, intervals
 from bench.suite import load_suite
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ class Measured:
 
 
 def measure(err: Console, planned: int = 10_000, cells: int = 1_000) -> Iterator[Measured]:
-    """The three figures, one after another; the suites are made in a temporary folder."""
+    """The figures, one after another; the suites are made in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
         prepared = _prepared(Path(folder), planned)
@@ -53,6 +56,12 @@ def measure(err: Console, planned: int = 10_000, cells: int = 1_000) -> Iterator
         started = time.monotonic()
         runs.run(_prepared(Path(folder), cells), err, run_of=noop.run_of)
         yield Measured(f"a finished suite of {cells} cells run again", time.monotonic() - started, 5.0)
+    values = np.random.default_rng(0).normal(size=(1_000, 1, 500))
+    started = time.monotonic()
+    intervals(draws(values))
+    yield Measured(
+        f"intervals of 1,000 cells x 500 probes from {RESAMPLES:,} resamples", time.monotonic() - started, 30.0
+    )
 
 
 def _prepared(folder: Path, cells: int) -> runs.Prepared:

@@ -23,6 +23,9 @@ train:
 evaluate:
   dynamics: {probes: 6}
 """
+CLAIM = """claims:
+  - {name: the gate raises it, metric: delta_chosen, contrast: {gate: [seq, none]}, by: [objective], expect: greater}
+"""
 
 
 def write(folder: Path, text: str, name: str = "suite.yaml") -> Path:

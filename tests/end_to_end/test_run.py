@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.bench.suites import GOOD, write
+from tests.bench.suites import CLAIM, GOOD, write
 from tests.conftest import FAMILIES
 
 CELLS = 4
@@ -28,7 +28,7 @@ def bench(*arguments, cwd=None, **environment):
 def finished(tmp_path_factory):
     """(folder, the finished process) of a suite run once."""
     folder = tmp_path_factory.mktemp("run")
-    done = bench("run", write(folder, GOOD), "--results", folder / "results")
+    done = bench("run", write(folder, GOOD + CLAIM), "--results", folder / "results")
     assert done.returncode == 0, done.stderr
     return folder, done
 
@@ -146,6 +146,34 @@ def test_mlflow_has_a_parent_run_and_a_nested_run_a_cell(finished):
         assert [point.step for point in curve] == [2, 4]
         assert curve[-1].value == pytest.approx(run.data.metrics["delta_chosen"])
     assert {file.path for file in client.list_artifacts(parents[0].info.run_id)} >= {"summary.json", "report.html"}
+
+
+def test_every_figure_has_its_interval_in_the_summary_and_in_mlflow(finished):
+    from mlflow.tracking import MlflowClient
+
+    folder, _ = finished
+    summary = json.loads((run_folder(folder) / "summary.json").read_text())
+    client = MlflowClient(f"sqlite:///{folder / 'results/mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("good").experiment_id])
+    tracked = {run.data.tags["mlflow.runName"]: run.data.metrics for run in runs}
+    for cell in summary["cells"]:
+        names = [name for name in cell["metrics"] if not name.endswith(("_lo", "_hi"))]
+        assert {"delta_chosen", "delta_others", "kl", "test_margin", "answers_other_answers"} <= set(names)
+        for name in names:
+            lo, value, hi = (cell["metrics"][name + end] for end in ("_lo", "", "_hi"))
+            assert lo <= value <= hi
+            assert tracked[cell["id"]][f"{name}_lo"] == pytest.approx(lo)
+            assert tracked[cell["id"]][f"{name}_hi"] == pytest.approx(hi)
+    assert all("delta_chosen_lo" in group["metrics"] for group in summary["groups"])
+
+
+def test_the_verdicts_are_printed_last_and_kept(finished):
+    folder, done = finished
+    summary = json.loads((run_folder(folder) / "summary.json").read_text())
+    for claim in summary["claims"]:
+        assert claim["verdict"] in ("supported", "refuted", "undecided")
+        assert claim["name"] in done.stdout.split("claims")[-1]
+    assert summary["claims"]
 
 
 def test_the_report_holds_every_cell_and_needs_no_network(finished):
