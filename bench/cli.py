@@ -80,6 +80,47 @@ def run(
 
 
 @app.command()
+def tune(
+    suite: SuiteFile,
+    profile: Profile = None,
+    results: Results = DEFAULT_RESULTS,
+    settings: Settings = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a GPU or core by default.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that has trials.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Search the gate's thresholds with Optuna, then judge the winner on probes that no trial saw."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from bench import tables
+    from bench.progress import PLAIN
+    from bench.resolve import resolve
+    from bench.suite import load_suite
+    from bench.tune.run import tune as search
+
+    err = Console(stderr=True)
+    loaded = load_suite(suite, profile, _settings(settings or []))
+    try:
+        found = search(loaded, resolve(loaded, suite), results, err, workers, resume)
+    except KeyboardInterrupt:
+        err.print(f"stopped; finished trials are kept. To go on: {_again()} --resume", **PLAIN)
+        raise typer.Exit(130) from None
+    if as_json:
+        _json({"studies": [asdict(study) for study in found.studies], "best": str(found.file),
+               "run": str(found.prepared.folder)})  # fmt: skip
+        return
+    console = _results_console()
+    for study in found.studies:
+        console.print(tables.study_table(study))
+    err.print(f"the winner's suite: {found.file}\nreport: {found.done.report}\nMLflow: {found.done.tracked}", **PLAIN)
+    _print_results(found.done.summary, as_json, found.prepared.folder)
+    if found.done.outcome.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def plan(
     suite: SuiteFile,
     profile: Profile = None,

@@ -51,12 +51,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """cells in the order of the suite; nodes by key, inputs before what needs them; claims to be judged at the end."""
+    """cells in the order of the suite; nodes by key, inputs before what needs them; claims to be judged at the end.
+
+    tuned_on: how many of the first probes of training prompts are left out of every figure."""
 
     suite: str
     cells: tuple[Cell, ...]
     nodes: Mapping[str, Node]
     claims: tuple[Claim, ...] = ()
+    tuned_on: int = 0
 
     @property
     def addresses(self) -> list[tuple[str, str]]:
@@ -142,7 +145,7 @@ def make_plan(suite: Suite, sources: Sources, only: Callable[[Mapping[str, Any]]
     for axes in filter(only, points):
         identifier = "/".join(str(axes[axis]) for axis in ("model", "dataset", "objective", "gate", "seed"))
         cells.append(Cell(id=identifier, **axes, stages=stages_of(axes)))
-    return Plan(suite.name, tuple(cells), nodes.by_key, tuple(suite.claims))
+    return Plan(suite.name, tuple(cells), nodes.by_key, tuple(suite.claims), suite.evaluate.dynamics.tuned_on)
 
 
 def _points(suite: Suite) -> Iterator[dict[str, Any]]:

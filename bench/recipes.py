@@ -66,6 +66,12 @@ class Train:
 
 @dataclass(frozen=True, config=STRICT)
 class Dynamics:
-    """How many probes of each split are tracked."""
+    """How many probes of each split are tracked. tuned_on: how many of the first probes of training prompts something
+    was tuned on; they are left out of every figure."""
 
     probes: Count = 500
+    tuned_on: Annotated[int, Field(ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        if self.tuned_on >= self.probes:
+            raise ValueError(f"tuned_on {self.tuned_on} leaves none of the {self.probes} probes to judge on")

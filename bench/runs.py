@@ -113,7 +113,9 @@ def _built(prepared: Prepared) -> bool:
 
 def _maker(prepared: Prepared) -> dict[str, str]:
     """What a run's folder follows from besides its cells."""
-    return {"code": _code(), "claims": keys.digest([claim.model_dump() for claim in prepared.plan.claims])}
+    plan = prepared.plan
+    judged = keys.digest([[claim.model_dump() for claim in plan.claims], plan.tuned_on])
+    return {"code": _code(), "judged": judged}
 
 
 @cache

@@ -35,7 +35,7 @@ class Run:
                 f"{self.folder}: the store beside it lacks the dynamics of {missing[0]}"
                 f" ({len(missing)} cells in all); run the suite again"
             )
-        return [measured(cell, store) for cell in self.summary.finished]
+        return [measured(cell, store, self.summary.tuned_on) for cell in self.summary.finished]
 
 
 def read_run(given: str, results: Path) -> Run:

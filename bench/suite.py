@@ -17,6 +17,7 @@ from bench.models.ladder import NAMES, PREFIX
 from bench.models.source import Adapter
 from bench.recipes import Base, Count, Dynamics, Positive, Train, Warmup
 from bench.strict import Strict
+from bench.tune.block import Tune
 from objectives.gates import Gate, percentile_of
 from objectives.words import UnknownWord, nearest
 
@@ -182,6 +183,7 @@ class Suite(Strict):
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     claims: list[Claim] = Field(default_factory=list)
+    tune: Tune | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Suite:

@@ -11,7 +11,7 @@ from bench import keys
 from bench.aggregates import ALL, GateAggregate, Group, ScaleSlope, flat, gate_aggregates, groups, scale_slopes
 from bench.contrasts import ClaimResult, judge
 from bench.executors.base import Outcome
-from bench.metrics import probe_deltas
+from bench.metrics import curves, probe_deltas
 from bench.paired import Measured, with_intervals
 from bench.plan import Cell, Plan
 from bench.stages.dynamics import CURVES, PROBES
@@ -67,6 +67,7 @@ class Summary:
     groups: tuple[Group, ...] = ()
     gates: tuple[GateAggregate, ...] = ()
     scale: tuple[ScaleSlope, ...] = ()
+    tuned_on: int = 0
 
     @property
     def cautions(self) -> list[str]:
@@ -95,7 +96,7 @@ def summarize(plan: Plan, store: Store, outcome: Outcome | None = None) -> Summa
     outcome = outcome or Outcome()
     records: dict[str, StageRecord] = {}
     cells = [_result(cell, plan, store, outcome, records) for cell in plan.cells]
-    own = {cell.id: measured(cell, store) for cell in cells if cell.status == "finished"}
+    own = {cell.id: measured(cell, store, plan.tuned_on) for cell in cells if cell.status == "finished"}
     cells = [
         replace(cell, metrics=flat(with_intervals({cell.seed: own[cell.id]}, ALL))) if cell.id in own else cell
         for cell in cells
@@ -103,19 +104,24 @@ def summarize(plan: Plan, store: Store, outcome: Outcome | None = None) -> Summa
     finished, planned = list(own.values()), [cell.axes() for cell in plan.cells]
     return Summary(
         plan.suite, run_id(plan), tuple(cells), tuple(judge(claim, planned, finished) for claim in plan.claims),
-        tuple(groups(finished)), tuple(gate_aggregates(finished)), tuple(scale_slopes(finished)),
+        tuple(groups(finished)), tuple(gate_aggregates(finished)), tuple(scale_slopes(finished)), plan.tuned_on,
     )  # fmt: skip
 
 
-def measured(cell: CellResult, store: Store) -> Measured:
-    """A finished cell with the changes of its probes from step 0 to the true end."""
+def measured(cell: CellResult, store: Store, tuned_on: int = 0) -> Measured:
+    """A finished cell with the changes of its probes from step 0 to the true end, without those it was tuned on."""
     import pandas
 
     place = store.path("dynamics", cell.stages["dynamics"].key) / PROBES
     last = cell.stages["dynamics"].facts["steps"][-1]
-    frame = pandas.read_parquet(place, filters=[("step", "in", (0, last))])
+    frame = unseen(pandas.read_parquet(place, filters=[("step", "in", (0, last))]), tuned_on)
     parameters = cell.stages["base"].facts.get("parameters") if "base" in cell.stages else None
     return Measured(cell.axes(), probe_deltas(frame, last), parameters)
+
+
+def unseen(frame: pandas.DataFrame, tuned_on: int) -> pandas.DataFrame:
+    """The probes that nothing was tuned on."""
+    return frame[(frame["split"] != "train") | (frame["prompt"] >= tuned_on)] if tuned_on else frame
 
 
 def _result(cell: Cell, plan: Plan, store: Store, outcome: Outcome, records: dict[str, StageRecord]) -> CellResult:
@@ -136,11 +142,15 @@ def _result(cell: Cell, plan: Plan, store: Store, outcome: Outcome, records: dic
     return CellResult(cell.id, **cell.axes(), status="failed", stages=stages, reason=reason, log=failure.tail or None)
 
 
-def cell_curves(store: Store, cell: CellResult) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-    """(learning dynamics by step, training log by step) of a finished cell."""
+def cell_curves(store: Store, cell: CellResult, tuned_on: int = 0) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """(learning dynamics by step, training log by step) of a finished cell, without probes it was tuned on."""
     import pandas
 
-    dynamics = pandas.read_parquet(store.path("dynamics", cell.stages["dynamics"].key) / CURVES)
+    place = store.path("dynamics", cell.stages["dynamics"].key)
+    if tuned_on:
+        dynamics = curves(unseen(pandas.read_parquet(place / PROBES), tuned_on))
+    else:
+        dynamics = pandas.read_parquet(place / CURVES)
     training = pandas.read_parquet(store.path("train", cell.stages["train"].key) / TRAIN_CURVES)
     return dynamics, training
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from bench.aggregates import Group
     from bench.compare import Agreement, Difference, Published
     from bench.estimate import Cost, Estimate
+    from bench.tune.run import Searched
 
 TITLES = {
     "delta_chosen": "Δ chosen", "delta_rejected": "Δ rejected", "margin": "margin",
@@ -212,4 +213,26 @@ def agreement_table(rows: Sequence[Agreement]) -> Table:
         rank = "" if row.rank is None else f"{row.rank:.2f}"
         table.add_row(TITLES[row.metric], row.ours, row.theirs, f"{row.signs} of {row.methods}",
                       f"{row.effects} of {row.gated}", rank)  # fmt: skip
+    return table
+
+
+def study_table(study: Searched) -> Table:
+    """The trials that no other one beats, on tuning probes; the recommended one is bold."""
+    from rich.table import Table
+
+    now = study.counts
+    table = Table(title=f"{study.name}: {now.done} trials, {now.pruned} pruned; the front, on tuning probes")
+    names, metrics = list(study.best.parameters), list(study.best.metrics)
+    table.add_column("trial", justify="right")
+    for name in (*names, *metrics):
+        table.add_column(TITLES.get(name, name), justify="right", no_wrap=True)
+    for number, parameters, values in sorted(study.front, key=lambda row: -row[2][study.maximize[0]]):
+        shown = [
+            str(number),
+            *(f"{parameters.get(name, '')}" for name in names),
+            *(f"{values[m]:.2f}" for m in metrics),
+        ]
+        table.add_row(*shown, style="bold" if number == study.best.number else None)
+    if not study.best.feasible:
+        table.caption = "no trial keeps subject_to; the recommended one is of all"
     return table

@@ -101,7 +101,7 @@ def _log_cell(client: MlflowClient, experiment: str, parent: str, cell: CellResu
     spec = keys.canonical(plan.nodes[cell.stages["train"].key].spec)
     params = [Param(name, str(value)[:500]) for name, value in _flat(spec).items()]
     now = int(time.time() * 1000)
-    dynamics, training = cell_curves(store, cell)
+    dynamics, training = cell_curves(store, cell, plan.tuned_on)
     metrics = [Metric(name, value, now, 0) for name, value in cell.metrics.items() if math.isfinite(value)]
     metrics += _stepped(dynamics, "dynamics/", now) + _stepped(training, "train/", now)
     for at in range(0, len(metrics), METRICS_A_BATCH):

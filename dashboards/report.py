@@ -19,6 +19,7 @@ from dashboards import figures, mass
 from dashboards.bands import Curves
 
 FILE = "report.html"
+STUDY = "study.json"  # figures of a study, where the run judges the winner of one
 COLUMNS = (*HEADLINE, "delta_argmax_per_token", "kl", *(f"test_{name}" for name in HEADLINE))
 
 
@@ -27,8 +28,10 @@ def write_report(summary: Summary, store: Store, folder: Path) -> Path:
     from jinja2 import Environment
 
     cells = summary.finished
-    curves = {cell.id: cell_curves(store, cell) for cell in cells}
-    drawn = [_placed(f"f{n}", figure) for n, figure in enumerate(_figures(summary, curves) if cells else [])]
+    curves = {cell.id: cell_curves(store, cell, summary.tuned_on) for cell in cells}
+    study = folder / STUDY
+    shown = (_figures(summary, curves) if cells else []) + (json.loads(study.read_text()) if study.exists() else [])
+    drawn = [_placed(f"f{n}", figure) for n, figure in enumerate(shown)]
     template = Environment(autoescape=True).from_string((Path(__file__).parent / FILE).read_text(encoding="utf-8"))
     html = template.render(
         summary=summary, figures=drawn, accounts={name: mass.account(cells, curves, name) for name in mass.ACCOUNTS},

@@ -42,7 +42,7 @@ def serve(connection: Connection, threads: int, device: int | None, log: Path) -
     with log.open("a", buffering=1) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
-    _die_with_parent()
+    die_with_parent()
     parent = os.getppid()
     while os.getppid() == parent:  # where the kernel cannot see to it, an orphan ends instead of training on
         if not connection.poll(1.0):
@@ -80,7 +80,7 @@ def _run(connection: Connection, job: Job, log: Path) -> None:
         connection.send(("failed", f"{type(error).__name__}: {error}", _tail(log, at)))
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Linux: be killed at once when the parent is, so that no orphan writes what the next run writes."""
     if sys.platform == "linux":
         import ctypes

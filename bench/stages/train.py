@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,12 @@ VERSION = 2
 CURVES = "curves.parquet"
 CHECKPOINTS = "checkpoints"
 LOGGING_STEPS = 5
+# Asked after every optimizer step with the step and the model; True stops the training there.
+Watch = Callable[[int, Any], bool]
+
+
+class Stopped(Exception):
+    """Training was stopped by its watch; the stage's folder holds what it takes to go on."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class Spec:
     seed: int
 
 
-def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
+def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch: Watch | None = None) -> Facts:
+    """Train the cell into `out`. Raises Stopped where `watch` ends it before its last step."""
     import pandas
     import torch
     from datasets import Dataset
@@ -73,13 +80,15 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         p = rejected_probabilities(gate.source.kind, reference["rejected"])
         gate = gates.resolve_tau(gate, p)
         sentence = gates.caution(gate, p)
-    given = Given(spec, gate, rows, tokenizer, inputs["policy"], out, report)
+    given = Given(spec, gate, rows, tokenizer, inputs["policy"], out, report, watch)
 
     def clear() -> None:
         for folder in (TRAINER, CHECKPOINTS):
             shutil.rmtree(out / folder, ignore_errors=True)
 
     trainer, micro = with_smaller_batches(recipe.micro_batch_size or recipe.batch_size, given.train, clear)
+    if trainer.state.global_step < trainer.state.max_steps:
+        raise Stopped
     finite = all(bool(torch.isfinite(parameter).all()) for parameter in trainer.model.parameters())
     if not finite:
         raise StageFailed(f"weights are not finite after step {trainer.state.global_step}; try a lower learning rate")
@@ -111,6 +120,7 @@ class Given:
     policy: Path
     out: Path
     report: Report
+    watch: Watch | None = None
 
     def train(self, micro: int) -> Any:
         """The finished trainer; goes on from the newest checkpoint in `out`, if there is one."""
@@ -142,7 +152,7 @@ class Given:
             peft_config=lora_config(spec.adapter) if spec.adapter else None,
             callbacks=[
                 callback_for(self.report, f"{spec.loss} x {gate.kind}"), save_callback(recipe.evaluate_every, self.out),
-                checkpoint_callback(LOGGING_STEPS),
+                checkpoint_callback(LOGGING_STEPS), *([watch_callback(self.watch)] if self.watch else []),
             ],
         )  # fmt: skip
         quiet(trainer)
@@ -183,3 +193,15 @@ def save_callback(every: int, out: Path) -> Any:
                 model.save_pretrained(out / CHECKPOINTS / f"{state.global_step:06d}")
 
     return Save()
+
+
+def watch_callback(watch: Watch) -> Any:
+    """Asks `watch` after every step; a stop saves the trainer's whole state, so that training can go on there."""
+    from transformers import TrainerCallback
+
+    class Ask(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+            if watch(state.global_step, model) and state.global_step < state.max_steps:
+                control.should_save = control.should_training_stop = True
+
+    return Ask()

@@ -1,0 +1,48 @@
+"""A study's own figures, drawn by Optuna: the front, the response surface, what mattered."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from bench.tune.block import Tune
+from bench.tune.study import completed
+from bench.tune.trial import METRICS
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def draw(study: optuna.Study, tune: Tune, what: str) -> list[dict[str, Any]]:
+    """[{title, alt, spec}], plotly specifications; empty before two trials are complete. what: was tuned, in words."""
+    from optuna import visualization
+
+    trials = completed(study)
+    if len(trials) < 2:
+        return []
+    names = list(trials[0].params)
+    metric = tune.maximize[0]
+    found: list[tuple[str, str, Any]] = []
+    if len(tune.maximize) > 1:
+        found.append(("Front of the trials", "Every trial by both metrics, the undominated ones marked",
+                      visualization.plot_pareto_front(study, target_names=tune.maximize)))  # fmt: skip
+
+    def target(trial: optuna.trial.FrozenTrial) -> float:
+        return float(trial.user_attrs[METRICS][metric])
+
+    if len(names) > 1:
+        pair = [name for name in ("percentile", "tau", "kappa", "alpha", *names) if name in names][:2]
+        found.append((f"Response surface of {metric}", f"{metric} over {' and '.join(pair)}",
+                      visualization.plot_contour(study, params=pair, target=target, target_name=metric)))  # fmt: skip
+        found.append((f"What mattered for {metric}", f"Importance of each number for {metric}",
+                      visualization.plot_param_importances(study, target=target, target_name=metric)))  # fmt: skip
+    return [
+        {"title": f"Tuning the {what}: {title}", "alt": alt, "spec": _plain(figure)} for title, alt, figure in found
+    ]
+
+
+def _plain(figure: Any) -> dict[str, Any]:
+    """The specification without plotly's template, which the report's own style replaces."""
+    spec: dict[str, Any] = json.loads(figure.to_json())
+    spec["layout"].pop("template", None)
+    return spec

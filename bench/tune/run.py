@@ -1,0 +1,141 @@
+"""`bench tune` from end to end: shared stages, trials, the winner's own suite, and that suite run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from bench import runs
+from bench.errors import UserError
+from bench.executors.base import execute
+from bench.executors.local import LocalExecutor, default_workers
+from bench.plan import Sources, make_plan
+from bench.progress import PLAIN, Progress
+from bench.resolve import check_data, resolve
+from bench.store import Store, write_json
+from bench.suite import Suite, load_suite
+from bench.tune.figures import draw
+from bench.tune.space import best_suite, point
+from bench.tune.study import Counts, Winner, completed, exists, front, make_task, open_study, winner
+from bench.tune.trial import METRICS, PARAMETERS, Runner, Task
+from bench.tune.workers import run_trials
+from dashboards.report import STUDY
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A study at its end. front: (trial number, parameters, metrics) of what no other trial beats."""
+
+    name: str
+    storage: str
+    maximize: tuple[str, ...]
+    counts: Counts
+    best: Winner
+    front: tuple[tuple[int, Mapping[str, Any], Mapping[str, float]], ...]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What `bench tune` found. file: best.yaml; done: its run."""
+
+    studies: tuple[Searched, ...]
+    file: Path
+    done: runs.Done
+    prepared: runs.Prepared
+
+
+def tune(
+    suite: Suite, sources: Sources, results: Path, err: Console, workers: int | None = None, resume: bool = False
+) -> Tuned:
+    """Search, then judge the winner. Raises UserError for a suite without a `tune` block, and for a study that has
+    trials already unless it is to be resumed."""
+    block = suite.tune
+    if block is None:
+        raise UserError(
+            "this suite has no tune block; add one, as in  tune: {trials: 40, maximize: [delta_chosen, margin]}"
+        )
+    blocks = [block]
+    if block.fair:
+        blocks.append(block.model_copy(update={"over": "objective", "space": {}, "gate": None, "fair": False}))
+    tasks = [make_task(suite, one, sources, results) for one in blocks]
+    for task in tasks:
+        if exists(task) and not resume:
+            raise UserError(
+                f"{task.storage}: the study {task.name!r} exists; add --resume to go on with it,"
+                " or name another storage"
+            )
+    check_data(sources)
+    count, threads, devices = default_workers()
+    count = workers or count
+    folder = results / "tune" / tasks[0].name.replace(" ", "-")
+    _share(tasks[0], count, threads, devices, err, folder)
+    studies = [_search(task, count, threads, devices, err, folder) for task in tasks]
+    file = _write_best(suite, tasks[0], studies, folder)
+    chosen = load_suite(file)
+    found = resolve(chosen, file)
+    prepared = runs.Prepared(file, make_plan(chosen, found), found, results)
+    prepared.folder.mkdir(parents=True, exist_ok=True)
+    names = {"gates": "gate", "objective": "ungated loss"}
+    figures = [figure for task in tasks for figure in draw(open_study(task), task.tune, names[task.tune.over])]
+    write_json(prepared.folder / STUDY, figures)
+    return Tuned(tuple(studies), file, runs.run(prepared, err, workers), prepared)
+
+
+def _share(task: Task, workers: int, threads: int, devices: int, err: Console, folder: Path) -> None:
+    """The stages that every trial rests on."""
+    plan, store = task.shared(), Store(task.store)
+    missing = len(plan.nodes) - len(store.finished_among(plan.addresses))
+    if not missing:
+        return
+    err.print(f"{missing} stages that all trials share", **PLAIN)
+    executor = LocalExecutor(min(workers, missing), threads, devices, folder / "logs")
+    try:
+        with Progress(plan, store, workers, err, folder / "log.jsonl") as progress:
+            outcome = execute(plan, store, executor, progress)
+    finally:
+        executor.close()
+    if outcome.failed:
+        failure = next(iter(outcome.failed.values()))
+        raise UserError(f"{failure.kind} {failure.key}: {failure.message}")
+
+
+def _search(task: Task, workers: int, threads: int, devices: int, err: Console, folder: Path) -> Searched:
+    err.print(f"study {task.name!r} in {task.storage}: {task.tune.trials} trials, {workers} workers", **PLAIN)
+    found = run_trials(task, err, workers, threads, devices, folder / "logs")
+    study = open_study(task)
+    best = winner(study, task.tune)
+    if best is None or (found.done < task.tune.trials and not task.tune.hours):
+        raise UserError(
+            f"study {task.name!r}: {found.done} of {task.tune.trials} trials are done and the workers ended; "
+            f"see {folder / 'logs'}, then add --resume"
+        )
+    rows = tuple(
+        (t.number, t.user_attrs[PARAMETERS], t.user_attrs[METRICS]) for t in front(completed(study), task.tune.maximize)
+    )
+    return Searched(task.name, task.storage, tuple(task.tune.maximize), found, best, rows)
+
+
+def _write_best(suite: Suite, task: Task, studies: list[Searched], folder: Path) -> Path:
+    fair = studies[1].best.parameters if len(studies) > 1 else None
+    raw = best_suite(suite, task.tune, studies[0].best.parameters, Runner(task).threshold, fair, task.tuned_on)
+    (source,) = (task.sources.datasets[d.name] for d in point(suite, task.tune).datasets)
+    for key, path in (("path", source.path), ("test_path", source.test_path), ("probes", source.probes_path)):
+        if path and Path(path).exists():
+            raw["datasets"][0][key] = os.path.relpath(Path(path).resolve(), folder.resolve())
+    for entry in raw["models"]:
+        path = task.sources.models[entry["name"]].path
+        if Path(path).is_dir():
+            entry["path"] = os.path.relpath(Path(path).resolve(), folder.resolve())
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "best.yaml"
+    head = f"# The winner of study {task.name!r}, beside what it has to beat, on probes that no trial saw.\n"
+    file.write_text(head + yaml.safe_dump(raw, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return file

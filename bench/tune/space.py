@@ -1,0 +1,213 @@
+"""From a tune block to the space that is searched, and from a trial's parameters to the suite of that trial.
+
+Pure, but for asking Optuna's trial for its numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import UserError
+from bench.plan import matches
+from bench.suite import GateAxis, Model, Objective, Suite
+from bench.tune.block import Dimension, Range, Tune
+from objectives.registry import get_loss
+
+if TYPE_CHECKING:
+    import optuna
+
+TUNED = "tuned"
+Parameters = Mapping[str, Any]
+# (gate kind, percentile in 0 ... 100) -> that percentile of the warm-up's probabilities of rejected responses
+Threshold = Callable[[str, float], float]
+
+
+def point(suite: Suite, tune: Tune) -> Suite:
+    """The suite at the one model, data set and objective that is tuned. Raises UserError where there are several."""
+    found: dict[str, Any] = {}
+    mistakes = []
+    for axis, entries in (("model", suite.models), ("dataset", suite.datasets), ("objective", suite.objectives)):
+        names = [entry.name for entry in entries]
+        wanted = tune.at.get(axis)
+        kept = [entry for entry in entries if wanted in (None, entry.name)]
+        if len(kept) != 1:
+            what = f"no {axis} {wanted!r}" if wanted else f"the suite has {len(names)} {axis}s"
+            mistakes.append(f"tune.at: {what}; name one {axis} of {', '.join(names)}")
+        found[f"{axis}s"] = kept
+    if mistakes:
+        raise UserError(*mistakes)
+    found |= _recipes(suite, found["models"][0].name, found["datasets"][0].name, found["objectives"][0])
+    return suite.model_copy(update={**found, "claims": [], "exclude": [], "tune": None})
+
+
+def _recipes(suite: Suite, model: str, dataset: str, objective: Objective) -> dict[str, Any]:
+    """train and warmup with what the overrides say of this point; those by gate or seed stay overrides."""
+    axes = {"model": model, "dataset": dataset, "objective": objective.name, "loss": objective.loss,
+            "warmup": objective.warmup}  # fmt: skip
+    train, warmup, left = suite.train, suite.warmup, []
+    for override in suite.overrides:
+        here = {axis: wanted for axis, wanted in override.where.items() if axis in axes}
+        more = {axis: wanted for axis, wanted in override.where.items() if axis not in axes}
+        if matches(here, axes) and more:
+            left.append(override.model_copy(update={"where": more}))
+        elif matches(here, axes):
+            train, warmup = replace(train, **override.train), replace(warmup, **override.warmup)
+    return {"train": train, "warmup": warmup, "overrides": left}
+
+
+def gate_to_tune(suite: Suite, tune: Tune) -> GateAxis:
+    """The gate whose numbers are searched; its kind and side where the space does not say otherwise."""
+    gates = [gate for gate in suite.gates if gate.kind not in ("none", "constant", "shuffled")]
+    found = [gate for gate in gates if tune.gate in (None, gate.name)]
+    if len(found) != 1:
+        names = ", ".join(gate.name for gate in gates) or "none"
+        raise UserError(f"tune.gate: expected one gate of this suite that is no control; it has: {names}")
+    return found[0]
+
+
+def dimensions(suite: Suite, tune: Tune) -> dict[str, Dimension]:
+    """What is searched, with the defaults for what the block leaves open: kappa = alpha * tau, and tau by percentile
+    of the warm-up's rejected probabilities, both free of the model's scale; beta and learning rate around theirs."""
+    said = dict(tune.space)
+    if tune.over == "objective":
+        if said:
+            return said
+        rate = suite.train.learning_rate
+        found: dict[str, Dimension] = {"learning_rate": Range(low=rate / 10, high=rate * 3, log=True)}
+        parameters = get_loss(suite.objectives[0].loss).make_parameters(**suite.objectives[0].parameters)
+        if hasattr(parameters, "beta"):
+            found["beta"] = Range(low=0.01, high=1, log=True)
+        return found
+    if not said.keys() & {"kappa", "alpha"}:
+        said["kappa"] = Range(low=0.5, high=20, log=True)
+    if not said.keys() & {"percentile", "tau"}:
+        said["percentile"] = Range(low=1, high=90)
+    return said
+
+
+def suggest(trial: optuna.Trial, space: Mapping[str, Dimension]) -> dict[str, Any]:
+    """The numbers of a trial; of a range three significant digits, so that equal trials can be told."""
+    found: dict[str, Any] = {}
+    for name, dimension in space.items():
+        if isinstance(dimension, Range):
+            found[name] = rounded(trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log))
+        else:
+            found[name] = trial.suggest_categorical(name, dimension)
+    return found
+
+
+def rounded(value: float) -> float:
+    return float(f"{value:.3g}")
+
+
+def trial_suite(suite: Suite, tune: Tune, parameters: Parameters, threshold: Threshold) -> Suite:
+    """The suite of one trial: one model, data set, objective and gate, the trial's seeds."""
+    at = point(suite, tune)
+    gate = GateAxis(kind="none") if tune.over == "objective" else tuned_gate(at, tune, parameters, threshold)
+    return with_objective(at, parameters).model_copy(update={"gates": [named(gate, gate.kind)], "seeds": tune.seeds})
+
+
+def tuned_gate(suite: Suite, tune: Tune, parameters: Parameters, threshold: Threshold) -> GateAxis:
+    """The gate with a trial's numbers."""
+    gate = gate_to_tune(suite, tune)
+    kind, side = parameters.get("kind", gate.kind), parameters.get("side", gate.side)
+    if "percentile" in parameters:
+        tau: float | str = f"q{parameters['percentile']:g}"
+        number = threshold(kind, parameters["percentile"])
+    else:
+        tau = number = parameters["tau"]
+    alpha = parameters.get("alpha") or rounded(parameters["kappa"] / max(number, 1e-12))
+    return gate.model_copy(update={"name": TUNED, "kind": kind, "side": side, "alpha": alpha, "tau": tau})
+
+
+def with_objective(suite: Suite, parameters: Parameters) -> Suite:
+    """The suite with a trial's beta and learning rate, where it has them."""
+    (objective,) = suite.objectives
+    update: dict[str, Any] = {}
+    if "beta" in parameters:
+        changed = {**objective.parameters, "beta": parameters["beta"]}
+        update["objectives"] = [objective.model_copy(update={"parameters": changed})]
+    if "learning_rate" in parameters:
+        rate = parameters["learning_rate"]
+        update["train"] = replace(suite.train, learning_rate=rate)
+        kept = ({key: value for key, value in o.train.items() if key != "learning_rate"} for o in suite.overrides)
+        update["overrides"] = [
+            o.model_copy(update={"train": train}) for o, train in zip(suite.overrides, kept, strict=True)
+        ]
+    return suite.model_copy(update=update)
+
+
+def named(entry: Any, name: str) -> Any:
+    return entry.model_copy(update={"name": name})
+
+
+def best_suite(
+    suite: Suite, tune: Tune, best: Parameters, threshold: Threshold, fair: Parameters | None, tuned_on: int
+) -> dict[str, Any]:
+    """The raw suite file that judges the winner: ungated, the untuned gate and the tuned one at the suite's seeds, and
+    the fairly tuned ungated objective where there is one; on the probes that no trial saw."""
+    at = point(suite, tune)
+    (objective,) = at.objectives
+    gate = gate_to_tune(suite, tune)
+    gates = [GateAxis(kind="none"), gate, tuned_gate(at, tune, best, threshold)]
+    if tune.over == "objective":
+        gates = [GateAxis(kind="none")]
+    raw = at.model_dump(mode="json", exclude_defaults=True, exclude={"tune", "claims", "exclude", "overrides"})
+    objectives, overrides, exclude = [objective], [o.model_dump(mode="json") for o in at.overrides], []
+    claims: list[dict[str, Any]] = []
+    for number, (changed, name) in enumerate(((best, f"{objective.name}_tuned"), (fair, f"{objective.name}_fair"))):
+        own = {key: value for key, value in (changed or {}).items() if key in ("beta", "learning_rate")}
+        if not own:
+            continue
+        objectives.append(_with_numbers(objective, name, own))
+        if "learning_rate" in own:
+            overrides.append({"where": {"objective": name}, "train": {"learning_rate": own["learning_rate"]}})
+        ungated = number == 1 or tune.over == "objective"
+        others = [g.name for g in gates if g.name != ("none" if ungated else TUNED)]
+        exclude += [{"objective": name, "gate": others}] if others else []
+    claims = _claims(gate, objectives, gates, fair is not None, "beta" in best or "learning_rate" in best)
+    dynamics = {"probes": at.evaluate.dynamics.probes, "tuned_on": tuned_on}
+    return {
+        **raw, "name": f"{suite.name}_best", "models": [_dump(m) for m in at.models],
+        "objectives": [_dump(o) for o in objectives], "gates": [_dump(g) for g in gates], "seeds": suite.seeds,
+        "overrides": overrides, "exclude": exclude, "evaluate": {"dynamics": dynamics}, "claims": claims,
+    }  # fmt: skip
+
+
+def _dump(entry: Model | GateAxis | Objective) -> dict[str, Any]:
+    found: dict[str, Any] = entry.model_dump(mode="json", exclude_defaults=True)
+    return {**found, "name": entry.name}
+
+
+def _with_numbers(objective: Objective, name: str, numbers: Parameters) -> Objective:
+    beta = {"beta": numbers["beta"]} if "beta" in numbers else {}
+    return objective.model_copy(update={"name": name, "parameters": {**objective.parameters, **beta}})
+
+
+def _claims(
+    gate: GateAxis, objectives: list[Objective], gates: list[GateAxis], fair: bool, retuned: bool
+) -> list[dict[str, Any]]:
+    """The gain of tuning, on probes that the tuning did not see."""
+    plain, last = objectives[0].name, objectives[-1].name
+    if len(gates) == 1:
+        sides = [{"objective": last}, {"objective": plain}]
+        return [_claim("tuning raises Δ chosen", {"cell": sides})]
+    tuned = {"objective": f"{plain}_tuned" if retuned else plain, "gate": TUNED}
+    found = [
+        _claim(f"tuning raises Δ chosen above gate {gate.name}",
+               {"cell": [tuned, {"objective": plain, "gate": gate.name}]}),
+        _claim("the tuned gate raises Δ chosen above no gate", {"cell": [tuned, {"objective": plain, "gate": "none"}]}),
+    ]  # fmt: skip
+    if fair:
+        rival = {"objective": f"{plain}_fair", "gate": "none"}
+        found += [
+            _claim(f"the tuned gate beats the tuned ungated loss in {words}", {"cell": [tuned, rival]}, metric)
+            for metric, words in (("delta_chosen", "Δ chosen"), ("margin", "margin"))
+        ]
+    return found
+
+
+def _claim(name: str, contrast: dict[str, Any], metric: str = "delta_chosen") -> dict[str, Any]:
+    return {"name": name, "metric": metric, "contrast": contrast, "expect": "greater"}

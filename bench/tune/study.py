@@ -1,0 +1,203 @@
+"""The Optuna study of a task: where it is kept, who samples it, what it found."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import keys
+from bench.errors import UserError
+from bench.plan import Sources
+from bench.suite import Suite
+from bench.tune.block import Dimension, Range, Tune
+from bench.tune.space import dimensions, point
+from bench.tune.trial import CONSTRAINTS, METRICS, PARAMETERS, SAME_AS, SURPLUS, Task
+
+if TYPE_CHECKING:
+    import optuna
+
+HEARTBEAT, GRACE, RETRIES = 10, 30, 3  # seconds, seconds, times: a trial whose process is gone is asked again
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The trial that is recommended: of the front, the one nearest to the best of every metric."""
+
+    number: int
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    feasible: bool
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Trials of a study by what became of them."""
+
+    complete: int
+    pruned: int
+    running: int
+    waiting: int
+
+    @property
+    def done(self) -> int:
+        return self.complete + self.pruned
+
+
+def make_task(suite: Suite, tune: Tune, sources: Sources, results: Path) -> Task:
+    """The study's identity is what is searched, where and on which content; its budget may grow."""
+    at = point(suite, tune)
+    searched = tune.model_dump(mode="json", exclude={"trials", "hours", "storage", "fair", "sampler"})
+    space = {name: keys_of(dimension) for name, dimension in dimensions(at, tune).items()}
+    task = Task(suite, tune, sources, results / "store", "", tune.storage or f"sqlite:///{results / 'optuna.db'}")
+    identity = keys.digest(
+        [searched, space, sorted(task.shared().nodes), keys.canonical(at.train), at.evaluate.model_dump()]
+    )
+    gate = tune.gate or tune.over
+    name = f"{suite.name} {at.models[0].name} {at.objectives[0].name} {gate} {identity[:8]}"
+    return Task(suite, tune, sources, task.store, name, task.storage)
+
+
+def keys_of(dimension: Dimension) -> Any:
+    return dimension.model_dump() if isinstance(dimension, Range) else list(dimension)
+
+
+def storage(task: Task) -> optuna.storages.BaseStorage:
+    """sqlite and PostgreSQL with heartbeats; `journal:FILE` for file systems without locks for sqlite.
+
+    Raises UserError where the address cannot be opened.
+    """
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    quiet()
+    kind, _, rest = task.storage.partition(":")
+    if kind == "journal":
+        return optuna.storages.JournalStorage(JournalFileBackend(rest))
+    if kind == "sqlite":
+        Path(rest.removeprefix("///")).parent.mkdir(parents=True, exist_ok=True)
+    more = {"connect_args": {"timeout": 60}} if kind == "sqlite" else {"pool_pre_ping": True}
+    try:
+        return optuna.storages.RDBStorage(
+            task.storage, engine_kwargs=more, heartbeat_interval=HEARTBEAT, grace_period=GRACE,
+            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
+        )  # fmt: skip
+    except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        shown = task.storage if "@" not in task.storage else f"{kind}://...@{task.storage.rpartition('@')[2]}"
+        raise UserError(
+            f"tune.storage: {shown}: {reason}; expected sqlite:///FILE, journal:FILE or postgresql://..."
+        ) from None
+
+
+def open_study(task: Task) -> optuna.Study:
+    """The study, made if it is not there."""
+    import optuna
+
+    return optuna.create_study(
+        storage=storage(task), study_name=task.name, load_if_exists=True,
+        directions=["maximize"] * len(task.tune.maximize), sampler=_sampler(task), pruner=_pruner(task.tune),
+    )  # fmt: skip
+
+
+def exists(task: Task) -> bool:
+    return any(summary.study_name == task.name for summary in storage(task).get_all_studies())
+
+
+def quiet() -> None:
+    """Results only on the terminal."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", module="optuna")
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+def _sampler(task: Task) -> optuna.samplers.BaseSampler:
+    import optuna
+
+    tune = task.tune
+    constraints = (lambda trial: trial.user_attrs.get(CONSTRAINTS, [])) if tune.bounds else None
+    if tune.sampler == "tpe":
+        return optuna.samplers.TPESampler(multivariate=True, constant_liar=True, constraints_func=constraints)
+    if tune.sampler == "gp":
+        return optuna.samplers.GPSampler(constraints_func=constraints)
+    if tune.sampler == "nsga2":
+        return optuna.samplers.NSGAIISampler(constraints_func=constraints)
+    if tune.sampler == "random":
+        return optuna.samplers.RandomSampler()
+    space = dimensions(point(task.suite, tune), tune)
+    ranges = [name for name, dimension in space.items() if isinstance(dimension, Range)]
+    if ranges:
+        raise UserError(
+            f"tune.sampler: grid needs a list of values for {', '.join(ranges)}; a range has no end of them"
+        )
+    return optuna.samplers.GridSampler({name: list(d) for name, d in space.items() if not isinstance(d, Range)})
+
+
+def _pruner(tune: Tune) -> optuna.pruners.BasePruner:
+    import optuna
+
+    if tune.pruner == "hyperband":
+        return optuna.pruners.HyperbandPruner()
+    return optuna.pruners.MedianPruner() if tune.pruner == "median" else optuna.pruners.NopPruner()
+
+
+def counts(study: optuna.Study) -> Counts:
+    from optuna.trial import TrialState
+
+    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    return Counts(
+        states.count(TrialState.COMPLETE), states.count(TrialState.PRUNED), states.count(TrialState.RUNNING),
+        states.count(TrialState.WAITING),
+    )  # fmt: skip
+
+
+def completed(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    """Trials with metrics; of equal numbers the first."""
+    from optuna.trial import TrialState
+
+    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return [
+        t for t in trials if METRICS in t.user_attrs and SAME_AS not in t.user_attrs and SURPLUS not in t.user_attrs
+    ]
+
+
+def is_feasible(trial: optuna.trial.FrozenTrial) -> bool:
+    return all(gap <= 0 for gap in trial.user_attrs.get(CONSTRAINTS, []))
+
+
+def front(trials: Sequence[optuna.trial.FrozenTrial], maximize: Sequence[str]) -> list[optuna.trial.FrozenTrial]:
+    """The trials that no other one matches in every metric and beats in one."""
+
+    def values(trial: optuna.trial.FrozenTrial) -> list[float]:
+        return [trial.user_attrs[METRICS][name] for name in maximize]
+
+    def beats(one: list[float], other: list[float]) -> bool:
+        return all(a >= b for a, b in zip(one, other, strict=True)) and one != other
+
+    return [t for t in trials if not any(beats(values(other), values(t)) for other in trials)]
+
+
+def winner(study: optuna.Study, tune: Tune) -> Winner | None:
+    """None while no trial is complete. With two metrics: the trial of the front that is nearest to the best of both,
+    each measured in units of the front's range."""
+    trials = completed(study)
+    if not trials:
+        return None
+    kept = [trial for trial in trials if is_feasible(trial)]
+    best_of = front(kept or trials, tune.maximize)
+    ranges = [[t.user_attrs[METRICS][name] for t in best_of] for name in tune.maximize]
+
+    def distance(trial: optuna.trial.FrozenTrial) -> float:
+        gaps = (
+            (max(values) - trial.user_attrs[METRICS][name]) / ((max(values) - min(values)) or 1.0)
+            for name, values in zip(tune.maximize, ranges, strict=True)
+        )
+        return math.hypot(*gaps)
+
+    found = min(best_of, key=distance)
+    return Winner(found.number, found.user_attrs[PARAMETERS], found.user_attrs[METRICS], bool(kept))

@@ -1,0 +1,211 @@
+"""One trial: a cell's train stage, watched at rungs on the tuning probes and stopped where it is not worth its time.
+
+The stage goes into the same store under the same key as in any suite: warm-up and reference are shared, a finished
+one is not trained again, and one that was pruned goes on from where it stopped if its numbers come up again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.plan import Node, Plan, Sources, identity, make_plan
+from bench.stages.stage import StageFailed, code_revision
+from bench.store import Store
+from bench.suite import Suite
+from bench.tune.block import Tune
+from bench.tune.space import dimensions, point, suggest, trial_suite
+
+if TYPE_CHECKING:
+    import optuna
+
+RUNGS = (1 / 8, 1 / 4, 1 / 2)  # shares of the training after which a trial may be stopped
+PARAMETERS, METRICS, CONSTRAINTS, SAME_AS, SURPLUS, REASON = (
+    "parameters", "metrics", "constraints", "same_as", "surplus", "reason",
+)  # fmt: skip
+SECONDS_BETWEEN_LOOKS = 0.5  # at a trial of equal numbers that another process runs
+
+
+class Surplus(Exception):
+    """A trial that was asked for after the budget was given out."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a study searches and where it keeps things; a worker process gets one."""
+
+    suite: Suite
+    tune: Tune
+    sources: Sources
+    store: Path
+    name: str
+    storage: str
+
+    @property
+    def tuned_on(self) -> int:
+        """How many of the first probes trials are judged on; the winner is judged on the others."""
+        probes = self.suite.evaluate.dynamics.probes
+        return min(self.tune.probes or probes // 2, probes - 1)
+
+    def shared(self) -> Plan:
+        """The point's stages that all trials rest on: no training, and the probes at step 0 alone."""
+        one = {"gates": [self.suite.gates[0].model_copy(update={"name": "none", "kind": "none", "of": None})]}
+        plan = make_plan(
+            point(self.suite, self.tune).model_copy(update={**one, "seeds": self.tune.seeds[:1]}), self.sources
+        )
+        own = {key: node for key, node in plan.nodes.items()
+               if node.kind != "train" and "train" not in {role for role, _, _ in node.inputs}}  # fmt: skip
+        return Plan(plan.suite, (), own)
+
+
+@dataclass
+class Runner:
+    """Optuna's objective function. Needs the finished stages of `Task.shared`."""
+
+    task: Task
+    store: Store = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.task.store)
+
+    def __call__(self, trial: optuna.Trial) -> tuple[float, ...]:
+        import optuna
+
+        tune = self.task.tune
+        if _rank(trial) >= tune.trials:
+            trial.set_user_attr(SURPLUS, True)
+            raise Surplus
+        parameters = suggest(trial, dimensions(point(self.task.suite, tune), tune))
+        trial.set_user_attr(PARAMETERS, parameters)
+        known = _equal(trial.study, parameters)
+        try:
+            metrics = known.user_attrs[METRICS] if known else self._of_all_seeds(trial, parameters)
+        except StageFailed as failure:
+            trial.set_user_attr(REASON, str(failure))
+            self._keep(trial, dict.fromkeys((b.metric for b in tune.bounds), float("-inf")))
+            raise optuna.TrialPruned(str(failure)) from None
+        if known:
+            trial.set_user_attr(SAME_AS, known.number)
+        trial.set_user_attr(METRICS, metrics)
+        self._keep(trial, metrics)
+        return tuple(metrics[name] for name in tune.maximize)
+
+    def _keep(self, trial: optuna.Trial, metrics: Mapping[str, float]) -> None:
+        """Store how far each constraint is missed, as Optuna's samplers want it: at most 0 where it holds."""
+        gaps = [min(bound.violation(metrics), 1e9) for bound in self.task.tune.bounds]
+        trial.set_user_attr(CONSTRAINTS, gaps)
+
+    def _of_all_seeds(self, trial: optuna.Trial, parameters: Mapping[str, Any]) -> dict[str, float]:
+        suite = trial_suite(self.task.suite, self.task.tune, parameters, self.threshold)
+        plan = make_plan(suite, self.task.sources)
+        found: list[dict[str, float]] = []
+        for cell in plan.cells:
+            node = plan.nodes[cell.stages["train"]]
+            found.append(self._trained(trial if not found else None, node))
+        return {name: sum(metrics[name] for metrics in found) / len(found) for name in found[0]}
+
+    def _trained(self, trial: optuna.Trial | None, node: Node) -> dict[str, float]:
+        """The metrics of a train stage, which is made if it is not there. trial: asked at rungs whether to stop."""
+        import optuna
+
+        from bench.models.loading import load_policy
+        from bench.stages import train
+
+        while not self.store.is_finished("train", node.key):
+            lock = self.store.lock("train", node.key)
+            if lock is None:
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+                continue
+            started = time.monotonic()
+            inputs = {role: self.store.path(kind, key) for role, kind, key in node.inputs}
+            place = self.store.begin("train", node.key)
+            try:
+                facts = train.run(node.spec, inputs, place, lambda share, text: None, self._watch(trial))
+                facts["seconds"] = time.monotonic() - started
+                manifest = {**identity("train", node.spec, node.inputs), **facts, "code": code_revision()}
+                self.store.commit(place, "train", node.key, manifest)
+            except train.Stopped:
+                raise optuna.TrialPruned from None
+            finally:
+                lock.release()
+        folder = self.store.path("train", node.key)
+        metrics: dict[str, float] = self.judge(load_policy(folder, node.spec.dtype).eval())
+        return metrics
+
+    def _watch(self, trial: optuna.Trial | None) -> Any:
+        from bench.tune.pruning import is_hopeless
+
+        def watch(step: int, model: Any) -> bool:
+            if trial is None or step not in self.rungs:
+                return False
+            model.eval()
+            metrics = self.judge(model)
+            model.train()
+            trial.set_user_attr(f"rung {step}", metrics)
+            self._keep(trial, metrics)
+            return is_hopeless(trial, self.task.tune, step, metrics)
+
+        return watch if trial is not None else None
+
+    @cached_property
+    def shared(self) -> Plan:
+        return self.task.shared()
+
+    def _input(self, kind: str) -> Path:
+        (key,) = [node.key for node in self.shared.nodes.values() if node.kind == kind]
+        return self.store.path(kind, key)
+
+    @cached_property
+    def rungs(self) -> set[int]:
+        """Steps at which a trial is measured on its way."""
+        import pandas
+
+        from bench.stages.reference import FILE
+
+        recipe = point(self.task.suite, self.task.tune).train
+        pairs = len(pandas.read_parquet(self._input("reference") / FILE))
+        steps = recipe.steps or recipe.epochs * -(-pairs // recipe.batch_size)
+        return {max(1, int(steps * share)) for share in RUNGS} if self.task.tune.pruner != "none" else set()
+
+    def threshold(self, kind: str, percentile: float) -> float:
+        """The percentile of p on rejected responses under the warm-up policy."""
+        import pandas
+
+        from bench.stages.reference import FILE
+        from bench.stages.train import rejected_probabilities
+        from objectives.gates import Gate, resolve_tau
+
+        reference = pandas.read_parquet(self._input("reference") / FILE)
+        p = rejected_probabilities(kind, reference["rejected"])
+        return float(resolve_tau(Gate(kind, 1.0, f"q{percentile:g}"), p).tau)
+
+    @cached_property
+    def judge(self) -> Any:
+        """model -> its metrics on the tuning probes."""
+        from bench.tune.judge import Judge
+
+        (start,) = [node for node in self.shared.nodes.values() if node.kind == "dynamics"]
+        policy = next(self.store.path(kind, key) for role, kind, key in start.inputs if role == "policy")
+        return Judge(start.spec, policy, self.store.path("dynamics", start.key), self.task)
+
+
+def _rank(trial: optuna.Trial) -> int:
+    """How many trials before this one count towards the budget: all processes agree, so none is given out twice."""
+    from optuna.trial import TrialState
+
+    counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    return sum(other.number < trial.number for other in trial.study.get_trials(deepcopy=False, states=counted))
+
+
+def _equal(study: optuna.Study, parameters: Mapping[str, Any]) -> optuna.trial.FrozenTrial | None:
+    """A completed trial of the same numbers."""
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        if trial.user_attrs.get(PARAMETERS) == parameters:
+            return trial
+    return None

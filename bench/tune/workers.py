@@ -1,0 +1,131 @@
+"""The processes that run trials, and the parent that watches the study until its budget is used."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.executors.worker import die_with_parent
+from bench.tune.study import Counts, counts, open_study, quiet, winner
+from bench.tune.trial import Runner, Surplus, Task
+
+if TYPE_CHECKING:
+    import optuna
+    from rich.console import Console
+
+SECONDS_BETWEEN_LOOKS = 1.0
+MOST_RESTARTS = 5
+SECONDS_BETWEEN_LINES = 15.0
+
+
+def work(task: Task, threads: int, device: int | None, log: Path) -> None:
+    """Run trials until the study has its budget. The process's own output goes to `log`."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
+    with log.open("a", buffering=1) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    die_with_parent()
+    quiet()
+    study, runner = open_study(task), Runner(task)
+    until = time.monotonic() + task.tune.hours * 3600 if task.tune.hours else None
+    while (until is None or time.monotonic() < until) and not _is_over(study, task):
+        study.optimize(runner, n_trials=1, catch=(Surplus,))
+
+
+def _is_over(study: optuna.Study, task: Task) -> bool:
+    """Wait while the rest of the budget runs elsewhere; a trial whose process is gone comes back as a waiting one."""
+    import optuna
+
+    while True:
+        optuna.storages.fail_stale_trials(study)  # nothing where the storage has no heartbeat
+        now = counts(study)
+        if now.done >= task.tune.trials:
+            return True
+        if now.waiting or now.done + now.running < task.tune.trials:
+            return False
+        time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def run_trials(task: Task, err: Console, workers: int, threads: int, devices: int, logs: Path) -> Counts:
+    """Have the study's budget done by `workers` processes; a killed one is replaced."""
+    logs.mkdir(parents=True, exist_ok=True)
+    context = multiprocessing.get_context("spawn")
+
+    def start(index: int) -> BaseProcess:
+        device = index % devices if devices else None
+        process = context.Process(target=work, args=(task, threads, device, logs / f"trials-{index}.log"), daemon=True)
+        process.start()
+        return process
+
+    study = open_study(task)
+    processes = [start(index) for index in range(workers)]
+    restarts = 0
+    try:
+        with _Bar(task, study, err) as bar:
+            while any(process.is_alive() for process in processes):
+                bar.show()
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+                for index, process in enumerate(processes):
+                    if process.exitcode not in (None, 0) and restarts < MOST_RESTARTS:
+                        restarts += 1
+                        processes[index] = start(index)
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join(timeout=5)
+    return counts(study)
+
+
+class _Bar:
+    """Trials done, pruned, best so far and time left: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, task: Task, study: optuna.Study, err: Console) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self.task, self.study, self.err = task, study, err
+        self.bar = Progress(
+            TextColumn("trials"), BarColumn(), TextColumn("{task.description}"), console=err, transient=True
+        )
+        self.started, self.before, self.line = time.monotonic(), counts(study).done, 0.0
+
+    def __enter__(self) -> _Bar:
+        if self.err.is_terminal:
+            self.bar.start()
+        self.id = self.bar.add_task("starting", total=self.task.tune.trials, completed=self.before)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.err.is_terminal:
+            self.bar.stop()
+
+    def show(self) -> None:
+        from bench.progress import PLAIN
+
+        now = counts(self.study)
+        text = self._text(now)
+        if self.err.is_terminal:
+            self.bar.update(self.id, completed=now.done, description=text)
+        elif time.monotonic() - self.line > SECONDS_BETWEEN_LINES:
+            self.line = time.monotonic()
+            self.err.print(text, **PLAIN)
+
+    def _text(self, now: Counts) -> str:
+        from bench.tables import duration
+
+        tune = self.task.tune
+        done, made = now.done, now.done - self.before
+        pace = (time.monotonic() - self.started) / made if made else None
+        left = f"about {duration(pace * (tune.trials - done))} left" if pace is not None else "time left: measuring"
+        best = winner(self.study, tune)
+        shown = ", ".join(f"{name} {best.metrics[name]:.2f}" for name in tune.maximize) if best else "none yet"
+        return f"trials {done}/{tune.trials}, {now.pruned} pruned, best: {shown}, {left}"
