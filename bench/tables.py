@@ -23,6 +23,7 @@ TITLES = {
     "delta_argmax_per_token": "Δ argmax a token", "kl": "KL",
 }  # fmt: skip
 HIGHER_IS_BETTER = ("delta_chosen", "margin", "delta_others", "accuracy")
+ONE_SEED = "one seed: how far runs differ between seeds is not in these intervals"
 MOST_CELLS = 100  # listed on the terminal; --json has all
 
 
@@ -123,7 +124,7 @@ def claims_table(summary: Summary) -> Table:
     """The verdict of every claim, then its contrasts: ours minus theirs, interval, corrected p, what was detectable."""
     from rich.table import Table
 
-    table = Table(title="claims")
+    table = Table(title="claims", caption=ONE_SEED if any(claim.seeds == 1 for claim in summary.claims) else None)
     table.add_column("claim and contrasts", overflow="fold")
     for name in ("difference", "p (Holm)", "detectable", "power", "seeds"):
         table.add_column(name, justify="right", no_wrap=True)
