@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from bench.recipes import Count, Positive
 from bench.strict import Strict
@@ -93,6 +93,22 @@ class Tune(Strict):
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _ranges(cls, value: Any) -> Any:
+        """One sentence for a bad range, where a union of types would give one for each of them."""
+        if not isinstance(value, dict):
+            return value
+        found = {}
+        for name, dimension in value.items():
+            try:
+                found[name] = Range.model_validate(dimension) if isinstance(dimension, dict) else dimension
+            except ValidationError as error:
+                problem = error.errors()[0]
+                key = ".".join(map(str, ("space", name, *problem["loc"])))
+                raise ValueError(f"{key}: {problem['msg'].removeprefix('Value error, ')}") from None
+        return found
 
     @model_validator(mode="after")
     def _known(self) -> Tune:

@@ -161,15 +161,17 @@ class Runner:
 
     @cached_property
     def rungs(self) -> set[int]:
-        """Steps at which a trial is measured on its way."""
+        """Steps at which a trial is measured on its way, right after a logging step so that no metric is cut in two."""
         import pandas
 
         from bench.stages.reference import FILE
+        from bench.stages.train import LOGGING_STEPS
 
         recipe = point(self.task.suite, self.task.tune).train
         pairs = len(pandas.read_parquet(self._input("reference") / FILE))
         steps = recipe.steps or recipe.epochs * -(-pairs // recipe.batch_size)
-        return {max(1, int(steps * share)) for share in RUNGS} if self.task.tune.pruner != "none" else set()
+        wanted = {LOGGING_STEPS * max(1, round(steps * share / LOGGING_STEPS)) for share in RUNGS}
+        return {step for step in wanted if step < steps} if self.task.tune.pruner != "none" else set()
 
     def threshold(self, kind: str, percentile: float) -> float:
         """The percentile of p on rejected responses under the warm-up policy."""

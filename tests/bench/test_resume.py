@@ -87,3 +87,24 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path):
         if state is not None:
             (folder / "trainer_state.json").write_text(state)
     assert supervised.resume_point(tmp_path) == str(tmp_path / "trainer" / "checkpoint-5")
+
+
+def test_a_training_that_its_watch_stops_goes_on_to_the_same_weights(stages, tmp_path):
+    from bench.stages import train
+
+    plan, cell, folder = stages
+    node = plan.nodes[cell.stages["train"]]
+    inputs = {role: folder / key for role, _, key in node.inputs}
+    asked = []
+
+    def watch(step, model):
+        asked.append(step)
+        return step == 10
+
+    with pytest.raises(train.Stopped):
+        train.run(node.spec, inputs, tmp_path, no_report, watch)
+    assert asked == list(range(1, 11))
+    assert not (tmp_path / "model").exists()
+    train.run(node.spec, inputs, tmp_path, no_report, watch)
+    assert asked[10:] == list(range(11, 25))
+    assert weights(tmp_path) == weights(folder / node.key)

@@ -1,0 +1,115 @@
+"""The tune block: what is refused at plan time, what a trial's numbers mean, what the winner's suite holds."""
+
+import pytest
+import yaml
+
+from bench.errors import UserError
+from bench.suite import load_suite
+from bench.tune.space import best_suite, dimensions, point, trial_suite, tuned_gate
+from tests.bench.suites import GOOD, write
+
+ONE = GOOD.replace("[dpo, extended_sft]", "[dpo]")
+TUNE = "tune: {trials: 4, maximize: delta_chosen}\n"
+
+
+def load(tmp_path, text):
+    return load_suite(write(tmp_path, text))
+
+
+def threshold(kind, percentile):
+    return percentile / 1000
+
+
+@pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ("space: {kappa: {low: 5, high: 2}}", "low 5 is not below high 2"),
+        ("space: {kappa: {low: 0, high: 2, log: true}}", "low 0: a logarithm needs a positive number"),
+        ("space: {kapa: {low: 1, high: 2}}", "did you mean 'kappa'?"),
+        ("space: {kappa: {low: 1}}", "space.kappa.high: Field required"),
+        ("space: {tau: {low: 0.1, high: 0.2}, percentile: {low: 1, high: 9}}", "two ways to say one thing"),
+        ("space: {kind: [sec]}", "did you mean 'seq'?"),
+        ("space: {kind: {low: 1, high: 2}}", "expected a list, as in [seq, q10]"),
+        ("space: {kappa: [1, two]}", "'two' is no number"),
+        ("maximize: delta_choosen", "did you mean 'delta_chosen'?"),
+        ("maximize: [margin, delta_chosen, accuracy]", "at most 2"),
+        ("subject_to: {toxicity: '>= 1'}", "unknown metric 'toxicity'"),
+        ("subject_to: {accuracy: 'above 0.6'}", "'above 0.6' is no bound; write '>= 0.6'"),
+        ("pruner: hyperband", "pruner hyperband compares one number"),
+        ("over: objective, fair: true", "over: objective searches it already"),
+        ("at: {seed: '1'}", "unknown axis 'seed'"),
+        ("trials: 0", "greater than 0"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_its_place(tmp_path, block, expected):
+    with pytest.raises(UserError) as caught:
+        load(tmp_path, GOOD + f"tune: {{{block}}}\n")
+    (sentence,) = caught.value.sentences
+    assert expected in sentence
+    assert sentence.startswith(f"{tmp_path}/suite.yaml:{GOOD.count(chr(10)) + 1}: tune")
+
+
+def test_several_objectives_need_a_point(tmp_path):
+    suite = load(tmp_path, GOOD + TUNE)
+    with pytest.raises(
+        UserError, match=r"tune\.at: the suite has 2 objectives; name one objective of dpo, extended_sft"
+    ):
+        point(suite, suite.tune)
+    suite = load(tmp_path, GOOD + "tune: {at: {objective: extended_sft}}\n")
+    assert [o.name for o in point(suite, suite.tune).objectives] == ["extended_sft"]
+
+
+def test_the_defaults_are_free_of_scale(tmp_path):
+    suite = load(tmp_path, ONE + TUNE)
+    assert set(dimensions(suite, suite.tune)) == {"kappa", "percentile"}
+    suite = load(tmp_path, ONE + "tune: {space: {tau: {low: 0.003, high: 0.2, log: true}}}\n")
+    assert set(dimensions(suite, suite.tune)) == {"kappa", "tau"}
+    suite = load(tmp_path, ONE + "tune: {over: objective}\n")
+    assert set(dimensions(suite, suite.tune)) == {"beta", "learning_rate"}
+
+
+def test_kappa_is_alpha_times_tau(tmp_path):
+    suite = load(tmp_path, ONE + TUNE)
+    gate = tuned_gate(suite, suite.tune, {"kappa": 2.0, "percentile": 40.0}, threshold)
+    assert (gate.kind, gate.tau, gate.alpha) == ("seq", "q40", 50.0)
+    gate = tuned_gate(suite, suite.tune, {"kappa": 2.0, "tau": 0.1, "side": "down"}, threshold)
+    assert (gate.tau, gate.alpha, gate.side) == (0.1, 20.0, "down")
+
+
+def test_overrides_of_the_point_are_in_the_trials_recipe(tmp_path):
+    text = ONE + "overrides:\n  - {where: {loss: dpo}, train: {learning_rate: 0.5}}\n"
+    suite = load(tmp_path, text + TUNE)
+    trial = trial_suite(suite, suite.tune, {"kappa": 1.0, "percentile": 10.0}, threshold)
+    assert trial.train.learning_rate == 0.5
+    trial = trial_suite(
+        suite, suite.tune, {"kappa": 1.0, "percentile": 10.0, "learning_rate": 0.25, "beta": 0.3}, threshold
+    )
+    assert trial.train.learning_rate == 0.25
+    assert trial.objectives[0].parameters == {"beta": 0.3}
+    assert [gate.kind for gate in trial.gates] == ["seq"]
+
+
+@pytest.mark.parametrize("fair", [None, {"beta": 0.02, "learning_rate": 0.004}])
+@pytest.mark.parametrize("best", [{"kappa": 2.0, "percentile": 40.0}, {"kappa": 2.0, "tau": 0.1, "beta": 0.5}])
+def test_the_winners_suite_can_be_loaded_and_holds_what_it_has_to_beat(tmp_path, fair, best):
+    from bench.plan import make_plan
+    from bench.resolve import resolve
+
+    suite = load(tmp_path, ONE + TUNE)
+    raw = best_suite(suite, suite.tune, best, threshold, fair, 3)
+    found = load(tmp_path, yaml.safe_dump(raw, allow_unicode=True))
+    plan = make_plan(found, resolve(found, tmp_path / "suite.yaml"))
+    points = {(cell.objective, cell.gate) for cell in plan.cells}
+    tuned = ("dpo_tuned" if "beta" in best else "dpo", "tuned")
+    assert {("dpo", "none"), ("dpo", "seq"), tuned} <= points
+    assert (("dpo_fair", "none") in points) == (fair is not None)
+    assert ("dpo_fair", "seq") not in points
+    assert found.evaluate.dynamics.tuned_on == 3
+    assert plan.tuned_on == 3
+    own = load(tmp_path, ONE)
+    untuned = make_plan(own, resolve(own, tmp_path / "suite.yaml"))
+    assert {cell.stages["dynamics"] for cell in untuned.cells} <= plan.nodes.keys()  # nothing of them is run again
+    if fair:
+        (cell,) = [cell for cell in plan.cells if cell.objective == "dpo_fair"]
+        assert plan.nodes[cell.stages["train"]].spec.recipe.learning_rate == 0.004
+        assert plan.nodes[cell.stages["train"]].spec.parameters.beta == 0.02

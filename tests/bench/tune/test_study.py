@@ -1,0 +1,64 @@
+"""Which trial is recommended and which is stopped, by hand; studies in memory."""
+
+import optuna
+import pytest
+from optuna.trial import TrialState, create_trial
+
+from bench.tune.block import Tune
+from bench.tune.pruning import below_median
+from bench.tune.study import completed, counts, front, winner
+
+
+def study_of(*rows, directions=("maximize", "maximize")):
+    """A study of completed trials: (delta_chosen, margin[, gap of the constraint])."""
+    study = optuna.create_study(directions=directions)
+    for number, (chosen, margin, *gap) in enumerate(rows):
+        attributes = {
+            "parameters": {"kappa": number},
+            "metrics": {"delta_chosen": chosen, "margin": margin},
+            "constraints": gap,
+        }
+        study.add_trial(create_trial(values=[chosen, margin][: len(directions)], user_attrs=attributes))
+    return study
+
+
+def test_the_front_is_what_nothing_beats():
+    study = study_of((1, 5), (2, 4), (1, 4), (3, 1), (2, 4))
+    numbers = [trial.number for trial in front(completed(study), ["delta_chosen", "margin"])]
+    assert numbers == [0, 1, 3, 4]
+    assert [trial.number for trial in front(completed(study), ["margin"])] == [0]
+
+
+def test_the_winner_is_nearest_to_the_best_of_both():
+    assert winner(study_of((0, 10), (8, 9), (10, 0)), Tune()).number == 1
+    assert winner(study_of((0, 10), (10, 0)), Tune()).number in (0, 1)
+
+
+def test_one_that_breaks_a_constraint_wins_only_where_all_do():
+    found = winner(study_of((0, 1, -0.1), (9, 9, 0.2)), Tune())
+    assert (found.number, found.feasible) == (0, True)
+    found = winner(study_of((0, 1, 0.1), (9, 9, 0.2)), Tune())
+    assert (found.number, found.feasible) == (1, False)
+
+
+def test_repeated_and_surplus_trials_do_not_count():
+    study = study_of((1, 1))
+    study.add_trial(create_trial(values=[9, 9], user_attrs={"same_as": 0, "metrics": {}, "parameters": {}}))
+    study.add_trial(create_trial(state=TrialState.FAIL, user_attrs={"surplus": True}))
+    assert [trial.number for trial in completed(study)] == [0]
+    assert counts(study).done == 2
+    assert winner(optuna.create_study(directions=["maximize"]), Tune(maximize=["margin"])) is None
+
+
+def test_a_trial_is_stopped_only_below_the_median_of_every_metric():
+    others = [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)]
+    assert below_median((2, 2), others)
+    assert not below_median((2, 9), others)
+    assert not below_median((3, 3), others)
+    assert not below_median((0, 0), others[:4])  # too few to tell
+
+
+@pytest.mark.parametrize(("text", "metrics", "gap"), [(">= 0.6", 0.5, 0.1), ("<= 2", 5, 3), (">= -1e0", 0, -1)])
+def test_a_bound_says_by_how_much_it_is_missed(text, metrics, gap):
+    (bound,) = Tune(subject_to={"accuracy": text}).bounds
+    assert bound.violation({"accuracy": metrics}) == pytest.approx(gap)
