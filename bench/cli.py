@@ -114,6 +114,7 @@ def tune(
     console = _results_console()
     for study in found.studies:
         console.print(tables.study_table(study))
+        err.print(f"{study.name}: {found.cost(study)}", **PLAIN)
     err.print(f"the winner's suite: {found.file}\nreport: {found.done.report}\nMLflow: {found.done.tracked}", **PLAIN)
     _print_results(found.done.summary, as_json, found.prepared.folder)
     if found.done.outcome.failed:

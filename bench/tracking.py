@@ -7,7 +7,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 METRICS_A_BATCH = 1000
 RUN, CELL, RESULT = "gatebench.run_id", "gatebench.cell", "gatebench.result"
+STUDY, TRIAL = "gatebench.study", "gatebench.trial"
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,7 @@ def tracking_uri(results: Path) -> str:
 
 def track(summary: Summary, plan: Plan, store: Store, folder: Path, uri: str) -> Tracked:
     """Log every finished cell once: cells that the parent run already has are left as they are."""
-    # results only on the terminal: MLflow and alembic log the making of a database line by line
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    from mlflow.tracking import MlflowClient
-
-    client = MlflowClient(tracking_uri=uri)
-    found = client.get_experiment_by_name(summary.suite)
-    experiment = found.experiment_id if found else client.create_experiment(summary.suite)
+    client, experiment = _experiment(summary.suite, uri)
     parent = (
         _find(client, experiment, RUN, summary.run_id)
         or client.create_run(
@@ -74,6 +68,45 @@ def track(summary: Summary, plan: Plan, store: Store, folder: Path, uri: str) ->
     return Tracked(uri, experiment, parent)
 
 
+@dataclass(frozen=True)
+class TrialRow:
+    """A finished trial as MLflow keeps it. rungs: optimizer step -> metrics on the tuning probes."""
+
+    number: int
+    state: str
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    rungs: Mapping[int, Mapping[str, float]]
+
+
+def track_study(name: str, suite: str, trials: Sequence[TrialRow], best: int, uri: str) -> None:
+    """A parent run a study, a nested run a trial; trials that are there already are left as they are."""
+    from mlflow.entities import Metric, Param
+
+    client, experiment = _experiment(suite, uri)
+    tags = {STUDY: name, "suite": suite}
+    parent = _find(client, experiment, STUDY, name) or client.create_run(
+        experiment, run_name=f"tune {name}", tags=tags
+    ).info.run_id  # fmt: skip
+    client.set_tag(parent, "best_trial", str(best))
+    runs = client.search_runs([experiment], f"tags.mlflow.parentRunId = '{parent}'", max_results=50_000)
+    logged = {run.data.tags.get(TRIAL) for run in runs if run.info.status == "FINISHED"}
+    for trial in trials:
+        if str(trial.number) in logged:
+            continue
+        own = {"mlflow.parentRunId": parent, TRIAL: str(trial.number), "state": trial.state}
+        run = client.create_run(experiment, run_name=f"trial {trial.number}", tags=own).info.run_id
+        now = int(time.time() * 1000)
+        metrics = [Metric(key, value, now, 0) for key, value in trial.metrics.items()]
+        metrics += [
+            Metric(f"tuning/{key}", value, now, step)
+            for step, values in trial.rungs.items() for key, value in values.items()
+        ]  # fmt: skip
+        client.log_batch(run, metrics=metrics, params=[Param(k, str(v)) for k, v in trial.parameters.items()])
+        client.set_terminated(run)
+    client.set_terminated(parent)
+
+
 def result_digest(summary: Summary) -> str:
     """What MLflow is to hold of a run; equal digests need no logging."""
     return keys.digest({
@@ -84,6 +117,18 @@ def result_digest(summary: Summary) -> str:
 
 def _digest(cell: CellResult) -> str:
     return keys.digest([cell.stages["dynamics"].key, {n: repr(value) for n, value in cell.metrics.items()}])
+
+
+def _experiment(suite: str, uri: str) -> tuple[MlflowClient, str]:
+    """MLflow's client and the suite's experiment."""
+    # results only on the terminal: MLflow and alembic log the making of a database line by line
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    found = client.get_experiment_by_name(suite)
+    return client, found.experiment_id if found else client.create_experiment(suite)
 
 
 def _find(client: MlflowClient, experiment: str, tag: str, value: str) -> str | None:

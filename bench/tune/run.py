@@ -51,6 +51,21 @@ class Tuned:
     done: runs.Done
     prepared: runs.Prepared
 
+    def cost(self, study: Searched) -> str:
+        """What the trials took beside as many plain runs, each with its own training and dynamics."""
+        plain = [
+            sum(cell.stages[kind].seconds or 0.0 for kind in ("train", "dynamics"))
+            for cell in self.done.summary.finished
+            if cell.stages["train"].key in self.done.outcome.ran
+            and cell.stages["dynamics"].key in self.done.outcome.ran
+        ]
+        text = f"{study.counts.done} trials took {study.counts.seconds:.0f} s of their workers"
+        if not plain:
+            return text
+        each = sum(plain) / len(plain)
+        share = study.counts.seconds / (each * study.counts.done)
+        return f"{text}; as many plain runs, of {each:.1f} s as timed just now, would take {1 / share:.1f} times that"
+
 
 def tune(
     suite: Suite, sources: Sources, results: Path, err: Console, workers: int | None = None, resume: bool = False

@@ -1,0 +1,213 @@
+"""`bench tune` for real: studies on sqlite and PostgreSQL, several processes, killed workers, the winner's suite."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.bench.suites import GOOD, write
+from tests.end_to_end.test_run import bench
+
+SUITE = GOOD.replace("[dpo, extended_sft]", "[dpo]").replace("steps: 4", "steps: 20").replace("probes: 6", "probes: 12")
+SUITE = (
+    SUITE.replace("evaluate_every: 2", "evaluate_every: 20") + "tune: {trials: 8, subject_to: {accuracy: '>= 0.2'}}\n"
+)
+
+
+def studies(storage):
+    """{study: its trials}"""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    names = optuna.get_all_study_names(storage)
+    return {name: optuna.load_study(study_name=name, storage=storage).trials for name in names}
+
+
+def check(storage, budget):
+    """The one study has its budget, to the trial, and no numbers were trained twice."""
+    (trials,) = studies(storage).values()
+    done = [trial for trial in trials if trial.state.name in ("COMPLETE", "PRUNED")]
+    assert len(done) == budget
+    left = [trial for trial in trials if trial not in done]
+    # what is left failed: asked for beyond the budget, or its worker was killed and it was asked again
+    assert {trial.state.name for trial in left} <= {"FAIL"}
+    own = [json.dumps(trial.user_attrs["parameters"]) for trial in done if "same_as" not in trial.user_attrs]
+    assert len(set(own)) == len(own)
+    return trials
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tune")
+    done = bench("tune", write(folder, SUITE), "--results", folder / "results", "--json")
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout), done.stderr
+
+
+def test_the_study_has_its_budget_and_says_what_it_cost(tuned):
+    folder, found, said = tuned
+    trials = check(f"sqlite:///{folder / 'results/optuna.db'}", 8)
+    (study,) = found["studies"]
+    assert study["counts"]["complete"] + study["counts"]["pruned"] == 8
+    assert study["best"]["parameters"] == trials[study["best"]["number"]].user_attrs["parameters"]
+    assert study["best"]["number"] in [number for number, _, _ in study["front"]]
+    assert "trials 0/8" in said
+
+
+def test_the_winner_is_judged_on_probes_that_no_trial_saw(tuned):
+    folder, found, _ = tuned
+    summary = json.loads((Path(found["run"]) / "summary.json").read_text())
+    assert [cell["status"] for cell in summary["cells"]] == ["finished"] * 3  # none, seq, tuned
+    assert summary["tuned_on"] == 6
+    assert {claim["verdict"] for claim in summary["claims"]} <= {"supported", "refuted", "undecided"}
+    assert len(summary["claims"]) == 2
+    import pandas
+
+    from bench.metrics import probe_deltas
+
+    (cell,) = [cell for cell in summary["cells"] if cell["gate"] == "tuned"]
+    frame = pandas.read_parquet(
+        folder / "results/store/dynamics" / cell["stages"]["dynamics"]["key"] / "probes.parquet"
+    )
+    deltas = probe_deltas(frame, 20)
+    train = deltas[deltas["split"] == "train"]
+    unseen, seen = (train[keep]["delta_chosen"].mean() for keep in (train["prompt"] >= 6, train["prompt"] < 6))
+    assert cell["metrics"]["delta_chosen"] == pytest.approx(unseen)
+    # the trial itself was judged on the others, by the same model: its train stage is shared
+    best = found["studies"][0]["best"]
+    assert best["metrics"]["delta_chosen"] == pytest.approx(seen, abs=1e-4)
+
+
+def test_the_winners_suite_runs_by_itself_and_repeats_nothing(tuned):
+    folder, found, _ = tuned
+    again = bench("run", folder / found["best"], "--results", folder / "results", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert "0 stages run" in again.stderr
+    assert "Tuning the gate" in (Path(found["run"]) / "report.html").read_text()
+
+
+def test_a_study_is_gone_on_with_only_when_asked_to(tuned, tmp_path):
+    folder, _, _ = tuned
+    shutil.copytree(folder / "results", tmp_path / "results")
+    suite = write(tmp_path, SUITE)
+    refused = bench("tune", suite, "--results", tmp_path / "results")
+    assert refused.returncode == 2
+    assert "add --resume to go on with it" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    done = bench("tune", suite, "--results", tmp_path / "results", "--resume", "--set", "tune.trials=10")
+    assert done.returncode == 0, done.stderr
+    trials = check(f"sqlite:///{tmp_path / 'results/optuna.db'}", 10)
+    assert [t.params for t in trials[:8]] == [
+        t.params for t in studies(f"sqlite:///{folder}/results/optuna.db").popitem()[1][:8]
+    ]
+
+
+def test_every_trial_is_a_nested_run(tuned):
+    from mlflow.tracking import MlflowClient
+
+    folder, found, _ = tuned
+    client = MlflowClient(f"sqlite:///{folder / 'results/mlflow.db'}")
+    runs = client.search_runs([client.get_experiment_by_name("good").experiment_id])
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert len(children) == 8
+    best = found["studies"][0]["best"]
+    assert parent.data.tags["best_trial"] == str(best["number"])
+    (run,) = [run for run in children if run.data.tags["gatebench.trial"] == str(best["number"])]
+    assert run.data.metrics["delta_chosen"] == pytest.approx(best["metrics"]["delta_chosen"])
+    assert float(run.data.params["kappa"]) == best["parameters"]["kappa"]
+
+
+def test_a_suite_without_the_block_and_a_storage_that_is_none(tmp_path):
+    done = bench("tune", write(tmp_path, GOOD), "--results", tmp_path / "results")
+    assert done.returncode == 2
+    assert "no tune block" in done.stderr
+    text = SUITE.replace("tune: {", "tune: {storage: 'postgresql://nobody:secret@127.0.0.1:1/none', ")
+    done = bench("tune", write(tmp_path, text), "--results", tmp_path / "results")
+    assert done.returncode == 2
+    assert "tune.storage" in done.stderr
+    assert "secret" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def children_of(pid):
+    found = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split()
+    named = [(int(p), Path(f"/proc/{p}/cmdline").read_bytes()) for p in found if Path(f"/proc/{p}").exists()]
+    return [p for p, command in named if b"spawn_main" in command]
+
+
+def start(suite, results, *more):
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench.cli", "tune", str(suite), "--results", str(results), "--workers", "1", *more],
+        start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{results}/mlflow.db"},
+    )  # fmt: skip
+
+
+def two_processes_and_a_killed_worker(tmp_path, storage):
+    """Two `bench tune` share the study; a worker of the first is killed while it runs a trial."""
+    text = SUITE.replace("trials: 8", "trials: 10").replace("tune: {", f"tune: {{storage: '{storage}', ")
+    suite, results = write(tmp_path, text), tmp_path / "results"
+    first = start(suite, results)
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        if any("RUNNING" in [t.state.name for t in trials] for trials in _or_none(storage).values()):
+            break
+        time.sleep(0.5)
+    second = start(suite, results, "--resume")
+    workers = children_of(first.pid)
+    assert workers, "the first process has no worker"
+    os.kill(workers[0], signal.SIGKILL)
+    for process in (first, second):
+        said = process.communicate(timeout=600)[1]
+        assert process.returncode == 0, said
+    trials = check(storage, 10)
+    killed = [trial for trial in trials if trial.state.name == "FAIL" and "surplus" not in trial.user_attrs]
+    assert len(killed) == 1
+    again = [trial for trial in trials if trial.system_attrs.get("failed_trial") == killed[0].number]
+    assert len(again) == 1
+    assert again[0].params == killed[0].params
+
+
+def _or_none(storage):
+    try:
+        return studies(storage)
+    except Exception:  # the database is not made yet
+        return {}
+
+
+def test_two_processes_and_a_killed_worker_on_sqlite(tmp_path):
+    two_processes_and_a_killed_worker(tmp_path, f"sqlite:///{tmp_path}/study.db")
+
+
+@pytest.fixture
+def postgres(tmp_path):
+    """The address of a PostgreSQL server of this test's own, on loopback."""
+    binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not binaries:
+        pytest.skip("Debian's postgresql is not installed")
+    pytest.importorskip("psycopg2")
+    place = Path(f"/tmp/gatebench-postgres-{os.getpid()}")  # noqa: S108 (a socket's path must be short)
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    user = {"user": "postgres"} if os.geteuid() == 0 else {}  # the server refuses to run as root
+    if user:
+        shutil.chown(place, "postgres")
+    data, port = place / "data", "54329"
+    run = {"check": True, "capture_output": True, "cwd": place, **user}
+    subprocess.run([binaries[-1] / "initdb", "-D", data, "-U", "gatebench", "--auth=trust"], **run)
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={place}"
+    subprocess.run([binaries[-1] / "pg_ctl", "-D", data, "-w", "-l", place / "log", "-o", options, "start"], **run)
+    yield f"postgresql+psycopg2://gatebench@127.0.0.1:{port}/postgres"
+    subprocess.run([binaries[-1] / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **run)
+    shutil.rmtree(place, ignore_errors=True)
+
+
+def test_two_processes_and_a_killed_worker_on_postgresql(tmp_path, postgres):
+    two_processes_and_a_killed_worker(tmp_path, postgres)
