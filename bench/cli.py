@@ -7,20 +7,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from bench.errors import DiskFull, UserError, is_disk_full
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from rich.console import Console
-
-    from bench.estimate import Estimate
-    from bench.runs import Prepared
-    from bench.summary import Summary
+from bench.given import prepare, settings_of
+from bench.shown import estimate_of, print_json, print_results, results_console, show_plan
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
     "What did the gate change, on which objective, at which scale, and how sure are we?"
@@ -53,12 +46,12 @@ def run(
     from bench.plan import cautions
     from bench.progress import PLAIN
 
-    prepared = _prepare(suite, profile, results, settings, only)
+    prepared = prepare(suite, profile, results, settings, only)
     if dry_run:
-        _show_plan(prepared, as_json)
+        show_plan(prepared, as_json)
         return
     err = Console(stderr=True)
-    for sentence in [*cautions(prepared.plan), *_estimate(prepared)[1]]:
+    for sentence in [*cautions(prepared.plan), *estimate_of(prepared)[1]]:
         err.print(f"caution: {sentence}", style="yellow", **PLAIN)
     try:
         done = runs.run(prepared, err, workers, fail_fast)
@@ -73,7 +66,7 @@ def run(
         err.print(f"caution: {sentence}", style="yellow", **PLAIN)
     for failure in failed.values():
         err.print(f"failed: {failure.kind} {failure.key}: {failure.message}", style="red", **PLAIN)
-    _print_results(done.summary, as_json, prepared.folder)
+    print_results(done.summary, as_json, prepared.folder)
     if failed:
         err.print(f"{len(failed)} failed; what rests on them was skipped. To try them again: {_again()}", **PLAIN)
         raise typer.Exit(1)
@@ -101,22 +94,22 @@ def tune(
     from bench.tune.run import tune as search
 
     err = Console(stderr=True)
-    loaded = load_suite(suite, profile, _settings(settings or []))
+    loaded = load_suite(suite, profile, settings_of(settings or []))
     try:
         found = search(loaded, resolve(loaded, suite), results, err, workers, resume)
     except KeyboardInterrupt:
         err.print(f"stopped; finished trials are kept. To go on: {_again()} --resume", **PLAIN)
         raise typer.Exit(130) from None
     if as_json:
-        _json({"studies": [asdict(study) for study in found.studies], "best": str(found.file),
+        print_json({"studies": [asdict(study) for study in found.studies], "best": str(found.file),
                "run": str(found.prepared.folder)})  # fmt: skip
         return
-    console = _results_console()
+    console = results_console()
     for study in found.studies:
         console.print(tables.study_table(study))
         err.print(f"{study.name}: {found.cost(study)}", **PLAIN)
     err.print(f"the winner's suite: {found.file}\nreport: {found.done.report}\nMLflow: {found.done.tracked}", **PLAIN)
-    _print_results(found.done.summary, as_json, found.prepared.folder)
+    print_results(found.done.summary, as_json, found.prepared.folder)
     if found.done.outcome.failed:
         raise typer.Exit(1)
 
@@ -133,7 +126,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """List the cells and stages of a suite: what is finished, what would run and what it would take."""
-    prepared = _prepare(suite, profile, results, settings, only)
+    prepared = prepare(suite, profile, results, settings, only)
     if calibrate:
         from rich.console import Console
 
@@ -141,7 +134,7 @@ def plan(
 
         calibration.calibrate(prepared.plan, prepared.store, Console(stderr=True))
     if why is None:
-        _show_plan(prepared, as_json)
+        show_plan(prepared, as_json)
         return
     from bench.why import explain, find_cell
 
@@ -163,7 +156,7 @@ def gc(
     store = Store(results / "store")
     if delete and store.is_in_use():
         raise UserError(f"{store.root}: a run is writing to this store; wait for its end or stop it")
-    plans = [_prepare(s, name, results, None, None).plan for s in suites for name in (None, *profiles_of(s))]
+    plans = [prepare(s, name, results, None, None).plan for s in suites for name in (None, *profiles_of(s))]
     found = unneeded(plans, store)
     for kind, places in found.items():
         print(f"{kind}: {len(places)}, {sum(map(size_of, places)) / 1e6:.1f} MB")
@@ -187,7 +180,7 @@ def report(
     from bench import runs
     from bench.summary import summarize
 
-    prepared = _prepare(suite, profile, results, settings, only)
+    prepared = prepare(suite, profile, results, settings, only)
     print(runs.build(summarize(prepared.plan, prepared.store), prepared))
 
 
@@ -225,9 +218,9 @@ def compare(
     if not found:
         raise UserError(f"{first} and {second} have no (model, data set, objective, gate) in common")
     if as_json:
-        _json([asdict(row) for row in found])
+        print_json([asdict(row) for row in found])
     else:
-        _results_console().print(*shown)
+        results_console().print(*shown)
 
 
 @app.command()
@@ -245,7 +238,7 @@ def perf(as_json: Json = False) -> None:
         if not as_json:
             print(f"{figure.what}: {figure.seconds:.3g} s (to reach: {figure.limit:g} s)")
     if as_json:
-        _json([asdict(figure) for figure in figures])
+        print_json([asdict(figure) for figure in figures])
 
 
 @app.command()
@@ -253,21 +246,7 @@ def schema() -> None:
     """Print the JSON Schema of the suite file, for editors."""
     from bench.suite import Suite
 
-    _json(Suite.model_json_schema())
-
-
-def _prepare(suite: Path, profile: str | None, results: Path, settings: list[str] | None, only: str | None) -> Prepared:
-    from bench.plan import make_plan
-    from bench.resolve import resolve
-    from bench.runs import Prepared
-    from bench.suite import load_suite
-
-    loaded = load_suite(suite, profile, _settings(settings or []))
-    sources = resolve(loaded, suite)
-    made = make_plan(loaded, sources, _only(only))
-    if not made.cells:
-        raise UserError(f"{suite}: no cell is left; loosen --only or exclude")
-    return Prepared(suite, made, sources, results)
+    print_json(Suite.model_json_schema())
 
 
 def _again() -> str:
@@ -275,112 +254,6 @@ def _again() -> str:
     import shlex
 
     return shlex.join(["bench", *sys.argv[1:]])
-
-
-def _estimate(prepared: Prepared) -> tuple[Estimate, list[str]]:
-    """What the rest of the suite would take here, and sentences where it does not fit."""
-    import shutil
-
-    from bench import estimate
-    from bench.calibration import records
-    from bench.machine import this_machine
-
-    finished = prepared.store.finished_among(prepared.plan.addresses)
-    found = estimate.estimate(prepared.plan, finished, records(prepared.store), this_machine())
-    place = next(place for place in (prepared.results.resolve(), *prepared.results.resolve().parents) if place.exists())
-    return found, estimate.cautions(found, this_machine(), shutil.disk_usage(place).free)
-
-
-def _show_plan(prepared: Prepared, as_json: bool) -> None:
-    from dataclasses import asdict
-
-    from rich.console import Console
-
-    from bench.machine import this_machine
-    from bench.progress import PLAIN
-    from bench.tables import duration, plan_tables
-
-    made = prepared.plan
-    finished = prepared.store.finished_among(made.addresses)
-    found, sentences = _estimate(prepared)
-    if as_json:
-        _json({
-            "suite": made.suite,
-            "cells": [
-                {"id": cell.id, **cell.axes(), "stages": dict(cell.stages), "estimate": asdict(found.cells[cell.id])}
-                for cell in made.cells
-            ],
-            "stages": {key: {"kind": n.kind, "finished": key in finished} for key, n in made.nodes.items()},
-            "estimate": {**asdict(found.in_all), "wall": found.wall},
-            "cautions": sentences,
-        })  # fmt: skip
-        return
-    _results_console().print(*plan_tables(made, finished, found))
-    err = Console(stderr=True)
-    if found.wall is None:
-        err.print("hours unknown: nothing like these stages was timed on this machine; add --calibrate", **PLAIN)
-    elif found.in_all.seconds:
-        machine = this_machine()
-        print(f"about {duration(found.wall)} with {machine.workers} workers ({machine.name})")
-    for sentence in [*sentences, *prepared.sources.unpinned()]:
-        err.print(sentence, style="yellow", **PLAIN)
-
-
-def _settings(given: list[str]) -> dict[str, Any]:
-    import yaml
-
-    found = {}
-    for setting in given:
-        key, equals, value = setting.partition("=")
-        if not equals:
-            raise UserError(f"--set {setting}: expected KEY=VALUE, as in train.learning_rate=1e-6")
-        found[key] = yaml.safe_load(value)
-    return found
-
-
-def _only(text: str | None) -> Callable[[Mapping[str, Any]], bool]:
-    from objectives.words import nearest
-
-    wanted = {}
-    for part in (text or "").split(","):
-        if part:
-            key, _, values = part.partition("=")
-            wanted[key.strip()] = values.split("|")
-
-    def keep(axes: Mapping[str, Any]) -> bool:
-        for key in wanted:
-            if key not in axes:
-                raise UserError(f"--only {text}: unknown axis {key!r}; {nearest(key, axes)}")
-        return all(str(axes[key]) in values for key, values in wanted.items())
-
-    return keep
-
-
-def _print_results(summary: Summary, as_json: bool, folder: Path) -> None:
-    from bench.tables import claims_table, results_table, scale_table
-
-    if as_json:
-        print((folder / "summary.json").read_text())
-        return
-    console = _results_console()
-    console.print(results_table(summary))
-    if summary.scale:
-        console.print(scale_table(summary))
-    if summary.claims:
-        console.print(claims_table(summary))
-
-
-def _results_console() -> Console:
-    """stdout; a pipe has no width, and a table must not be cut to 80 columns there."""
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else 160)
-
-
-def _json(value: Any) -> None:
-    import json
-
-    print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def main() -> None:

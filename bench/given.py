@@ -1,0 +1,57 @@
+"""What a command line gives -> a prepared suite: profile, --set and --only applied, models and data found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from bench.runs import Prepared
+
+
+def prepare(suite: Path, profile: str | None, results: Path, settings: list[str] | None, only: str | None) -> Prepared:
+    from bench.plan import make_plan
+    from bench.resolve import resolve
+    from bench.runs import Prepared
+    from bench.suite import load_suite
+
+    loaded = load_suite(suite, profile, settings_of(settings or []))
+    sources = resolve(loaded, suite)
+    made = make_plan(loaded, sources, only_of(only))
+    if not made.cells:
+        raise UserError(f"{suite}: no cell is left; loosen --only or exclude")
+    return Prepared(suite, made, sources, results)
+
+
+def settings_of(given: list[str]) -> dict[str, Any]:
+    import yaml
+
+    found = {}
+    for setting in given:
+        key, equals, value = setting.partition("=")
+        if not equals:
+            raise UserError(f"--set {setting}: expected KEY=VALUE, as in train.learning_rate=1e-6")
+        found[key] = yaml.safe_load(value)
+    return found
+
+
+def only_of(text: str | None) -> Callable[[Mapping[str, Any]], bool]:
+    from objectives.words import nearest
+
+    wanted = {}
+    for part in (text or "").split(","):
+        if part:
+            key, _, values = part.partition("=")
+            wanted[key.strip()] = values.split("|")
+
+    def keep(axes: Mapping[str, Any]) -> bool:
+        for key in wanted:
+            if key not in axes:
+                raise UserError(f"--only {text}: unknown axis {key!r}; {nearest(key, axes)}")
+        return all(str(axes[key]) in values for key, values in wanted.items())
+
+    return keep
