@@ -8,18 +8,20 @@ from typing import Any
 
 import numpy as np
 
+from bench import generations
 from bench.metrics import METRICS, PREFIX
-from bench.paired import Measured, cube, drawn, with_intervals
+from bench.paired import Measured, cube, drawn, tasks, with_intervals
 from bench.stats import LEVEL, RESAMPLES, SEED, Array, estimate, interquartile_mean, probability_of_improvement, slopes
 
-ALL = tuple(prefix + metric for prefix in PREFIX.values() for metric in METRICS)
+ALL = (*(PREFIX[split] + metric for split in ("train", "test") for metric in METRICS), *generations.NAMES)
 POINT = ("model", "dataset", "objective", "gate")
 UNGATED = "none"
 
 
 @dataclass(frozen=True)
 class Group:
-    """One point of the suite over its seeds. metrics: means, with `_lo` and `_hi` after the name for the interval."""
+    """One point of the suite over its seeds. metrics: means, with `_lo` and `_hi` after the name for the interval.
+    Those of lm-eval carry its own standard errors and the spread between seeds."""
 
     model: str
     dataset: str
@@ -90,7 +92,7 @@ def points(cells: Sequence[Measured]) -> dict[tuple[Any, ...], dict[int, Measure
 def groups(cells: Sequence[Measured]) -> list[Group]:
     """A group a point, in the order of the suite."""
     return [
-        Group(model, dataset, objective, gate, tuple(sorted(row)), flat(with_intervals(row, ALL)))
+        Group(model, dataset, objective, gate, tuple(sorted(row)), flat({**with_intervals(row, ALL), **tasks(row)}))
         for (model, dataset, objective, gate), row in points(cells).items()
     ]
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from bench.generations import NAMES
 from bench.metrics import METRICS
 from bench.strict import Strict
 from objectives.words import UnknownWord
@@ -56,8 +57,8 @@ class Claim(Strict):
 
     @model_validator(mode="after")
     def _known(self) -> Claim:
-        if self.metric.removeprefix("test_") not in METRICS:
-            raise UnknownWord("metric", self.metric, METRICS)
+        if self.metric.removeprefix("test_") not in METRICS and self.metric not in NAMES:
+            raise UnknownWord("metric", self.metric, (*METRICS, *NAMES))
         for axis, known in [*((axis, AXES) for axis in self.by), *([(self.spread, SPREADS)] if self.spread else [])]:
             if axis not in known:
                 raise UnknownWord("axis", axis, known)

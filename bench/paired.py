@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from bench.metrics import PREFIX
-from bench.stats import SEED, Array, Draws, draws, intervals
+from bench.stats import LEVEL, SEED, Array, Draws, draws, intervals
 
 if TYPE_CHECKING:
     import pandas
@@ -19,17 +19,19 @@ if TYPE_CHECKING:
 class Measured:
     """A finished cell as statistics need it.
 
-    axes: axis -> value; deltas: `metrics.probe_deltas` at the true end; parameters: of its model, where known.
+    axes: axis -> value; deltas: `metrics.probe_deltas` at the true end, and a row a prompt of split "generation";
+    parameters: of its model, where known; tasks: lm-eval's metrics with their standard errors.
     """
 
     axes: Mapping[str, Any]
     deltas: pandas.DataFrame
     parameters: int | None = None
+    tasks: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
 
     def by_probe(self, metric: str) -> pandas.Series[float] | None:
         """The metric of every probe of its split that has it, by prompt; None where no probe has."""
-        split = "test" if metric.startswith(PREFIX["test"]) else "train"
-        name = metric.removeprefix(PREFIX["test"])
+        split = next((split for split, prefix in PREFIX.items() if prefix and metric.startswith(prefix)), "train")
+        name = metric.removeprefix(PREFIX[split])
         if name not in self.deltas:
             return None
         rows = self.deltas[self.deltas["split"] == split]
@@ -90,3 +92,23 @@ def with_intervals(seeds: Mapping[int, Measured], metrics: Sequence[str]) -> dic
         for index, metric in enumerate(alike):
             measures[metric] = Bounds(float(resampled.centre[index]), float(lo[index]), float(hi[index]))
     return {metric: measures[metric] for metric in values}
+
+
+def tasks(seeds: Mapping[int, Measured]) -> dict[str, Bounds]:
+    """lm-eval's metrics over seeds. The questions are the same for every seed, so their error does not shrink with
+    the number of seeds; the spread between seeds does."""
+    from scipy import stats
+
+    found: dict[str, Bounds] = {}
+    for name in next(iter(seeds.values())).tasks:
+        own = [cell.tasks[name] for cell in seeds.values() if name in cell.tasks]
+        if len(own) < len(seeds):
+            continue
+        values = np.array([value for value, _ in own])
+        errors = np.array([error or 0.0 for _, error in own])
+        half = stats.norm.isf((1 - LEVEL) / 2) * float(np.sqrt((errors**2).mean()))
+        if len(values) > 1:
+            between = stats.t.isf((1 - LEVEL) / 2, len(values) - 1) * float(values.std(ddof=1)) / np.sqrt(len(values))
+            half = float(np.hypot(half, between))
+        found[name] = Bounds(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
+    return found

@@ -10,13 +10,17 @@ from typing import Any
 from bench import keys
 from bench.claims import Claim
 from bench.data.source import DataSource
+from bench.engines import vllm
+from bench.engines.answers import Sampling
 from bench.errors import UserError
 from bench.models.source import ModelSource
-from bench.recipes import Base, Train, Warmup
-from bench.stages import base, dynamics, reference, train, warmup
+from bench.recipes import Generate, Train, Warmup
+from bench.stages import base, dynamics, generate, lm_eval, reference, train, warmup
 from bench.stages.stage import library_versions, module_of
 from bench.suite import Dataset, GateAxis, Model, Objective, Suite
 from objectives.registry import get_loss
+
+NO_VLLM = "evaluate.generate: vLLM is not installed here, so transformers generates; `make vllm` installs it"
 
 
 @dataclass(frozen=True)
@@ -114,15 +118,19 @@ def cautions(plan: Plan) -> list[str]:
     """What a user should know of the plan's loss parameters before paying for the training."""
     specs = {(node.spec.loss, node.spec.parameters) for node in plan.nodes.values() if node.kind == "train"}
     found = (get_loss(loss).caution(parameters) for loss, parameters in specs)
+    asked = [n.spec for n in plan.nodes.values() if n.kind == "generate" and n.spec.asked == "vllm"]
+    if any(spec.backend == "transformers" for spec in asked):
+        return sorted([NO_VLLM, *(sentence for sentence in found if sentence)])
     return sorted(sentence for sentence in found if sentence)
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The suite's models and data sets, resolved to content, by name."""
+    """The suite's models and data sets by name, and its lm-eval tasks, resolved to content."""
 
     models: Mapping[str, ModelSource]
     datasets: Mapping[str, DataSource]
+    tasks: lm_eval.Spec | None = None
 
     def unpinned(self) -> list[str]:
         """One sentence where a hub name without a revision leaves content open."""
@@ -188,16 +196,18 @@ class _Policy:
     reference: Node
     followed: dynamics.Spec
     start: Node
+    asked: generate.Spec | None
     stages: Mapping[str, str]
 
 
 def _policy(
-    sources: Sources, nodes: _Nodes, axes: Mapping[str, Any], base_recipe: Base, recipe: Train, warm_recipe: Warmup
+    sources: Sources, nodes: _Nodes, axes: Mapping[str, Any], suite: Suite, recipe: Train, warm_recipe: Warmup
 ) -> _Policy:
+    wish = suite.evaluate.generate
     model, probed = sources.models[axes["model"]], sources.datasets[axes["dataset"]]
     data = replace(probed, probes=0)
     if model.is_builtin:
-        base_node = nodes.add("base", base.Spec(model, data, base_recipe))
+        base_node = nodes.add("base", base.Spec(model, data, suite.base))
     else:
         base_node = nodes.add("base", base.Spec(model))
     found, policy = {"base": base_node.key}, base_node
@@ -208,7 +218,15 @@ def _policy(
     scored = nodes.add("reference", reference.Spec(recipe.lengths, model.dtype, data), policy=policy)
     followed = dynamics.Spec(recipe.lengths, model.dtype, probed)
     start = nodes.add("dynamics", followed, policy=policy)
-    return _Policy(policy, scored, followed, start, {**found, "reference": scored.key})
+    asked = _generation(wish, recipe, model, data) if wish else None
+    return _Policy(policy, scored, followed, start, asked, {**found, "reference": scored.key})
+
+
+def _generation(wish: Generate, recipe: Train, model: ModelSource, data: DataSource) -> generate.Spec:
+    """vLLM by its version where it is installed, else transformers."""
+    sampling = Sampling(wish.temperature, wish.top_p, wish.max_tokens, wish.stop, wish.seed)
+    backend = (vllm.installed() if wish.backend == "vllm" else None) or "transformers"
+    return generate.Spec(backend, sampling, wish.prompts, recipe.lengths, model.dtype, data, wish.backend)
 
 
 class _Cells:
@@ -224,14 +242,22 @@ class _Cells:
         recipe, warm_recipe = _recipes(self.suite, axes)
         place = (axes["model"], axes["dataset"], axes["warmup"], recipe.lengths, warm_recipe)
         if place not in self.policies:
-            self.policies[place] = _policy(self.sources, self.nodes, axes, self.suite.base, recipe, warm_recipe)
+            self.policies[place] = _policy(self.sources, self.nodes, axes, self.suite, recipe, warm_recipe)
         policy = self.policies[place]
         model, data = self.sources.models[axes["model"]], policy.reference.spec.data
         gate, parameters = self.gates[axes["gate"]], self.parameters[axes["objective"]]
         spec = train.Spec(axes["loss"], parameters, gate, recipe, model.dtype, model.adapter, data, axes["seed"])
         trained = self.nodes.add("train", spec, policy=policy.node, reference=policy.reference)
         ended = self.nodes.add("dynamics", policy.followed, policy=policy.node, start=policy.start, train=trained)
-        return {**policy.stages, "train": trained.key, "dynamics": ended.key}
+        found = {**policy.stages, "train": trained.key, "dynamics": ended.key}
+        if policy.asked:
+            own = self.nodes.add("generate", policy.asked, policy=policy.node)
+            answered = self.nodes.add("generate", policy.asked, policy=policy.node, start=own, train=trained)
+            found["generate"] = answered.key
+        if self.sources.tasks:
+            wanted = replace(self.sources.tasks, dtype=model.dtype)
+            found["lm_eval"] = self.nodes.add("lm_eval", wanted, policy=policy.node, train=trained).key
+        return found
 
 
 def _recipes(suite: Suite, axes: Mapping[str, Any]) -> tuple[Train, Warmup]:

@@ -65,6 +65,28 @@ class Train:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Generate:
+    """Answers to held-out prompts. temperature 0 is greedy; stop: texts that end an answer."""
+
+    backend: Literal["vllm", "transformers"] = "vllm"
+    prompts: Count = 100
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_tokens: Count = 64
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, config=STRICT)
+class LmEval:
+    """Tasks of lm-eval by its names; include_path: a folder of local task files."""
+
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)]
+    limit: Count | None = None
+    include_path: str | None = None
+
+
+@dataclass(frozen=True, config=STRICT)
 class Dynamics:
     """How many probes of each split are tracked. tuned_on: how many of the first probes of training prompts something
     was tuned on; they are left out of every figure."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from bench.data.adapters import TOOLBOX_DEFAULTS, load
-from bench.data.source import TOOLBOX, DataSource
+from bench.data.source import TOOLBOX, DataSource, digest
 from bench.data.source import content_of as data_content
 from bench.errors import UserError, at
 from bench.models.source import BUILTIN, ModelSource
 from bench.models.source import content_of as model_content
 from bench.plan import Sources
+from bench.recipes import LmEval
+from bench.stages import lm_eval
 from bench.suite import Dataset, Model, Suite
 from objectives.words import nearest
 
@@ -25,9 +28,26 @@ def resolve(suite: Suite, file: Path) -> Sources:
     models = {m.name: _model(m, file, f"models.{i}", mistakes) for i, m in enumerate(suite.models)}
     probes = suite.evaluate.dynamics.probes
     datasets = {d.name: _dataset(d, file, f"datasets.{i}", probes, mistakes) for i, d in enumerate(suite.datasets)}
+    tasks = _tasks(suite.evaluate.lm_eval, file, mistakes) if suite.evaluate.lm_eval else None
     if mistakes:
         raise UserError(*mistakes)
-    return Sources(models, datasets)
+    return Sources(models, datasets, tasks)
+
+
+def _tasks(wish: LmEval, file: Path, mistakes: list[str]) -> lm_eval.Spec | None:
+    """lm-eval's tasks; local task files are hashed."""
+    key = "evaluate.lm_eval"
+    try:
+        found = version("lm-eval")
+    except PackageNotFoundError:
+        mistakes.append(f"{at(file, None, key)}: lm-eval is not installed; pip install lm-eval")
+        return None
+    folder = _local(wish.include_path, file) if wish.include_path else None
+    if folder and not Path(folder).is_dir():
+        mistakes.append(f"{at(file, None, key + '.include_path')}: {wish.include_path!r} is no folder{_beside(folder)}")
+        return None
+    content = digest(folder) if folder else ""
+    return lm_eval.Spec(wish.tasks, content, wish.limit, "float32", found, folder)
 
 
 def check_data(sources: Sources) -> None:

@@ -97,7 +97,7 @@ def build(summary: summaries.Summary, prepared: Prepared) -> Path:
     summaries.write(summary, prepared.plan, prepared.folder)
     report = write_report(summary, prepared.store, prepared.folder)
     shutil.copyfile(prepared.file, prepared.folder / "suite.yaml")
-    if len(summary.finished) == len(summary.cells):
+    if all(cell.status == "finished" and cell.reason is None for cell in summary.cells):
         write_json(prepared.folder / BUILT, _maker(prepared))
     return report
 

@@ -15,7 +15,7 @@ from bench.data.source import TOOLBOX
 from bench.errors import UserError, at
 from bench.models.ladder import NAMES, PREFIX
 from bench.models.source import Adapter
-from bench.recipes import Base, Count, Dynamics, Positive, Train, Warmup
+from bench.recipes import Base, Count, Dynamics, Generate, LmEval, Positive, Train, Warmup
 from bench.strict import Strict
 from bench.tune.block import Tune
 from objectives.gates import Gate, percentile_of
@@ -148,6 +148,8 @@ class GateAxis(Strict):
 
 class Evaluate(Strict):
     dynamics: Dynamics = Dynamics()
+    generate: Generate | None = None
+    lm_eval: LmEval | None = None
 
 
 class Override(Strict):

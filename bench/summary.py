@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,17 +12,23 @@ from bench import keys
 from bench.aggregates import ALL, GateAggregate, Group, ScaleSlope, flat, gate_aggregates, groups, scale_slopes
 from bench.contrasts import ClaimResult, judge
 from bench.executors.base import Outcome
+from bench.generations import against, per_prompt
 from bench.metrics import curves, probe_deltas
-from bench.paired import Measured, with_intervals
+from bench.paired import Measured, tasks, with_intervals
 from bench.plan import Cell, Plan
+from bench.stages import lm_eval
 from bench.stages.dynamics import CURVES, PROBES
+from bench.stages.generate import FILE as ANSWERS
+from bench.stages.lm_eval import FILE as RESULTS
 from bench.stages.train import CURVES as TRAIN_CURVES
 from bench.store import Store, write_json
 
 if TYPE_CHECKING:
     import pandas
 
-FACTS = ("gate", "caution", "dropped", "pairs", "parameters", "steps", "micro_batch_size", "remade")
+FACTS = (
+    "gate", "caution", "dropped", "pairs", "parameters", "steps", "micro_batch_size", "remade", "backend", "engine",
+)  # fmt: skip
 HEADLINE = ("delta_chosen", "delta_rejected", "margin", "delta_others", "accuracy")
 
 
@@ -71,8 +78,8 @@ class Summary:
 
     @property
     def cautions(self) -> list[str]:
-        """What the train stages found out about their gates on the data."""
-        found = [cell.stages["train"].facts.get("caution") for cell in self.finished]
+        """What stages found out on their way: gates that are shut on the data, models that vLLM does not serve."""
+        found = [record.facts.get("caution") for cell in self.finished for record in cell.stages.values()]
         return sorted({sentence for sentence in found if sentence})
 
     @property
@@ -97,15 +104,16 @@ def summarize(plan: Plan, store: Store, outcome: Outcome | None = None) -> Summa
     records: dict[str, StageRecord] = {}
     cells = [_result(cell, plan, store, outcome, records) for cell in plan.cells]
     own = {cell.id: measured(cell, store, plan.tuned_on) for cell in cells if cell.status == "finished"}
-    cells = [
-        replace(cell, metrics=flat(with_intervals({cell.seed: own[cell.id]}, ALL))) if cell.id in own else cell
-        for cell in cells
-    ]
+    cells = [replace(cell, metrics=_metrics({cell.seed: own[cell.id]})) if cell.id in own else cell for cell in cells]
     finished, planned = list(own.values()), [cell.axes() for cell in plan.cells]
     return Summary(
         plan.suite, run_id(plan), tuple(cells), tuple(judge(claim, planned, finished) for claim in plan.claims),
         tuple(groups(finished)), tuple(gate_aggregates(finished)), tuple(scale_slopes(finished)), plan.tuned_on,
     )  # fmt: skip
+
+
+def _metrics(row: Mapping[int, Measured]) -> dict[str, float]:
+    return flat({**with_intervals(row, ALL), **tasks(row)})
 
 
 def measured(cell: CellResult, store: Store, tuned_on: int = 0) -> Measured:
@@ -116,7 +124,30 @@ def measured(cell: CellResult, store: Store, tuned_on: int = 0) -> Measured:
     last = cell.stages["dynamics"].facts["steps"][-1]
     frame = unseen(pandas.read_parquet(place, filters=[("step", "in", (0, last))]), tuned_on)
     parameters = cell.stages["base"].facts.get("parameters") if "base" in cell.stages else None
-    return Measured(cell.axes(), probe_deltas(frame, last), parameters)
+    deltas = probe_deltas(frame, last)
+    if "generate" in cell.stages:
+        answers = _answers(cell, store).rename_axis("prompt").reset_index().assign(split="generation")
+        deltas = pandas.concat([deltas, answers], ignore_index=True)
+    return Measured(cell.axes(), deltas, parameters, _tasks(cell, store))
+
+
+def _answers(cell: CellResult, store: Store) -> pandas.DataFrame:
+    """generations.METRICS by prompt, with the change against the reference policy's own answers."""
+    import pandas
+
+    key = cell.stages["generate"].key
+    own, reference = (
+        per_prompt(pandas.read_parquet(store.path("generate", k) / ANSWERS))
+        for k in (key, store.manifest("generate", key)["inputs"]["start"])
+    )
+    return against(own, reference)
+
+
+def _tasks(cell: CellResult, store: Store) -> dict[str, tuple[float, float | None]]:
+    if "lm_eval" not in cell.stages:
+        return {}
+    results = json.loads((store.path("lm_eval", cell.stages["lm_eval"].key) / RESULTS).read_text())
+    return {f"lm_eval/{name}": value for name, value in lm_eval.metrics(results).items()}
 
 
 def unseen(frame: pandas.DataFrame, tuned_on: int) -> pandas.DataFrame:
@@ -132,14 +163,16 @@ def _result(cell: Cell, plan: Plan, store: Store, outcome: Outcome, records: dic
             facts = {k: manifest[k] for k in FACTS if manifest.get(k)}
             records[node.key] = StageRecord(node.key, manifest["seconds"], manifest.get("tokens"), facts)
     stages = {node.kind: records[node.key] for node in own if node.key in records}
-    last = cell.stages["dynamics"]
-    if last in records:
-        return CellResult(cell.id, **cell.axes(), status="finished", stages=stages)
     failure = next((outcome.failed[node.key] for node in plan.needed_by(cell) if node.key in outcome.failed), None)
+    reason = f"{failure.kind}: {failure.message}" if failure else None
+    log = failure.tail or None if failure else None
+    if cell.stages["dynamics"] in records:  # what a later stage failed to add is missing; the rest is kept
+        missing = [kind for kind in cell.stages if kind not in stages]
+        why = reason or (f"{', '.join(missing)} not run yet" if missing else None)
+        return CellResult(cell.id, **cell.axes(), status="finished", stages=stages, reason=why, log=log)
     if failure is None:
         return CellResult(cell.id, **cell.axes(), status="missing", stages=stages, reason="not run yet")
-    reason = f"{failure.kind}: {failure.message}"
-    return CellResult(cell.id, **cell.axes(), status="failed", stages=stages, reason=reason, log=failure.tail or None)
+    return CellResult(cell.id, **cell.axes(), status="failed", stages=stages, reason=reason, log=log)
 
 
 def cell_curves(store: Store, cell: CellResult, tuned_on: int = 0) -> tuple[pandas.DataFrame, pandas.DataFrame]:

@@ -80,7 +80,14 @@ def pairs_of(data: DataSource) -> int | None:
 def work_of(node: Node, nodes: Mapping[str, Node]) -> Work | None:
     """The work of a stage; None where the size of its data set is known only after a download."""
     model = model_of(node, nodes)
-    amount = _base(node.spec) if node.kind == "base" else _on_pairs(node, nodes)
+    if node.kind == "generate":
+        spec = node.spec
+        most = spec.lengths.max_length + spec.sampling.max_tokens
+        amount: Amount | None = Amount(spec.prompts, most, FORWARD, SCORED * most, 1, 0, (spec.backend, spec.sampling))
+    elif node.kind == "lm_eval":
+        amount = Amount(1, 0, FORWARD, 0, 1, 0, (node.spec.tasks, node.spec.content, node.spec.limit))
+    else:
+        amount = _base(node.spec) if node.kind == "base" else _on_pairs(node, nodes)
     if amount is None:
         return None
     data = (node.spec.data.content, node.spec.data.train_split) if node.spec.data else ()

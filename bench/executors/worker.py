@@ -7,7 +7,6 @@ Messages to the worker: a Job, or None to end. Messages back: ("progress", share
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import time
 import traceback
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import is_disk_full
+from bench.lifetime import die_with_parent
 from bench.stages.stage import Run, StageFailed
 
 SECONDS_BETWEEN_REPORTS = 0.2
@@ -78,14 +78,6 @@ def _run(connection: Connection, job: Job, log: Path) -> None:
         traceback.print_exc()
         sys.stderr.flush()
         connection.send(("failed", f"{type(error).__name__}: {error}", _tail(log, at)))
-
-
-def die_with_parent() -> None:
-    """Linux: be killed at once when the parent is, so that no orphan writes what the next run writes."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _peak_memory() -> int:

@@ -9,7 +9,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.executors.worker import die_with_parent
+from bench.lifetime import die_with_parent
 from bench.tune.study import Counts, counts, open_study, quiet, winner
 from bench.tune.trial import Runner, Surplus, Task
 

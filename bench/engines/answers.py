@@ -1,0 +1,27 @@
+"""What every generation engine takes and gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """temperature 0 is greedy; stop: texts that end an answer and are not part of it."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 64
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """tokens: ids without the end token; finish_reason: "stop" or "length"; log_prob: of all tokens that were drawn,
+    the end included, in nats at temperature 1."""
+
+    text: str
+    tokens: tuple[int, ...]
+    finish_reason: str
+    log_prob: float

@@ -1,0 +1,102 @@
+"""vLLM in a process of its own: requests as JSON lines on stdin, replies as JSON lines on stdout.
+
+vLLM changes classes of transformers where it runs a model through them, so it must not share a process with a
+trainer. It listens nowhere but on loopback, and it is killed when the process that started it is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.lifetime import die_with_parent
+
+SETTINGS = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process, whose end is the end of all
+    "VLLM_HOST_IP": "127.0.0.1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_LOGGING_LEVEL": "ERROR",
+}  # fmt: skip
+
+
+class Server:
+    """One engine, whose weights are replaced for each checkpoint of its architecture."""
+
+    engine: Any = None
+
+    def start(self, folder: str, dtype: str, max_length: int) -> dict[str, Any]:
+        from vllm import LLM
+        from vllm.model_executor.layers.linear import LinearBase
+
+        # The CPU build packs linear weights into a private layout and drops the originals, so that new weights loaded
+        # into them never reach the product. This switch of vLLM's own keeps the plain weights and the plain product.
+        LinearBase._cpu_skip_gemm_dispatch = True
+        self.engine = LLM(
+            folder, dtype=dtype, max_model_len=max_length, enforce_eager=True, enable_prefix_caching=False,
+            disable_log_stats=True, seed=0, trust_remote_code=False,
+        )  # fmt: skip
+        return {}
+
+    def swap(self, folder: str) -> dict[str, Any]:
+        """Load another checkpoint's weights; what vLLM derives from weights (the packed head) is derived again."""
+        from vllm.model_executor.model_loader.utils import process_weights_after_loading
+
+        core = self.engine.llm_engine.engine_core.engine_core
+        model = core.model_executor.driver_worker.worker.model_runner.model
+        model.load_weights(_weights(Path(folder)))
+        config = self.engine.llm_engine.vllm_config.model_config
+        process_weights_after_loading(model, config, next(model.parameters()).device)
+        return {}
+
+    def generate(self, prompts: list[list[int]], sampling: Mapping[str, Any]) -> dict[str, Any]:
+        from vllm import SamplingParams
+
+        given = SamplingParams(**{**sampling, "stop": list(sampling["stop"]) or None}, logprobs=0)
+        outputs = self.engine.generate([{"prompt_token_ids": ids} for ids in prompts], given, use_tqdm=False)
+        return {"answers": [
+            {"text": o.text, "tokens": list(o.token_ids), "finish_reason": o.finish_reason,
+             "log_prob": o.cumulative_logprob}
+            for o in (output.outputs[0] for output in outputs)
+        ]}  # fmt: skip
+
+    def score(self, prompts: list[list[int]]) -> dict[str, Any]:
+        """Log-probs of every token of each prompt but its first."""
+        from vllm import SamplingParams
+
+        given = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=0)
+        outputs = self.engine.generate([{"prompt_token_ids": ids} for ids in prompts], given, use_tqdm=False)
+        return {"log_probs": [
+            [places[token].logprob for places, token in zip(o.prompt_logprobs[1:], ids[1:], strict=True)]
+            for o, ids in zip(outputs, prompts, strict=True)
+        ]}  # fmt: skip
+
+
+def _weights(folder: Path) -> Iterator[tuple[str, Any]]:
+    from safetensors.torch import load_file
+
+    for file in sorted(folder.glob("*.safetensors")):
+        yield from load_file(file).items()
+
+
+def main() -> None:
+    """Serve until stdin ends."""
+    os.environ.update(SETTINGS)
+    replies = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # vLLM's own lines go to the log
+    die_with_parent()
+    server = Server()
+    for line in sys.stdin:
+        request = json.loads(line)
+        what = request.pop("do")
+        try:
+            reply = getattr(server, what)(**request)
+        except Exception as error:  # vLLM and what it stands on raise their own kinds; the client decides
+            reply = {"error": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"}
+        replies.write(json.dumps(reply) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""The answers of a policy to held-out prompts, by vLLM or transformers; without a `train` input the reference's own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.data.source import TOOLBOX, DataSource
+from bench.engines.answers import Answer, Sampling
+from bench.models.encoding import Lengths
+from bench.stages.stage import Facts, Report
+
+VERSION = 1
+FILE = "generations.parquet"
+PROOFS = 4  # prompts that a swapped engine has to score as transformers does
+
+
+@dataclass(frozen=True)
+class Spec:
+    """backend: "transformers", or vLLM with its version, which is part of what makes the answers; asked: the suite's
+    wish, where vLLM is not installed."""
+
+    backend: str
+    sampling: Sampling
+    prompts: int
+    lengths: Lengths
+    dtype: str
+    data: DataSource
+    asked: str = field(default="", metadata={"key": False})
+
+
+def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
+    import pandas
+
+    from bench.data.adapters import load, plain
+    from bench.data.toolbox import grade
+    from bench.models.encoding import Encoder
+    from bench.models.loading import load_policy, load_tokenizer
+
+    policy = inputs.get("train", inputs["policy"])
+    tokenizer = load_tokenizer(policy)
+    encoder = Encoder(tokenizer, spec.lengths)
+    rows = load(spec.data).test[: spec.prompts]
+    kept = [(i, row, ids) for i, row in enumerate(rows) if (ids := encoder.prompt(row.prompt)) is not None]
+    prompts = [ids for _, _, ids in kept]
+    model = load_policy(policy, spec.dtype).eval()
+    facts: Facts = {"backend": spec.backend}
+    if spec.backend == "transformers":
+        answers = _by_transformers(model, tokenizer, prompts, spec, report)
+    else:
+        answers = _by_vllm(model, tokenizer, prompts, spec, out, report, facts)
+    frame = pandas.DataFrame({
+        "prompt": [i for i, _, _ in kept], "text": [plain(row.prompt) for _, row, _ in kept],
+        "response": [answer.text for answer in answers], "tokens": [len(answer.tokens) for answer in answers],
+        "finish_reason": [answer.finish_reason for answer in answers],
+        "log_prob": [answer.log_prob for answer in answers], "ids": [list(answer.tokens) for answer in answers],
+    })  # fmt: skip
+    if spec.data.path == TOOLBOX:
+        frame["passed"] = [grade(str(row.prompt), a.text) for (_, row, _), a in zip(kept, answers, strict=True)]
+    frame.to_parquet(out / FILE)
+    return {**facts, "tokens": int(frame["tokens"].sum()), "prompts": len(frame)}
+
+
+def _by_transformers(
+    model: Any, tokenizer: Any, prompts: Sequence[list[int]], spec: Spec, report: Report
+) -> list[Answer]:
+    from bench.engines import transformers
+
+    return transformers.generate(
+        model, tokenizer, prompts, spec.sampling, lambda share: report(share, "answers by transformers")
+    )
+
+
+def _by_vllm(
+    model: Any, tokenizer: Any, prompts: Sequence[list[int]], spec: Spec, out: Path, report: Report, facts: Facts
+) -> list[Answer]:
+    """Falls back to transformers where vLLM cannot serve the model, and says so in the facts."""
+    from bench.engines import transformers, vllm
+
+    report(0.0, "vLLM takes the weights (a first start takes about half a minute)")
+    proofs = prompts[:PROOFS]
+    room = max(map(len, prompts), default=1) + spec.sampling.max_tokens
+    folder = out / "served"  # an adapter is merged; vLLM reads plain weights and the tokenizer beside them
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    try:
+        engine, how = vllm.serve(folder, spec.dtype, -(-room // 64) * 64, proofs, transformers.log_probs(model, proofs))
+        facts["engine"] = how
+        report(0.3, "answers by vLLM")
+        return engine.generate(prompts, spec.sampling)
+    except vllm.VllmFailed as failure:
+        facts["caution"] = f"{model.config.model_type} was not served by vLLM ({failure}); transformers generated"
+        facts["backend"] = "transformers"
+        return _by_transformers(model, tokenizer, prompts, spec, report)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
