@@ -15,7 +15,6 @@ from bench import keys
 from bench import summary as summaries
 from bench.calibration import remember, timed
 from bench.data.source import digest
-from bench.errors import is_disk_full
 from bench.executors.base import Event, Outcome, check_store, execute
 from bench.executors.local import LocalExecutor, default_workers
 from bench.plan import Plan, Sources
@@ -23,7 +22,7 @@ from bench.progress import PLAIN, Progress
 from bench.resolve import check_data
 from bench.stages.stage import Run, run_of_kind
 from bench.store import Store, write_json
-from bench.tracking import result_digest, track, tracking_uri
+from bench.tracking import result_digest, track, tracking_uri, why_not_written
 from dashboards.report import FILE as REPORT
 from dashboards.report import write_report
 
@@ -163,8 +162,6 @@ def _track(summary: summaries.Summary, prepared: Prepared) -> str:
     try:
         track(summary, prepared.plan, prepared.store, prepared.folder, uri)
     except Exception as error:  # MLflow raises its own kinds and those of every backend it talks to
-        if is_disk_full(error):
-            raise
-        return f"{uri} could not be written ({type(error).__name__}: {str(error).splitlines()[0]}); run again to log"
+        return why_not_written(uri, error)
     write_json(marker, state)
     return uri

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import math
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import keys
+from bench.errors import is_disk_full
 from bench.plan import Plan
 from bench.store import Store
 from bench.summary import CellResult, Summary, cell_curves
@@ -81,9 +84,9 @@ class TrialRow:
 
 def track_study(name: str, suite: str, trials: Sequence[TrialRow], best: int, uri: str) -> None:
     """A parent run a study, a nested run a trial; trials that are there already are left as they are."""
+    client, experiment = _experiment(suite, uri)
     from mlflow.entities import Metric, Param
 
-    client, experiment = _experiment(suite, uri)
     tags = {STUDY: name, "suite": suite}
     parent = _find(client, experiment, STUDY, name) or client.create_run(
         experiment, run_name=f"tune {name}", tags=tags
@@ -126,9 +129,31 @@ def _experiment(suite: str, uri: str) -> tuple[MlflowClient, str]:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow.tracking import MlflowClient
 
-    client = MlflowClient(tracking_uri=uri)
-    found = client.get_experiment_by_name(suite)
-    return client, found.experiment_id if found else client.create_experiment(suite)
+    with _alone(uri):
+        client = MlflowClient(tracking_uri=uri)
+        found = client.get_experiment_by_name(suite)
+        return client, found.experiment_id if found else client.create_experiment(suite)
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """One process at a time makes an sqlite database and its experiments: MLflow's two would trip over each other."""
+    kind, _, file = uri.partition(":///")
+    if kind != "sqlite":
+        yield
+        return
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    with Path(f"{file}.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def why_not_written(uri: str, error: Exception) -> str:
+    """The sentence for a tracking store that could not be written. Raises the error again for a full disk."""
+    if is_disk_full(error):
+        raise error
+    first = (str(error).splitlines() or [""])[0]
+    return f"{uri} could not be written ({type(error).__name__}: {first}); run again to log"
 
 
 def _find(client: MlflowClient, experiment: str, tag: str, value: str) -> str | None:

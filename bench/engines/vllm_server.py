@@ -56,11 +56,13 @@ class Server:
 
         given = SamplingParams(**{**sampling, "stop": list(sampling["stop"]) or None}, logprobs=0)
         outputs = self.engine.generate([{"prompt_token_ids": ids} for ids in prompts], given, use_tqdm=False)
-        return {"answers": [
-            {"text": o.text, "tokens": list(o.token_ids), "finish_reason": o.finish_reason,
-             "log_prob": o.cumulative_logprob}
-            for o in (output.outputs[0] for output in outputs)
-        ]}  # fmt: skip
+        end = self.engine.get_tokenizer().eos_token_id
+        answers = []
+        for o in (output.outputs[0] for output in outputs):
+            tokens = [token for token in o.token_ids if token != end]
+            row = {"text": o.text, "tokens": tokens, "finish_reason": o.finish_reason, "log_prob": o.cumulative_logprob}
+            answers.append(row)
+        return {"answers": answers}
 
     def score(self, prompts: list[list[int]]) -> dict[str, Any]:
         """Log-probs of every token of each prompt but its first."""

@@ -19,10 +19,11 @@ from bench.progress import PLAIN, Progress
 from bench.resolve import check_data, resolve
 from bench.store import Store, write_json
 from bench.suite import Suite, load_suite
+from bench.tracking import TrialRow, track_study, tracking_uri, why_not_written
 from bench.tune.figures import draw
 from bench.tune.space import best_suite, point
 from bench.tune.study import Counts, Winner, completed, exists, front, make_task, open_study, winner
-from bench.tune.trial import METRICS, PARAMETERS, Runner, Task
+from bench.tune.trial import METRICS, PARAMETERS, RUNG, Runner, Task
 from bench.tune.workers import run_trials
 from dashboards.report import STUDY
 
@@ -101,7 +102,25 @@ def tune(
     names = {"gates": "gate", "objective": "ungated loss"}
     figures = [figure for task in tasks for figure in draw(open_study(task), task.tune, names[task.tune.over])]
     write_json(prepared.folder / STUDY, figures)
+    uri = tracking_uri(results)
+    for task, study in zip(tasks, studies, strict=True):
+        try:
+            track_study(task.name, suite.name, _rows(task), study.best.number, uri)
+        except Exception as error:  # MLflow raises its own kinds and those of every backend it talks to
+            err.print(why_not_written(uri, error), **PLAIN)
     return Tuned(tuple(studies), file, runs.run(prepared, err, workers), prepared)
+
+
+def _rows(task: Task) -> list[TrialRow]:
+    """The study's finished trials, as MLflow keeps them."""
+    trials = open_study(task).get_trials(deepcopy=False)
+    return [
+        TrialRow(
+            t.number, t.state.name, t.user_attrs.get(PARAMETERS, {}), t.user_attrs.get(METRICS, {}),
+            {int(name.split()[1]): values for name, values in t.user_attrs.items() if name.startswith(RUNG)},
+        )
+        for t in trials if t.state.name in ("COMPLETE", "PRUNED")
+    ]  # fmt: skip
 
 
 def _share(task: Task, workers: int, threads: int, devices: int, err: Console, folder: Path) -> None:

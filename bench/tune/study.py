@@ -53,7 +53,7 @@ def make_task(suite: Suite, tune: Tune, sources: Sources, results: Path) -> Task
     at = point(suite, tune)
     searched = tune.model_dump(mode="json", exclude={"trials", "hours", "storage", "fair", "sampler"})
     space = {name: keys_of(dimension) for name, dimension in dimensions(at, tune).items()}
-    task = Task(suite, tune, sources, results / "store", "", tune.storage or f"sqlite:///{results / 'optuna.db'}")
+    task = Task(suite, tune, sources, results / "store", "", tune.storage or f"sqlite:///{results / 'studies.db'}")
     identity = keys.digest(
         [searched, space, sorted(task.shared().nodes), keys.canonical(at.train), at.evaluate.model_dump()]
     )

@@ -27,6 +27,7 @@ RUNGS = (1 / 8, 1 / 4, 1 / 2)  # shares of the training after which a trial may 
 PARAMETERS, METRICS, CONSTRAINTS, SAME_AS, SURPLUS, REASON = (
     "parameters", "metrics", "constraints", "same_as", "surplus", "reason",
 )  # fmt: skip
+RUNG = "rung "  # a trial's attribute of that name and a step: its metrics there
 SECONDS_BETWEEN_LOOKS = 0.5  # at a trial of equal numbers that another process runs
 
 
@@ -145,7 +146,7 @@ class Runner:
             model.eval()
             metrics = self.judge(model)
             model.train()
-            trial.set_user_attr(f"rung {step}", metrics)
+            trial.set_user_attr(f"{RUNG}{step}", metrics)
             self._keep(trial, metrics)
             return is_hopeless(trial, self.task.tune, step, metrics)
 

@@ -52,7 +52,7 @@ def tuned(tmp_path_factory):
 
 def test_the_study_has_its_budget_and_says_what_it_cost(tuned):
     folder, found, said = tuned
-    trials = check(f"sqlite:///{folder / 'results/optuna.db'}", 8)
+    trials = check(f"sqlite:///{folder / 'results/studies.db'}", 8)
     (study,) = found["studies"]
     assert study["counts"]["complete"] + study["counts"]["pruned"] == 8
     assert study["best"]["parameters"] == trials[study["best"]["number"]].user_attrs["parameters"]
@@ -102,9 +102,9 @@ def test_a_study_is_gone_on_with_only_when_asked_to(tuned, tmp_path):
     assert "Traceback" not in refused.stderr
     done = bench("tune", suite, "--results", tmp_path / "results", "--resume", "--set", "tune.trials=10")
     assert done.returncode == 0, done.stderr
-    trials = check(f"sqlite:///{tmp_path / 'results/optuna.db'}", 10)
+    trials = check(f"sqlite:///{tmp_path / 'results/studies.db'}", 10)
     assert [t.params for t in trials[:8]] == [
-        t.params for t in studies(f"sqlite:///{folder}/results/optuna.db").popitem()[1][:8]
+        t.params for t in studies(f"sqlite:///{folder}/results/studies.db").popitem()[1][:8]
     ]
 
 

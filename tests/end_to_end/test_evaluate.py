@@ -1,0 +1,154 @@
+"""Answers and tasks for real: transformers, vLLM where it is installed, lm-eval beside its own command line."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas
+import pytest
+
+from bench.engines import vllm
+from tests.bench.suites import GOOD, write
+from tests.end_to_end.test_run import bench, run_folder
+
+needs_vllm = pytest.mark.skipif(vllm.installed() is None, reason="vLLM is not installed; `make vllm` installs it")
+SUITE = GOOD.replace("[dpo, extended_sft]", "[dpo]").replace("test: 8", "test: 100")
+TASK = """task: toolbox_choice
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{q}}}}"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: 0
+metric_list: [{{metric: acc}}, {{metric: acc_norm}}]
+"""
+
+
+def suite(backend, model="neox-0.3m", prompts=10):
+    """A suite of two cells whose policies answer."""
+    asked = f"  generate: {{backend: {backend}, prompts: {prompts}, max_tokens: 12}}\n"
+    return SUITE.replace("neox-0.3m", model) + asked
+
+
+def tasks(folder):
+    """A local task of lm-eval's own format."""
+    folder.mkdir()
+    data = folder / "questions.jsonl"
+    rows = [
+        {"q": f"Question: What is {i} plus 2?\nAnswer:", "choices": [f" It is {i + 2}.", f" It is {i}."]}
+        for i in range(20)
+    ]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "task.yaml").write_text(TASK.format(data=data))
+
+
+def cells_of(folder):
+    return json.loads((run_folder(folder) / "summary.json").read_text())["cells"]
+
+
+def answers(folder, cell):
+    return pandas.read_parquet(
+        folder / "results/store/generate" / cell["stages"]["generate"]["key"] / "generations.parquet"
+    )
+
+
+def test_answers_by_transformers_and_tasks_of_lm_eval(tmp_path):
+    tasks(tmp_path / "tasks")
+    text = suite("transformers") + "  lm_eval: {tasks: [toolbox_choice], include_path: tasks}\n"
+    done = bench("run", write(tmp_path, text), "--results", tmp_path / "results")
+    assert done.returncode == 0, done.stderr
+    for cell in cells_of(tmp_path):
+        found = cell["metrics"]
+        assert 0 <= found["generation_pass_rate"] <= 1
+        assert found["generation_tokens_lo"] <= found["generation_tokens"] <= found["generation_tokens_hi"]
+        frame = answers(tmp_path, cell)
+        assert len(frame) == 10
+        assert set(frame["finish_reason"]) <= {"stop", "length"}
+        assert (frame["log_prob"] <= 0).all()
+    (cell, *_) = cells_of(tmp_path)
+    model = tmp_path / "results/store/train" / cell["stages"]["train"]["key"] / "model"
+    command = [
+        sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={model},dtype=float32",
+        "--tasks", "toolbox_choice", "--include_path", tmp_path / "tasks", "--output_path", tmp_path / "cli",
+        "--device", "cpu", "--batch_size", "16",
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+    (file,) = (tmp_path / "cli").rglob("results_*.json")
+    theirs = json.loads(file.read_text())["results"]["toolbox_choice"]
+    for metric in ("acc", "acc_norm"):
+        name = f"lm_eval/toolbox_choice/{metric}"
+        assert cell["metrics"][name] == theirs[f"{metric},none"]
+        half = (cell["metrics"][f"{name}_hi"] - cell["metrics"][f"{name}_lo"]) / 2
+        assert half == pytest.approx(1.96 * theirs[f"{metric}_stderr,none"], rel=1e-3)
+
+
+def test_an_unknown_task_fails_its_stage_and_keeps_the_rest(tmp_path):
+    text = suite("transformers").replace("gates: [none, {", "gates: [{") + "  lm_eval: {tasks: [no_such_task]}\n"
+    done = bench("run", write(tmp_path, text), "--results", tmp_path / "results")
+    assert done.returncode == 1
+    assert "lm-eval knows no task 'no_such_task'" in done.stderr
+    assert "Traceback" not in done.stderr
+    for cell in cells_of(tmp_path):
+        assert cell["status"] == "finished"
+        assert "no_such_task" in cell["reason"]
+        assert "delta_chosen" in cell["metrics"]
+
+
+@needs_vllm
+@pytest.mark.parametrize("family", ["neox", "llama"])
+def test_vllm_gives_the_tokens_of_transformers_also_after_its_weights_were_swapped(tmp_path, family):
+    found = {}
+    for backend in ("vllm", "transformers"):
+        folder = tmp_path / backend
+        folder.mkdir()
+        file = write(folder, suite(backend, f"{family}-1.3m", 100))
+        done = bench("run", file, "--results", folder / "results", "--workers", 1)
+        assert done.returncode == 0, done.stderr
+        found[backend] = [answers(folder, cell) for cell in cells_of(folder)]
+        if backend == "vllm":
+            engines = [cell["stages"]["generate"]["facts"] for cell in cells_of(folder)]
+            assert all(facts["backend"].startswith("vllm") for facts in engines), engines
+            assert [facts["engine"] for facts in engines] == ["swapped"] * len(engines)  # the reference's own was first
+    for ours, theirs in zip(found["vllm"], found["transformers"], strict=True):
+        same = [list(a) == list(b) for a, b in zip(ours["ids"], theirs["ids"], strict=True)]
+        assert sum(same) >= 99
+        assert ours["log_prob"].to_numpy() == pytest.approx(theirs["log_prob"].to_numpy(), abs=0.05)
+
+
+@needs_vllm
+def test_a_model_that_vllm_does_not_serve_is_said_and_answered_by_transformers(tmp_path):
+    done = bench("run", write(tmp_path, suite("vllm")), "--results", tmp_path / "results", "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    assert "was not served by vLLM" in done.stderr  # heads of 16: the processor build has no kernel for them
+    assert {cell["stages"]["generate"]["facts"]["backend"] for cell in cells_of(tmp_path)} == {"transformers"}
+
+
+@needs_vllm
+def test_vllm_never_outlives_the_run(tmp_path):
+    file = write(tmp_path, suite("vllm", "neox-1.3m"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench.cli", "run", str(file), "--results", str(tmp_path / "results")],
+        start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    def servers():
+        found = subprocess.run(
+            ["pgrep", "-f", "bench.engines.vllm_server"], capture_output=True, text=True, check=False
+        )
+        own = [p for p in found.stdout.split() if Path(f"/proc/{p}").exists()]
+        return [p for p in own if f"{os.getsid(int(p))}" == str(process.pid)]
+
+    deadline = time.monotonic() + 300
+    while not servers() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert servers()
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while servers() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert servers() == []
