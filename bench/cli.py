@@ -224,6 +224,30 @@ def compare(
 
 
 @app.command()
+def samples(
+    suite: SuiteFile,
+    prompt: Annotated[int, typer.Argument(min=0, help="The number of a held-out prompt, from 0.", metavar="PROMPT_ID")],
+    profile: Profile = None,
+    results: Results = DEFAULT_RESULTS,
+    settings: Settings = None,
+    only: Only = None,
+    as_json: Json = False,
+) -> None:
+    """Show the answers of all cells to one prompt, side by side."""
+    from dataclasses import asdict
+
+    from bench import samples as answers
+    from bench import tables
+
+    prepared = prepare(suite, profile, results, settings, only)
+    text, found = answers.samples(prepared.plan, prepared.store, prompt)
+    if as_json:
+        print_json({"prompt": text, "answers": [asdict(sample) for sample in found]})
+    else:
+        results_console().print(tables.samples_table(text, found))
+
+
+@app.command()
 def perf(as_json: Json = False) -> None:
     """Measure the harness on this machine: planning, overhead a cell, a finished suite run again."""
     from dataclasses import asdict

@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from bench.aggregates import Group
     from bench.compare import Agreement, Difference, Published
     from bench.estimate import Cost, Estimate
+    from bench.samples import Sample
     from bench.tune.run import Searched
 
 TITLES = {
     "delta_chosen": "Δ chosen", "delta_rejected": "Δ rejected", "margin": "margin",
     "delta_others": "Δ others", "accuracy": "accuracy", "delta_argmax": "Δ argmax",
-    "delta_argmax_per_token": "Δ argmax a token", "kl": "KL",
+    "delta_argmax_per_token": "Δ argmax a token", "kl": "KL", "generation_pass_rate": "pass rate",
 }  # fmt: skip
-HIGHER_IS_BETTER = ("delta_chosen", "margin", "delta_others", "accuracy")
+ANSWERS = ("generation_pass_rate",)  # where the suite has answers that are graded exactly
+HIGHER_IS_BETTER = ("delta_chosen", "margin", "delta_others", "accuracy", *ANSWERS)
 ONE_SEED = "one seed: how far runs differ between seeds is not in these intervals"
 MOST_CELLS = 100  # listed on the terminal; --json has all
 
@@ -84,7 +86,8 @@ def results_table(summary: Summary) -> Table:
     for name in ("model", "data", "objective", "gate"):
         table.add_column(name, no_wrap=True)
     table.add_column("seeds", justify="right")
-    for name in HEADLINE:
+    shown = [*HEADLINE, *(name for name in ANSWERS if any(name in group.metrics for group in summary.groups))]
+    for name in shown:
         table.add_column(TITLES[name], justify="right", no_wrap=True)
     best: dict[tuple[str, str, str], float] = {}
     for group in summary.groups:
@@ -98,7 +101,7 @@ def results_table(summary: Summary) -> Table:
             table.add_section()
         before = (group.model, group.dataset)
         values = []
-        for name in HEADLINE:
+        for name in shown:
             text = with_interval(group.metrics, name)
             is_best = text and best.get((group.model, group.dataset, name)) == group.metrics[name]
             values.append(f"[bold]{text}[/bold]" if is_best else text)
@@ -214,6 +217,20 @@ def agreement_table(rows: Sequence[Agreement]) -> Table:
         rank = "" if row.rank is None else f"{row.rank:.2f}"
         table.add_row(TITLES[row.metric], row.ours, row.theirs, f"{row.signs} of {row.methods}",
                       f"{row.effects} of {row.gated}", rank)  # fmt: skip
+    return table
+
+
+def samples_table(text: str, samples: Sequence[Sample]) -> Table:
+    """A prompt and the answers to it; model output is shown as it is, never as markup."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(text), show_lines=True)
+    for name in ("cell", "answer", "ended", "right"):
+        table.add_column(name, overflow="fold")
+    for sample in samples:
+        right = "" if sample.passed is None else "yes" if sample.passed else "no"
+        table.add_row(Text(sample.who), Text(sample.response), sample.finish_reason, right)
     return table
 
 

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from bench.generations import NAMES
 from bench.stages.stage import KINDS, LIBRARIES
 from bench.store import Store
 from bench.summary import HEADLINE, CellResult, Summary, cell_curves
@@ -20,7 +21,7 @@ from dashboards.bands import Curves
 
 FILE = "report.html"
 STUDY = "study.json"  # figures of a study, where the run judges the winner of one
-COLUMNS = (*HEADLINE, "delta_argmax_per_token", "kl", *(f"test_{name}" for name in HEADLINE))
+COLUMNS = (*HEADLINE, "delta_argmax_per_token", "kl", *(f"test_{name}" for name in HEADLINE), *NAMES)
 
 
 def write_report(summary: Summary, store: Store, folder: Path) -> Path:

@@ -69,6 +69,16 @@ def test_answers_by_transformers_and_tasks_of_lm_eval(tmp_path):
         assert len(frame) == 10
         assert set(frame["finish_reason"]) <= {"stop", "length"}
         assert (frame["log_prob"] <= 0).all()
+    shown = bench("samples", tmp_path / "suite.yaml", 3, "--results", tmp_path / "results", "--json")
+    found = json.loads(shown.stdout)
+    assert [answer["who"].split("/")[-1] for answer in found["answers"]] == ["sft warm-up", "0", "0"]
+    assert (
+        found["answers"][1]["response"]
+        == answers(tmp_path, cells_of(tmp_path)[0]).set_index("prompt").loc[3, "response"]
+    )
+    refused = bench("samples", tmp_path / "suite.yaml", 99, "--results", tmp_path / "results")
+    assert refused.returncode == 2
+    assert "prompt 99: not asked; expected a number below 10" in refused.stderr
     (cell, *_) = cells_of(tmp_path)
     model = tmp_path / "results/store/train" / cell["stages"]["train"]["key"] / "model"
     command = [
