@@ -224,6 +224,45 @@ def compare(
 
 
 @app.command()
+def ui(
+    suite: SuiteFile,
+    profile: Profile = None,
+    results: Results = DEFAULT_RESULTS,
+    settings: Settings = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the first link in the browser.")] = False,
+) -> None:
+    """Start MLflow's UI, and Optuna's dashboard where there is a study, on this machine; Ctrl-C ends them."""
+    import signal
+    import webbrowser
+
+    from rich.console import Console
+
+    from bench import ui as servers
+    from bench.progress import PLAIN
+    from bench.suite import load_suite
+    from bench.tracking.delivery import tracking_uri
+    from bench.tune.study import storage_of
+
+    err = Console(stderr=True)
+    loaded = load_suite(suite, profile, settings_of(settings or []))
+    err.print("starting MLflow's UI", **PLAIN)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with servers.served(
+            loaded.name, tracking_uri(results), storage_of(loaded.tune, results), results / "ui.log"
+        ) as links:
+            for link in links:
+                print(f"{link.what}: {link.address}", flush=True)
+            if show:
+                webbrowser.open(links[0].address)
+            err.print("Ctrl-C ends it", **PLAIN)
+            while True:
+                signal.pause()
+    except KeyboardInterrupt:
+        err.print("ended", **PLAIN)
+
+
+@app.command()
 def samples(
     suite: SuiteFile,
     prompt: Annotated[int, typer.Argument(min=0, help="The number of a held-out prompt, from 0.", metavar="PROMPT_ID")],

@@ -24,7 +24,15 @@ def prepare(suite: Path, profile: str | None, results: Path, settings: list[str]
     made = make_plan(loaded, sources, only_of(only))
     if not made.cells:
         raise UserError(f"{suite}: no cell is left; loosen --only or exclude")
-    return Prepared(suite, made, sources, results)
+    return Prepared(suite, made, sources, results, _command(suite, profile, settings, only))
+
+
+def _command(suite: Path, profile: str | None, settings: list[str] | None, only: str | None) -> str:
+    import shlex
+
+    words = ["bench", "run", str(suite), *(("--profile", profile) if profile else ())]
+    words += [word for setting in settings or () for word in ("--set", setting)]
+    return shlex.join([*words, *(("--only", only) if only else ())])
 
 
 def settings_of(given: list[str]) -> dict[str, Any]:

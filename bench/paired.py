@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -32,11 +33,14 @@ class Measured:
         """The metric of every probe of its split that has it, by prompt; None where no probe has."""
         split = next((split for split, prefix in PREFIX.items() if prefix and metric.startswith(prefix)), "train")
         name = metric.removeprefix(PREFIX[split])
-        if name not in self.deltas:
+        if split not in self._by_split or name not in self.deltas:
             return None
-        rows = self.deltas[self.deltas["split"] == split]
-        values = rows.set_index("prompt")[name].dropna()
+        values = self._by_split[split][name].dropna()
         return values if len(values) else None
+
+    @cached_property
+    def _by_split(self) -> dict[str, pandas.DataFrame]:
+        return {str(split): rows.set_index("prompt") for split, rows in self.deltas.groupby("split")}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,8 @@ from bench.progress import PLAIN, Progress
 from bench.resolve import check_data
 from bench.stages.stage import Run, run_of_kind
 from bench.store import Store, write_json
-from bench.tracking import result_digest, track, tracking_uri, why_not_written
+from bench.tracking.delivery import tracking_uri
+from bench.tracking.tracker import Tracker
 from dashboards.report import FILE as REPORT
 from dashboards.report import write_report
 
@@ -40,6 +41,7 @@ class Prepared:
     plan: Plan
     sources: Sources
     results: Path
+    command: str = ""  # that makes this run, with its profile and settings
 
     @property
     def store(self) -> Store:
@@ -79,22 +81,25 @@ def run(
     Raises KeyboardInterrupt through, with all workers stopped; DiskFull when nothing more can be written.
     """
     started = time.monotonic()
+    plan, store = prepared.plan, prepared.store
+    tracker = Tracker(plan, store, prepared.folder, summaries.run_id(plan), tracking_uri(prepared.results))
     damaged = check_store(prepared.plan, prepared.store)
     if not damaged and not prepared.missing and _built(prepared):
         summary, outcome = summaries.read(prepared.folder), Outcome(cached=set(prepared.plan.nodes))
     else:
-        outcome = _make_stages(prepared, err, workers, fail_fast, run_of, damaged)
-        remember(timed(prepared.plan, prepared.store, outcome.ran), prepared.store)
-        summary = summaries.summarize(prepared.plan, prepared.store, outcome)
+        outcome = _make_stages(prepared, err, workers, fail_fast, run_of, damaged, tracker)
+        remember(timed(plan, store, outcome.ran), store)
+        summary = summaries.summarize(plan, store, outcome, tracker.results)
         build(summary, prepared)
-    return Done(summary, outcome, prepared.folder / REPORT, _track(summary, prepared), time.monotonic() - started)
+    tracked = tracker.finish(summary, partial(err.print, **PLAIN))
+    return Done(summary, outcome, prepared.folder / REPORT, tracked, time.monotonic() - started)
 
 
 def build(summary: summaries.Summary, prepared: Prepared) -> Path:
     """Write all that a run's folder holds; returns the report."""
     (prepared.folder / BUILT).unlink(missing_ok=True)
     summaries.write(summary, prepared.plan, prepared.folder)
-    report = write_report(summary, prepared.store, prepared.folder)
+    report = write_report(summary, prepared.store, prepared.folder, prepared.command)
     shutil.copyfile(prepared.file, prepared.folder / "suite.yaml")
     if all(cell.status == "finished" and cell.reason is None for cell in summary.cells):
         write_json(prepared.folder / BUILT, _maker(prepared))
@@ -132,6 +137,7 @@ def _make_stages(
     fail_fast: bool,
     run_of: Callable[[str], Run],
     damaged: Sequence[Event],
+    tracker: Tracker,
 ) -> Outcome:
     plan, store = prepared.plan, prepared.store
     missing = prepared.missing
@@ -144,24 +150,14 @@ def _make_stages(
     err.print(f"{len(plan.cells)} cells, {missing} of {len(plan.nodes)} stages to run, {count} workers", **PLAIN)
     executor = LocalExecutor(count, threads, devices, prepared.folder / "logs", run_of)
     try:
-        with Progress(plan, store, count, err, prepared.folder / "log.jsonl") as progress:
+        with Progress(plan, store, count, err, prepared.folder / "log.jsonl") as progress, tracker:
+
+            def listen(event: Event) -> None:
+                progress(event)
+                tracker(event)
+
             for event in damaged:
                 progress(event)
-            return execute(plan, store, executor, progress, fail_fast)
+            return execute(plan, store, executor, listen, fail_fast)
     finally:
         executor.close()
-
-
-def _track(summary: summaries.Summary, prepared: Prepared) -> str:
-    """Log to MLflow unless this run's cells are logged there already; a server that is down loses nothing."""
-    uri = tracking_uri(prepared.results)
-    marker = prepared.folder / "tracked.json"
-    state = {"uri": uri, "results": result_digest(summary)}
-    if marker.exists() and json.loads(marker.read_text()) == state:
-        return uri
-    try:
-        track(summary, prepared.plan, prepared.store, prepared.folder, uri)
-    except Exception as error:  # MLflow raises its own kinds and those of every backend it talks to
-        return why_not_written(uri, error)
-    write_json(marker, state)
-    return uri

@@ -18,7 +18,7 @@ from bench.models.source import Adapter
 from bench.recipes import Base, Count, Dynamics, Generate, LmEval, Positive, Train, Warmup
 from bench.strict import Strict
 from bench.tune.block import Tune
-from objectives.gates import Gate, percentile_of
+from objectives.gates import Gate, kappa_of, percentile_of
 from objectives.words import UnknownWord, nearest
 
 WARMUPS = ("sft", "extended_sft", "none")
@@ -121,7 +121,7 @@ class GateAxis(Strict):
 
     kind: str
     name: str = ""
-    alpha: Positive = 100.0
+    alpha: Positive | str = 100.0
     tau: float | str = "q50"
     side: Literal["both", "down"] = "both"
     probability: Literal["policy", "reference"] = "policy"
@@ -139,6 +139,8 @@ class GateAxis(Strict):
     @model_validator(mode="after")
     def _known(self) -> GateAxis:
         Gate(kind=self.kind) if self.kind not in ("constant", "shuffled") else None
+        if isinstance(self.alpha, str):
+            kappa_of(self.alpha)
         if isinstance(self.tau, str):
             percentile_of(self.tau)
         elif not 0 <= self.tau <= 1:

@@ -98,13 +98,28 @@ def run_id(plan: Plan) -> str:
     return keys.digest({cell.id: dict(cell.stages) for cell in plan.cells})[:12]
 
 
-def summarize(plan: Plan, store: Store, outcome: Outcome | None = None) -> Summary:
-    """The results that the store holds for a plan; outcome adds what this run did and what failed."""
-    outcome = outcome or Outcome()
+def cell_result(cell: Cell, plan: Plan, store: Store) -> CellResult:
+    """A cell whose stages are all finished, with its metrics."""
+    found = _result(cell, plan, store, Outcome(), {})
+    return replace(found, metrics=_metrics({cell.seed: measured(found, store, plan.tuned_on)}))
+
+
+def summarize(
+    plan: Plan, store: Store, outcome: Outcome | None = None, known: Mapping[str, CellResult] | None = None
+) -> Summary:
+    """The results that the store holds for a plan; outcome adds what this run did and what failed.
+
+    known: cells whose metrics were computed already, by id.
+    """
+    outcome, known = outcome or Outcome(), known or {}
     records: dict[str, StageRecord] = {}
     cells = [_result(cell, plan, store, outcome, records) for cell in plan.cells]
     own = {cell.id: measured(cell, store, plan.tuned_on) for cell in cells if cell.status == "finished"}
-    cells = [replace(cell, metrics=_metrics({cell.seed: own[cell.id]})) if cell.id in own else cell for cell in cells]
+    cells = [
+        cell if cell.id not in own
+        else replace(cell, metrics=known[cell.id].metrics if cell.id in known else _metrics({cell.seed: own[cell.id]}))
+        for cell in cells
+    ]  # fmt: skip
     finished, planned = list(own.values()), [cell.axes() for cell in plan.cells]
     return Summary(
         plan.suite, run_id(plan), tuple(cells), tuple(judge(claim, planned, finished) for claim in plan.claims),

@@ -2,6 +2,9 @@
 
 Colour says one thing in every figure: ungated is vermillion, gated is blue (Okabe & Ito's palette, safe for
 colour-blind readers); other gates differ from one another by symbol and dash.
+
+A trace's `meta` names the axes of the suite it belongs to, its `customdata` those of each point: by them the report's
+filter shows and hides.
 """
 
 from __future__ import annotations
@@ -79,11 +82,15 @@ def strip(summary: Summary, metric: str = "delta_chosen", title: str = "Δ chose
                       "yaxis": f"y{suffix}"}  # fmt: skip
             marker = {"color": colour(gate), "symbol": SYMBOLS[index % len(SYMBOLS)]}
             traces += [{
-                **common, "showlegend": False, "x": [models.index(cell.model) + shift for cell in cells],
+                **common, "showlegend": False, "meta": {"objective": objective, "gate": gate},
+                "customdata": [{"model": c.model, "dataset": c.dataset, "seed": str(c.seed)} for c in cells],
+                "x": [models.index(cell.model) + shift for cell in cells],
                 "y": [cell.metrics[metric] for cell in cells], "text": [cell.id for cell in cells],
                 "marker": {**marker, "size": 5, "opacity": 0.35},
             }, {
                 **common, "showlegend": number == 0, "name": f"gate {gate}",
+                "meta": {"objective": objective, "gate": gate},
+                "customdata": [{"model": group.model, "dataset": group.dataset} for group in own],
                 "x": [models.index(group.model) + shift for group in own],
                 "y": [group.metrics[metric] for group in own],
                 "text": [f"{g.model} {g.dataset} {g.objective} {gate}, {len(g.seeds)} seeds" for g in own],
@@ -108,7 +115,7 @@ def dynamics(cells: Sequence[CellResult], curves: Curves, metric: str, title: st
     for (_, dataset, objective, gate), band in found.items():
         suffix = suffixes[0][objectives.index(objective)]
         common = {"type": "scatter", "legendgroup": gate, "x": [0, *band.steps], "xaxis": f"x{suffix}",
-                  "yaxis": f"y{suffix}"}  # fmt: skip
+                  "yaxis": f"y{suffix}", "meta": {"objective": objective, "gate": gate}}  # fmt: skip
         traces += _filled(band, gate, common) if band.seeds > 1 else []
         traces.append({
             **common, "mode": "lines+markers", "name": f"gate {gate}", "showlegend": gate not in named,
@@ -143,9 +150,10 @@ def gate_openness(cells: Sequence[CellResult], curves: Curves) -> Figure:
         for name, dash in (("mean", "solid"), ("closed", "dot"))
     ]
     for name, dash, found in parts:
-        for (_, _, objective, gate), band in found.items():
+        for (model, dataset, objective, gate), band in found.items():
             traces.append({
                 "type": "scatter", "mode": "lines+markers", "name": f"{objective} {gate} {name}", "x": band.steps,
+                "meta": {"model": model, "dataset": dataset, "objective": objective, "gate": gate},
                 "y": band.mean, "line": {"color": GATED, "dash": dash},
                 "marker": {"symbol": SYMBOLS[gates[gate] % len(SYMBOLS)]},
             })  # fmt: skip
@@ -171,6 +179,8 @@ def scale(summary: Summary, metric: str = "delta_chosen") -> Figure:
                 "type": "scatter", "mode": "lines+markers", "name": f"gate {gate}", "legendgroup": gate,
                 "showlegend": number == 0, "x": [sizes[group.model] for group in own],
                 "y": [group.metrics[metric] for group in own], "text": [f"{g.model} {g.dataset}" for g in own],
+                "meta": {"objective": objective, "gate": gate},
+                "customdata": [{"model": group.model, "dataset": group.dataset} for group in own],
                 "error_y": _interval(own, metric), "xaxis": f"x{suffix}", "yaxis": f"y{suffix}",
                 "line": {"color": colour(gate), "dash": DASHES[index % len(DASHES)]},
                 "marker": {"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 8},

@@ -31,6 +31,10 @@ class Row:
     step: int
     parts: dict[str, float]
 
+    @property
+    def axes(self) -> dict[str, str]:
+        return dict(zip(("model", "dataset", "objective", "gate"), self.point, strict=True))
+
 
 def account(cells: Sequence[CellResult], curves: Curves, prefix: str) -> list[Row]:
     """The rows of an account (`flow` or `answers`), means over seeds; empty where the data have none."""
@@ -59,7 +63,8 @@ def stacked(rows: Sequence[Row], title: str) -> Figure:
         traces += [{
             "type": "bar", "name": part.replace("_", " "), "legendgroup": part, "showlegend": place == rows[0].point,
             "x": [str(row.step) for row in own], "y": [row.parts.get(part, 0.0) for row in own],
-            "marker": {"color": PARTS[part]}, "xaxis": f"x{suffix}", "yaxis": f"y{suffix}",
+            "meta": {"objective": place[2], "gate": place[3]}, "marker": {"color": PARTS[part]},
+            "xaxis": f"x{suffix}", "yaxis": f"y{suffix}",
         } for part in parts]  # fmt: skip
         style[f"xaxis{suffix}"] |= {"type": "category"}
         if suffix != line[0]:

@@ -16,16 +16,24 @@ from bench.stages.stage import KINDS, LIBRARIES
 from bench.store import Store
 from bench.summary import HEADLINE, CellResult, Summary, cell_curves
 from bench.tables import TITLES, with_interval
-from dashboards import figures, mass
+from dashboards import figures, mass, paper
+from dashboards.answers import side_by_side
 from dashboards.bands import Curves
 
 FILE = "report.html"
 STUDY = "study.json"  # figures of a study, where the run judges the winner of one
+FIGURES = "figures"  # the figures as PDF and CSV, the tables as LaTeX and Markdown
+AXES = ("model", "dataset", "objective", "gate", "seed")
+SECONDS_TO_REFRESH = 15
 COLUMNS = (*HEADLINE, "delta_argmax_per_token", "kl", *(f"test_{name}" for name in HEADLINE), *NAMES)
 
 
-def write_report(summary: Summary, store: Store, folder: Path) -> Path:
-    """Build the report of a run from its summary and the curves in the store; returns the file."""
+def write_report(summary: Summary, store: Store, folder: Path, command: str = "", live: bool = False) -> Path:
+    """Build the report of a run from its summary and the curves in the store; returns the file.
+
+    command: what makes this run again; live: the run goes on, so that the page reads itself again, and what is meant
+    for a paper is left for its end.
+    """
     from jinja2 import Environment
 
     cells = summary.finished
@@ -33,16 +41,23 @@ def write_report(summary: Summary, store: Store, folder: Path) -> Path:
     study = folder / STUDY
     shown = (_figures(summary, curves) if cells else []) + (json.loads(study.read_text()) if study.exists() else [])
     drawn = [_placed(f"f{n}", figure) for n, figure in enumerate(shown)]
+    samples = side_by_side(summary, store)
     template = Environment(autoescape=True).from_string((Path(__file__).parent / FILE).read_text(encoding="utf-8"))
     html = template.render(
         summary=summary, figures=drawn, accounts={name: mass.account(cells, curves, name) for name in mass.ACCOUNTS},
         parts=list(mass.PARTS), account_titles=mass.ACCOUNTS, columns=_columns([g.metrics for g in summary.groups]),
         cell_columns=_columns([cell.metrics for cell in cells]), titles=TITLES, with_interval=with_interval,
         failed=[cell for cell in summary.cells if cell.status != "finished"], costs=_costs(summary),
-        cautions=summary.cautions, dropped=_dropped(cells), provenance=_provenance(summary), plotly=_plotly(),
+        cautions=summary.cautions, dropped=_dropped(cells), provenance=_provenance(summary, store, command),
+        plotly=_plotly(), axis_names=AXES, choices=_choices(summary), samples=samples,
+        live=SECONDS_TO_REFRESH if live else None, contents=_contents(summary, drawn, bool(samples)),
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / FILE).write_text(html, encoding="utf-8")
+    if not live:
+        paper.write(shown, summary, folder / FIGURES)
+    partial = folder / f".{FILE}"
+    partial.write_text(html, encoding="utf-8")
+    partial.replace(folder / FILE)
     return folder / FILE
 
 
@@ -53,6 +68,20 @@ def _placed(name: str, figure: Mapping[str, Any]) -> dict[str, Any]:
     # inside a script element only "<" could end the text; as an escape it cannot
     text = Markup(json.dumps(figure["spec"]).replace("<", "\\u003c"))  # noqa: S704
     return {**figure, "name": name, "json": text, "columns": figure["spec"]["layout"].get("grid", {}).get("columns", 1)}
+
+
+def _choices(summary: Summary) -> dict[str, list[str]]:
+    """The values of every axis that has several."""
+    found = {axis: list(dict.fromkeys(str(getattr(cell, axis)) for cell in summary.cells)) for axis in AXES}
+    return {axis: values for axis, values in found.items() if len(values) > 1}
+
+
+def _contents(summary: Summary, drawn: Sequence[Mapping[str, Any]], samples: bool) -> list[tuple[str, str]]:
+    found = [("claims", "Claims")] if summary.claims else []
+    found += [("points", "Points")] if summary.groups else []
+    found += [(figure["name"], figure["title"]) for figure in drawn[:3]]
+    found += [("samples", "Answers")] if samples else []
+    return [*found, ("every-cell", "Every cell"), ("cost", "Cost"), ("provenance", "Provenance")]
 
 
 def _columns(rows: Sequence[Mapping[str, float]]) -> list[str]:
@@ -74,6 +103,7 @@ def _figures(summary: Summary, curves: Curves) -> list[dict[str, Any]]:
         found += [
             {"title": f"{TITLES[metric]} through training, {model} on {dataset}",
              "spec": figures.dynamics(own, curves, metric, TITLES[metric]),
+             "axes": {"model": model, "dataset": dataset},
              "alt": f"{TITLES[metric]} at every checkpoint of {model} on {dataset}"}
             for metric in ("delta_chosen", "delta_rejected", "delta_argmax")
         ]  # fmt: skip
@@ -82,6 +112,7 @@ def _figures(summary: Summary, curves: Curves) -> list[dict[str, Any]]:
             if rows:
                 found.append({"title": f"Where the mass went, {model} on {dataset}: {title}",
                               "spec": mass.stacked(rows, "change from step 0 by checkpoint"),
+                              "axes": {"model": model, "dataset": dataset},
                               "alt": f"Share of probability that each part gained at every checkpoint: {title}",
                               "rows": len({row.point[2] for row in rows})})  # fmt: skip
     openness = figures.gate_openness(cells, curves)
@@ -110,9 +141,14 @@ def _costs(summary: Summary) -> list[dict[str, Any]]:
     return rows
 
 
-def _provenance(summary: Summary) -> dict[str, str]:
+def _provenance(summary: Summary, store: Store, command: str) -> dict[str, str]:
+    manifests = [store.manifest("train", cell.stages["train"].key) for cell in summary.finished]
+    data = {cell.dataset: m["spec"]["data"]["content"] for cell, m in zip(summary.finished, manifests, strict=True)}
     return {
         "run": summary.run_id,
+        **({"made again by": command} if command else {}),
+        "code that trained": ", ".join(sorted({str(m.get("code")) for m in manifests if m.get("code")})),
+        **{f"data set {name}": content for name, content in data.items()},
         **{f"{name} version": version(name) for name in (*LIBRARIES, "gatebench")},
         "seeds": ", ".join(map(str, sorted({cell.seed for cell in summary.cells}))),
     }

@@ -35,14 +35,16 @@ class Gate:
            probabilities, the paper's is q10); "token" (a weight a token); a third party's name; or a
            control: "constant" (g = value, or the mean of gate `of` over the batch) and "shuffled"
            (the weights of gate `of`, permuted over the pairs of the batch)
-    alpha: steepness, per unit of probability; tau: the threshold, a probability in [0, 1] or "qNN", a
-           percentile of the warm-up policy's rejected probabilities, to be resolved before training
+    tau:   the threshold, a probability in [0, 1] or "qNN", a percentile of the warm-up policy's rejected
+           probabilities, to be resolved before training
+    alpha: steepness, per unit of probability; "K/tau" resolves to K divided by tau. With a percentile
+           tau it makes a gate without units: the same at every scale of probability
     side:  "both" gates every rejected gradient; "down" only those that push the response down
     probability: of the "policy" in training or of the frozen "reference"
     """
 
     kind: str = "none"
-    alpha: float = 100.0
+    alpha: float | str = 100.0
     tau: float | str = "q50"
     side: Literal["both", "down"] = "both"
     probability: Literal["policy", "reference"] = "policy"
@@ -59,11 +61,18 @@ class Gate:
             raise ValueError(f"gate {self.kind}: `of` must be a selective gate, not {self.of.kind}")
         if isinstance(self.tau, str):
             percentile_of(self.tau)
+        if isinstance(self.alpha, str):
+            kappa_of(self.alpha)
 
     @property
     def source(self) -> Gate:
         """The gate whose probabilities count: itself, or the one a control refers to."""
         return self.of or self
+
+    @property
+    def is_resolved(self) -> bool:
+        """Whether alpha and tau are numbers."""
+        return not isinstance(self.source.tau, str) and not isinstance(self.source.alpha, str)
 
 
 def percentile_of(word: str) -> float:
@@ -72,6 +81,14 @@ def percentile_of(word: str) -> float:
     if match is None:
         raise ValueError(f"{word!r} is not a percentile; write q50 for the median")
     return float(match.group(1)) / 100
+
+
+def kappa_of(word: str) -> float:
+    """ "5/tau" -> 5.0. Raises ValueError for anything that is not a positive number over tau."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*/\s*tau", word)
+    if match is None or float(match.group(1)) <= 0:
+        raise ValueError(f"{word!r} is no alpha; write a number, or 5/tau for five divided by the threshold")
+    return float(match.group(1))
 
 
 def known_kind(kind: str) -> None:
@@ -147,7 +164,7 @@ def weights(
 
     log_probs, mask: [B, T] of the rejected responses, under the policy or, for a gate with
     probability "reference", under the reference. generator: the permutation of a shuffled gate.
-    Raises ValueError when tau is still a percentile.
+    Raises ValueError when tau or alpha is not yet a number.
     """
     ones = torch.ones(log_probs.shape[0], device=log_probs.device)
     if gate.kind == "none":
@@ -155,8 +172,8 @@ def weights(
     if gate.value is not None and gate.kind == "constant":
         return ones * gate.value
     source = gate.source
-    if isinstance(source.tau, str):
-        raise ValueError(f"tau {source.tau!r} is a percentile; resolve it with resolve_tau before training")
+    if isinstance(source.tau, str) or isinstance(source.alpha, str):
+        raise ValueError(f"tau {source.tau!r}, alpha {source.alpha!r}: resolve them with `resolve` before training")
     g = weight(probability(source.kind, log_probs, mask), source.alpha, source.tau)
     if gate.kind == "constant":
         counted = g[mask.bool()] if g.dim() == 2 else g
@@ -169,14 +186,22 @@ def weights(
     return g
 
 
-def resolve_tau(gate: Gate, p: Tensor) -> Gate:
-    """Replace a percentile tau by its probability: the quantile of p, the warm-up policy's rejected
-    probabilities on the training pairs, [N] (or any shape; NaN ignored)."""
+def resolve(gate: Gate, p: Tensor) -> Gate:
+    """Replace a percentile tau by its probability, the quantile of p, and alpha "K/tau" by its number.
+
+    p: the warm-up policy's rejected probabilities on the training pairs, [N] (or any shape; NaN ignored).
+    Raises ValueError where alpha would have to be divided by a tau of 0.
+    """
     if gate.of is not None:
-        return replace(gate, of=resolve_tau(gate.of, p))
-    if not isinstance(gate.tau, str):
-        return gate
-    return replace(gate, tau=float(torch.nanquantile(p.float().flatten(), percentile_of(gate.tau))))
+        return replace(gate, of=resolve(gate.of, p))
+    tau, alpha = gate.tau, gate.alpha
+    if isinstance(tau, str):
+        tau = float(torch.nanquantile(p.float().flatten(), percentile_of(tau)))
+    if isinstance(alpha, str):
+        if tau <= 0:
+            raise ValueError(f"gate {gate.kind}: alpha {alpha} has no value where tau ({gate.tau}) is {tau:g}")
+        alpha = kappa_of(alpha) / tau
+    return replace(gate, tau=tau, alpha=alpha)
 
 
 def caution(gate: Gate, p: Tensor) -> str | None:
@@ -185,7 +210,7 @@ def caution(gate: Gate, p: Tensor) -> str | None:
     p: the warm-up policy's rejected probabilities on the training pairs, any shape; tau resolved.
     """
     source = gate.source
-    if source.kind in ("none", *CONTROLS) or isinstance(source.tau, str):
+    if source.kind in ("none", *CONTROLS) or isinstance(source.tau, str) or isinstance(source.alpha, str):
         return None
     bounds = torch.nanquantile(p.float().flatten(), torch.tensor([0.05, 0.95]))
     low, high = weight(bounds, source.alpha, source.tau).tolist()

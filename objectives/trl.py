@@ -49,7 +49,7 @@ class GatedDPOConfig(DPOConfig):
     """
 
     gate: str = "none"
-    gate_alpha: float = 100.0
+    gate_alpha: float | str = 100.0
     gate_tau: float | str = "q50"
     gate_side: str = "both"
     gate_probability: str = "policy"
@@ -134,10 +134,13 @@ class GatedDPOTrainer(DPOTrainer):
         self._total_train_tokens = int(counted[-1]) if counted else 0
 
     def train(self, *arguments: Any, **keywords: Any) -> Any:
-        if self.gate.kind != "none" and isinstance(self.gate.source.tau, str):
+        if self.gate.kind != "none" and not self.gate.is_resolved:
             p = self._rejected_probabilities()
-            self.gate = gates.resolve_tau(self.gate, p)
-            logger.info("gate_tau %s is %.4g on this data", self.args.gate_tau, self.gate.source.tau)
+            self.gate = gates.resolve(self.gate, p)
+            source = self.gate.source
+            logger.info(
+                "gate_tau %s is %.4g, gate_alpha %.4g on this data", self.args.gate_tau, source.tau, source.alpha
+            )
             sentence = gates.caution(self.gate, p)
             if sentence:
                 logger.warning(sentence)

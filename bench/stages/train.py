@@ -78,7 +78,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     gate, sentence = spec.gate, None
     if gate.kind != "none" and not (gate.kind == "constant" and gate.value is not None):
         p = rejected_probabilities(gate.source.kind, reference["rejected"])
-        gate = gates.resolve_tau(gate, p)
+        gate = gates.resolve(gate, p)
         sentence = gates.caution(gate, p)
     given = Given(spec, gate, rows, tokenizer, inputs["policy"], out, report, watch)
 

@@ -70,8 +70,9 @@ class Tune(Strict):
 
     over: `gates`, or `objective` (beta and learning rate without a gate). gate: the gate of the suite that is tuned,
     by default the only one that is no control. at: the point (model, dataset, objective) where the suite has several.
-    maximize: one metric, or two for a Pareto front. probes: how many of the first probes a trial is judged on, by
-    default half of them; the rest judges the winner. fair: search the ungated objective too, at the same budget.
+    maximize: one metric, or two for a Pareto front. probes: how many of the first probes a trial
+    is judged on, by default half of them; the rest judges the winner. fair: search the ungated objective too, at the
+    same budget. pruner: with two metrics, whichever it is, a trial ends at a rung where a completed one matched both.
     """
 
     over: Literal["gates", "objective"] = "gates"

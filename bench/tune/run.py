@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,13 @@ from bench.progress import PLAIN, Progress
 from bench.resolve import check_data, resolve
 from bench.store import Store, write_json
 from bench.suite import Suite, load_suite
-from bench.tracking import TrialRow, track_study, tracking_uri, why_not_written
+from bench.tracking.delivery import tracking_uri
+from bench.tracking.entries import TrialRow, study_entries
+from bench.tracking.tracker import deliver
 from bench.tune.figures import draw
 from bench.tune.space import best_suite, point
 from bench.tune.study import Counts, Winner, completed, exists, front, make_task, open_study, winner
-from bench.tune.trial import METRICS, PARAMETERS, RUNG, Runner, Task
+from bench.tune.trial import METRICS, PARAMETERS, RUNG, Task
 from bench.tune.workers import run_trials
 from dashboards.report import STUDY
 
@@ -102,12 +105,13 @@ def tune(
     names = {"gates": "gate", "objective": "ungated loss"}
     figures = [figure for task in tasks for figure in draw(open_study(task), task.tune, names[task.tune.over])]
     write_json(prepared.folder / STUDY, figures)
-    uri = tracking_uri(results)
-    for task, study in zip(tasks, studies, strict=True):
-        try:
-            track_study(task.name, suite.name, _rows(task), study.best.number, uri)
-        except Exception as error:  # MLflow raises its own kinds and those of every backend it talks to
-            err.print(why_not_written(uri, error), **PLAIN)
+    entries = [
+        entry
+        for task, study in zip(tasks, studies, strict=True)
+        for entry in study_entries(task.name, suite.name, _rows(task), study.best.number)
+    ]
+    say = partial(err.print, **PLAIN)
+    say(f"MLflow: {deliver(entries, folder, tracking_uri(results), say)}")
     return Tuned(tuple(studies), file, runs.run(prepared, err, workers), prepared)
 
 
@@ -159,7 +163,7 @@ def _search(task: Task, workers: int, threads: int, devices: int, err: Console, 
 
 def _write_best(suite: Suite, task: Task, studies: list[Searched], folder: Path) -> Path:
     fair = studies[1].best.parameters if len(studies) > 1 else None
-    raw = best_suite(suite, task.tune, studies[0].best.parameters, Runner(task).threshold, fair, task.tuned_on)
+    raw = best_suite(suite, task.tune, studies[0].best.parameters, fair, task.tuned_on)
     (source,) = (task.sources.datasets[d.name] for d in point(suite, task.tune).datasets)
     for key, path in (("path", source.path), ("test_path", source.test_path), ("probes", source.probes_path)):
         if path and Path(path).exists():

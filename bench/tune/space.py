@@ -5,7 +5,7 @@ Pure, but for asking Optuna's trial for its numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 TUNED = "tuned"
 Parameters = Mapping[str, Any]
-# (gate kind, percentile in 0 ... 100) -> that percentile of the warm-up's probabilities of rejected responses
-Threshold = Callable[[str, float], float]
 
 
 def point(suite: Suite, tune: Tune) -> Suite:
@@ -102,23 +100,19 @@ def rounded(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def trial_suite(suite: Suite, tune: Tune, parameters: Parameters, threshold: Threshold) -> Suite:
+def trial_suite(suite: Suite, tune: Tune, parameters: Parameters) -> Suite:
     """The suite of one trial: one model, data set, objective and gate, the trial's seeds."""
     at = point(suite, tune)
-    gate = GateAxis(kind="none") if tune.over == "objective" else tuned_gate(at, tune, parameters, threshold)
+    gate = GateAxis(kind="none") if tune.over == "objective" else tuned_gate(at, tune, parameters)
     return with_objective(at, parameters).model_copy(update={"gates": [named(gate, gate.kind)], "seeds": tune.seeds})
 
 
-def tuned_gate(suite: Suite, tune: Tune, parameters: Parameters, threshold: Threshold) -> GateAxis:
-    """The gate with a trial's numbers."""
+def tuned_gate(suite: Suite, tune: Tune, parameters: Parameters) -> GateAxis:
+    """The gate with a trial's numbers; kappa stays in it as such, so that the gate can be carried to another scale."""
     gate = gate_to_tune(suite, tune)
     kind, side = parameters.get("kind", gate.kind), parameters.get("side", gate.side)
-    if "percentile" in parameters:
-        tau: float | str = f"q{parameters['percentile']:g}"
-        number = threshold(kind, parameters["percentile"])
-    else:
-        tau = number = parameters["tau"]
-    alpha = parameters.get("alpha") or rounded(parameters["kappa"] / max(number, 1e-12))
+    tau = f"q{parameters['percentile']:g}" if "percentile" in parameters else parameters["tau"]
+    alpha = parameters.get("alpha") or f"{parameters['kappa']:g}/tau"
     return gate.model_copy(update={"name": TUNED, "kind": kind, "side": side, "alpha": alpha, "tau": tau})
 
 
@@ -143,15 +137,13 @@ def named(entry: Any, name: str) -> Any:
     return entry.model_copy(update={"name": name})
 
 
-def best_suite(
-    suite: Suite, tune: Tune, best: Parameters, threshold: Threshold, fair: Parameters | None, tuned_on: int
-) -> dict[str, Any]:
+def best_suite(suite: Suite, tune: Tune, best: Parameters, fair: Parameters | None, tuned_on: int) -> dict[str, Any]:
     """The raw suite file that judges the winner: ungated, the untuned gate and the tuned one at the suite's seeds, and
     the fairly tuned ungated objective where there is one; on the probes that no trial saw."""
     at = point(suite, tune)
     (objective,) = at.objectives
     gate = gate_to_tune(suite, tune)
-    gates = [GateAxis(kind="none"), gate, tuned_gate(at, tune, best, threshold)]
+    gates = [GateAxis(kind="none"), gate, tuned_gate(at, tune, best)]
     if tune.over == "objective":
         gates = [GateAxis(kind="none")]
     raw = at.model_dump(mode="json", exclude_defaults=True, exclude={"tune", "claims", "exclude", "overrides"})

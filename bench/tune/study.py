@@ -66,6 +66,14 @@ def keys_of(dimension: Dimension) -> Any:
     return dimension.model_dump() if isinstance(dimension, Range) else list(dimension)
 
 
+def storage_of(tune: Tune | None, results: Path) -> str | None:
+    """Where the studies of a suite are, if there can be any yet."""
+    if tune is not None and tune.storage:
+        return tune.storage
+    file = results / "studies.db"
+    return f"sqlite:///{file}" if file.exists() else None
+
+
 def storage(task: Task) -> optuna.storages.BaseStorage:
     """sqlite and PostgreSQL with heartbeats; `journal:FILE` for file systems without locks for sqlite.
 

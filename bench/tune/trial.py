@@ -23,7 +23,7 @@ from bench.tune.space import dimensions, point, suggest, trial_suite
 if TYPE_CHECKING:
     import optuna
 
-RUNGS = (1 / 8, 1 / 4, 1 / 2)  # shares of the training after which a trial may be stopped
+RUNGS = (1 / 4, 1 / 2)  # shares of the training after which a trial may be stopped
 PARAMETERS, METRICS, CONSTRAINTS, SAME_AS, SURPLUS, REASON = (
     "parameters", "metrics", "constraints", "same_as", "surplus", "reason",
 )  # fmt: skip
@@ -101,7 +101,7 @@ class Runner:
         trial.set_user_attr(CONSTRAINTS, gaps)
 
     def _of_all_seeds(self, trial: optuna.Trial, parameters: Mapping[str, Any]) -> dict[str, float]:
-        suite = trial_suite(self.task.suite, self.task.tune, parameters, self.threshold)
+        suite = trial_suite(self.task.suite, self.task.tune, parameters)
         plan = make_plan(suite, self.task.sources)
         found: list[dict[str, float]] = []
         for cell in plan.cells:
@@ -173,18 +173,6 @@ class Runner:
         steps = recipe.steps or recipe.epochs * -(-pairs // recipe.batch_size)
         wanted = {LOGGING_STEPS * max(1, round(steps * share / LOGGING_STEPS)) for share in RUNGS}
         return {step for step in wanted if step < steps} if self.task.tune.pruner != "none" else set()
-
-    def threshold(self, kind: str, percentile: float) -> float:
-        """The percentile of p on rejected responses under the warm-up policy."""
-        import pandas
-
-        from bench.stages.reference import FILE
-        from bench.stages.train import rejected_probabilities
-        from objectives.gates import Gate, resolve_tau
-
-        reference = pandas.read_parquet(self._input("reference") / FILE)
-        p = rejected_probabilities(kind, reference["rejected"])
-        return float(resolve_tau(Gate(kind, 1.0, f"q{percentile:g}"), p).tau)
 
     @cached_property
     def judge(self) -> Any:

@@ -156,8 +156,31 @@ def test_side_down_leaves_upward_gradients_alone():
 
 def test_percentile_thresholds_are_resolved_on_the_rejected_probabilities():
     p = torch.linspace(0, 1, 101)
-    assert gates.resolve_tau(Gate("seq", tau="q25"), p).tau == pytest.approx(0.25)
-    assert gates.resolve_tau(Gate("shuffled", of=Gate("seq", tau="q90")), p).of.tau == pytest.approx(0.9)
+    assert gates.resolve(Gate("seq", tau="q25"), p).tau == pytest.approx(0.25)
+    assert gates.resolve(Gate("shuffled", of=Gate("seq", tau="q90")), p).of.tau == pytest.approx(0.9)
+
+
+def test_alpha_over_tau_has_no_units():
+    p = torch.linspace(0, 1, 101)
+    small, large = (gates.resolve(Gate("seq", alpha="5/tau", tau="q50"), scale * p) for scale in (1e-3, 1.0))
+    assert small.tau == pytest.approx(5e-4)
+    assert small.alpha == pytest.approx(1e4)
+    assert large.alpha == pytest.approx(10.0)
+    assert torch.allclose(gates.weight(1e-3 * p, small.alpha, small.tau), gates.weight(p, large.alpha, large.tau))
+    assert gates.resolve(Gate("seq", alpha="5/tau", tau=0.1), p).alpha == pytest.approx(50.0)
+    assert not Gate("shuffled", of=Gate("seq", alpha="5/tau", tau=0.1)).is_resolved
+
+
+@pytest.mark.parametrize("alpha", ["five/tau", "5", "0/tau", "5/alpha", "-1/tau"])
+def test_an_alpha_that_is_none_says_what_to_write(alpha):
+    with pytest.raises(ValueError, match="5/tau"):
+        Gate("seq", alpha=alpha)
+
+
+def test_alpha_over_a_threshold_of_zero_is_refused():
+    with pytest.raises(ValueError, match="has no value where tau"):
+        gates.resolve(Gate("seq", alpha="5/tau", tau=0.0), torch.ones(3))
+
     with pytest.raises(ValueError, match="resolve"):
         gates.weights(Gate("seq", tau="q25"), *token_log_probs())
 

@@ -16,10 +16,6 @@ def load(tmp_path, text):
     return load_suite(write(tmp_path, text))
 
 
-def threshold(kind, percentile):
-    return percentile / 1000
-
-
 @pytest.mark.parametrize(
     ("block", "expected"),
     [
@@ -70,20 +66,18 @@ def test_the_defaults_are_free_of_scale(tmp_path):
 
 def test_kappa_is_alpha_times_tau(tmp_path):
     suite = load(tmp_path, ONE + TUNE)
-    gate = tuned_gate(suite, suite.tune, {"kappa": 2.0, "percentile": 40.0}, threshold)
-    assert (gate.kind, gate.tau, gate.alpha) == ("seq", "q40", 50.0)
-    gate = tuned_gate(suite, suite.tune, {"kappa": 2.0, "tau": 0.1, "side": "down"}, threshold)
-    assert (gate.tau, gate.alpha, gate.side) == (0.1, 20.0, "down")
+    gate = tuned_gate(suite, suite.tune, {"kappa": 2.0, "percentile": 40.0})
+    assert (gate.kind, gate.tau, gate.alpha) == ("seq", "q40", "2/tau")
+    gate = tuned_gate(suite, suite.tune, {"kappa": 2.0, "tau": 0.1, "side": "down"})
+    assert (gate.tau, gate.alpha, gate.side) == (0.1, "2/tau", "down")
 
 
 def test_overrides_of_the_point_are_in_the_trials_recipe(tmp_path):
     text = ONE + "overrides:\n  - {where: {loss: dpo}, train: {learning_rate: 0.5}}\n"
     suite = load(tmp_path, text + TUNE)
-    trial = trial_suite(suite, suite.tune, {"kappa": 1.0, "percentile": 10.0}, threshold)
+    trial = trial_suite(suite, suite.tune, {"kappa": 1.0, "percentile": 10.0})
     assert trial.train.learning_rate == 0.5
-    trial = trial_suite(
-        suite, suite.tune, {"kappa": 1.0, "percentile": 10.0, "learning_rate": 0.25, "beta": 0.3}, threshold
-    )
+    trial = trial_suite(suite, suite.tune, {"kappa": 1.0, "percentile": 10.0, "learning_rate": 0.25, "beta": 0.3})
     assert trial.train.learning_rate == 0.25
     assert trial.objectives[0].parameters == {"beta": 0.3}
     assert [gate.kind for gate in trial.gates] == ["seq"]
@@ -96,7 +90,7 @@ def test_the_winners_suite_can_be_loaded_and_holds_what_it_has_to_beat(tmp_path,
     from bench.resolve import resolve
 
     suite = load(tmp_path, ONE + TUNE)
-    raw = best_suite(suite, suite.tune, best, threshold, fair, 3)
+    raw = best_suite(suite, suite.tune, best, fair, 3)
     found = load(tmp_path, yaml.safe_dump(raw, allow_unicode=True))
     plan = make_plan(found, resolve(found, tmp_path / "suite.yaml"))
     points = {(cell.objective, cell.gate) for cell in plan.cells}

@@ -5,7 +5,7 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from bench.tune.block import Tune
-from bench.tune.pruning import below_median
+from bench.tune.pruning import adds_nothing
 from bench.tune.study import completed, counts, front, winner
 
 
@@ -50,12 +50,15 @@ def test_repeated_and_surplus_trials_do_not_count():
     assert winner(optuna.create_study(directions=["maximize"]), Tune(maximize=["margin"])) is None
 
 
-def test_a_trial_is_stopped_only_below_the_median_of_every_metric():
-    others = [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5)]
-    assert below_median((2, 2), others)
-    assert not below_median((2, 9), others)
-    assert not below_median((3, 3), others)
-    assert not below_median((0, 0), others[:4])  # too few to tell
+def test_a_trial_is_stopped_only_where_a_completed_one_was_as_good_in_every_metric():
+    others = [(0, 100), (20, 80), (50, 50), (80, 20), (100, 0)]
+    whole = [True] * 5
+    assert adds_nothing((40, 40), others, whole)
+    assert adds_nothing((51, 51), others, whole)  # within 2 % of the range
+    assert not adds_nothing((53, 51), others, whole)
+    assert not adds_nothing((60, 45), others, whole)  # trades one metric for the other
+    assert not adds_nothing((40, 40), others[:4], whole[:4])  # too few to tell
+    assert not adds_nothing((40, 40), [*others, (0, 0)], [True, True, False, True, True, True])
 
 
 @pytest.mark.parametrize(("text", "metrics", "gap"), [(">= 0.6", 0.5, 0.1), ("<= 2", 5, 3), (">= -1e0", 0, -1)])

@@ -1,0 +1,161 @@
+"""The one place that talks to MLflow: an entry is written so that writing it twice leaves it there once."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import keys
+from bench.errors import is_disk_full
+from bench.tracking.entries import KEY, VERSION, Entry
+
+if TYPE_CHECKING:
+    from mlflow.tracking import MlflowClient
+
+METRICS_A_BATCH = 1000
+PARAMETERS_A_BATCH = 100
+# A server that is down is asked again by the spool, not by minutes of waiting inside one request.
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+
+
+def tracking_uri(results: Path) -> str:
+    """MLFLOW_TRACKING_URI, else sqlite beside the store."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{results.resolve() / 'mlflow.db'}"
+
+
+class Refused(Exception):
+    """MLflow will never take this entry."""
+
+
+class Delivery:
+    """A connection to one tracking store, made on first use; experiments and parent runs are looked up once."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._client: MlflowClient | None = None
+        self._experiments: dict[str, str] = {}
+        self._parents: dict[str, str] = {}
+
+    @property
+    def client(self) -> MlflowClient:
+        if self._client is None:
+            for name, value in PATIENCE.items():
+                os.environ.setdefault(name, value)
+            # results only on the terminal: MLflow and alembic log the making of a database line by line
+            os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+            logging.getLogger("alembic").setLevel(logging.WARNING)
+            from mlflow.tracking import MlflowClient
+
+            with _alone(self.uri):
+                self._client = MlflowClient(tracking_uri=self.uri)
+        return self._client
+
+    def __call__(self, entry: Entry) -> None:
+        """Write an entry. Raises Refused where MLflow finds it wrong, else whatever stands in the way for now."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._write(entry)
+        except MlflowException as error:
+            if error.get_http_status_code() == 400:
+                raise Refused(first_line(error)) from error
+            raise
+
+    def _write(self, entry: Entry) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        client = self.client
+        run = self._run(entry)
+        for some in _batches(list(entry.parameters.items()), PARAMETERS_A_BATCH):
+            client.log_batch(run, params=[Param(name, value) for name, value in some])
+        for rows in _batches(entry.metrics, METRICS_A_BATCH):
+            client.log_batch(run, metrics=[Metric(name, value, at, step) for name, value, step, at in rows])
+        client.log_batch(run, tags=[RunTag(name, value) for name, value in entry.tags.items()])
+        if entry.datasets:
+            client.log_inputs(run, _inputs(entry))
+        for artifact in entry.artifacts:
+            if Path(artifact).is_dir():
+                client.log_artifacts(run, artifact, Path(artifact).name)
+            elif Path(artifact).exists():
+                client.log_artifact(run, artifact)
+        if entry.ends:
+            client.set_terminated(run)
+
+    def _run(self, entry: Entry) -> str:
+        """The MLflow run of an entry, made if it is not there; one of another version gives way."""
+        experiment = self._experiment(entry.experiment)
+        parent = self._parents.get(entry.parent_key) or self._find(experiment, entry.parent_key)
+        if parent is None:
+            title = entry.name if entry.own is None else f"{entry.experiment} {entry.parent[1]}"
+            parent = self._create(experiment, title, {entry.parent[0]: entry.parent[1], KEY: entry.parent_key})
+        self._parents[entry.parent_key] = parent
+        if entry.own is None:
+            return parent
+        found = self._find(experiment, entry.key)
+        if found and self.client.get_run(found).data.tags.get(VERSION) != entry.version:
+            self.client.delete_run(found)
+            found = None
+        tags = {"mlflow.parentRunId": parent, KEY: entry.key, entry.own[0]: entry.own[1], VERSION: entry.version}
+        return found or self._create(experiment, entry.name, tags)
+
+    def _experiment(self, name: str) -> str:
+        if name not in self._experiments:
+            with _alone(self.uri):
+                found = self.client.get_experiment_by_name(name)
+                where = artifacts_beside(self.uri, name)
+                self._experiments[name] = found.experiment_id if found else self.client.create_experiment(name, where)
+        return self._experiments[name]
+
+    def _create(self, experiment: str, name: str, tags: dict[str, str]) -> str:
+        return str(self.client.create_run(experiment, run_name=name, tags=tags).info.run_id)
+
+    def _find(self, experiment: str, key: str) -> str | None:
+        found = self.client.search_runs([experiment], f"tags.`{KEY}` = '{key}'", max_results=1)
+        return str(found[0].info.run_id) if found else None
+
+
+def why_not_written(uri: str, error: Exception) -> str:
+    """The sentence for a tracking store that could not be written. Raises the error again for a full disk."""
+    if is_disk_full(error):
+        raise error
+    return f"{uri} could not be written ({type(error).__name__}: {first_line(error)}); run again to log"
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0]
+
+
+def _batches(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (rows[at : at + size] for at in range(0, len(rows), size))
+
+
+def _inputs(entry: Entry) -> list[Any]:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    return [DatasetInput(Dataset(**fields), [InputTag("mlflow.data.context", "training")]) for fields in entry.datasets]
+
+
+def artifacts_beside(uri: str, experiment: str) -> str | None:
+    """Where an experiment's files go: beside an sqlite database, else where the server wants them."""
+    kind, _, file = uri.partition(":///")
+    if kind != "sqlite":
+        return None
+    return (Path(file).resolve().parent / "mlartifacts" / keys.digest(experiment)).as_uri()
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """One process at a time makes an sqlite database and its experiments: MLflow's two would trip over each other."""
+    kind, _, file = uri.partition(":///")
+    if kind != "sqlite":
+        yield
+        return
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    with Path(f"{file}.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,192 @@
+"""Finished results -> what MLflow is to hold of them: a parent run a suite, a nested run a cell, axes as tags, curves
+as stepped metrics. Pure: nothing here talks to MLflow (delivery.py does)."""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import keys
+from bench.data.source import DataSource
+from bench.plan import Plan
+from bench.stages.generate import FILE as ANSWERS
+from bench.store import Store
+from bench.summary import CellResult, Summary, cell_curves
+
+if TYPE_CHECKING:
+    import pandas
+
+RUN, CELL, VERSION, KEY = "gatebench.run_id", "gatebench.cell", "gatebench.result", "gatebench.key"
+STUDY, TRIAL = "gatebench.study", "gatebench.trial"
+PARENT_FILES = ("suite.yaml", "plan.json", "summary.json", "cells.parquet", "report.html", "figures")
+LONGEST_PARAMETER = 500
+Metric = tuple[str, float, int, int]  # name, value, step, milliseconds since 1970
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Some of what one MLflow run holds. Delivered again it changes nothing: metrics carry their time.
+
+    parent: (tag, value) by which the parent run is found; own: the same of a nested run, None for the parent itself.
+    version: a nested run of another version is replaced. datasets: fields of MLflow's Dataset; artifacts: files and
+    folders. ends: whether the run is finished with this entry.
+    """
+
+    experiment: str
+    parent: tuple[str, str]
+    name: str
+    own: tuple[str, str] | None = None
+    version: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    metrics: tuple[Metric, ...] = ()
+    datasets: tuple[Mapping[str, str], ...] = ()
+    artifacts: tuple[str, ...] = ()
+    ends: bool = True
+
+    @property
+    def mark(self) -> str:
+        """What is remembered of a delivered entry."""
+        return keys.digest([self.experiment, self.parent, self.own, self.version])
+
+    @property
+    def key(self) -> str:
+        """By which the run of this entry is found, whatever characters its name has."""
+        return keys.digest([self.parent, self.own])
+
+    @property
+    def parent_key(self) -> str:
+        return keys.digest([self.parent, None])
+
+
+def now() -> int:
+    return int(time.time() * 1000)
+
+
+def version_of(cell: CellResult) -> str:
+    """Equal for equal results of a cell."""
+    return keys.digest([cell.stages["dynamics"].key, {name: repr(value) for name, value in cell.metrics.items()}])
+
+
+def cell_mark(cell: CellResult, suite: str, run: str) -> Entry:
+    """Where a finished cell goes and in which version, without what goes there."""
+    return Entry(suite, (RUN, run), cell.id, (CELL, cell.id), version_of(cell))
+
+
+def cell_entry(cell: CellResult, plan: Plan, run: str, store: Store) -> Entry:
+    """The nested run of a finished cell: axes and store keys as tags, every stage's parameters, all curves."""
+    nodes = [plan.nodes[record.key] for record in cell.stages.values()]
+    tags = {name: str(value) for name, value in cell.axes().items()}
+    tags |= {f"stage.{kind}": record.key for kind, record in cell.stages.items()}
+    tags["model_folder"] = f"train/{cell.stages['train'].key}/model"  # in the store
+    parameters: dict[str, Any] = {}
+    for node in nodes:
+        prefix = "" if node.kind == "train" else f"{node.kind}."
+        parameters |= _flat(keys.canonical(node.spec), prefix)
+    at = now()
+    dynamics, training = cell_curves(store, cell, plan.tuned_on)
+    metrics = [(name, value, 0, at) for name, value in cell.metrics.items() if math.isfinite(value)]
+    answers = [str(store.path("generate", record.key) / ANSWERS)
+               for kind, record in cell.stages.items() if kind == "generate"]  # fmt: skip
+    return replace(
+        cell_mark(cell, plan.suite, run), tags=tags, parameters=_texts(parameters),
+        metrics=(*metrics, *_stepped(dynamics, "dynamics/", at), *_stepped(training, "train/", at)),
+        datasets=(_dataset(cell.dataset, plan.nodes[cell.stages["train"].key].spec.data),), artifacts=tuple(answers),
+    )  # fmt: skip
+
+
+def parent_entry(summary: Summary, folder: Path) -> Entry:
+    """The parent run: what the claims came to, and the files of the run's folder."""
+    tags = {"suite": summary.suite}
+    tags |= {re.sub(r"[^\w\-./: ]", "_", f"claim.{claim.name}")[:250]: claim.verdict for claim in summary.claims}
+    tags |= {"cells": str(len(summary.cells)), "finished_cells": str(len(summary.finished))}
+    files = tuple(str(folder / file) for file in PARENT_FILES if (folder / file).exists())
+    version = keys.digest([sorted(map(version_of, summary.finished)), tags])
+    return Entry(
+        summary.suite, (RUN, summary.run_id), f"{summary.suite} {summary.run_id}", None, version, tags, artifacts=files
+    )
+
+
+def system_entry(suite: str, run: str, sample: int, values: Mapping[str, float]) -> Entry:
+    """How busy the machine was at one moment of the run."""
+    at = now()
+    metrics = tuple((f"system/{name}", value, sample, at) for name, value in values.items())
+    return Entry(suite, (RUN, run), f"{suite} {run}", None, f"system {at}", metrics=metrics, ends=False)
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """A finished trial as MLflow keeps it. rungs: optimizer step -> metrics on the tuning probes."""
+
+    number: int
+    state: str
+    parameters: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    rungs: Mapping[int, Mapping[str, float]]
+
+
+def study_entries(name: str, suite: str, trials: Iterable[TrialRow], best: int) -> list[Entry]:
+    """A parent run a study, a nested run a trial."""
+    parent, title = (STUDY, name), f"tune {name}"
+    found = [
+        Entry(
+            suite, parent, f"trial {trial.number}", (TRIAL, str(trial.number)), keys.digest(_of(trial)),
+            {"state": trial.state}, _texts(trial.parameters), tuple(_trial_metrics(trial)),
+        ) for trial in trials
+    ]  # fmt: skip
+    tags = {"suite": suite, "best_trial": str(best)}
+    return [*found, Entry(suite, parent, title, None, keys.digest([len(found), tags]), tags)]
+
+
+def _of(trial: TrialRow) -> list[Any]:
+    return [trial.state, {name: repr(value) for name, value in trial.metrics.items()}]
+
+
+def _trial_metrics(trial: TrialRow) -> Iterable[Metric]:
+    at = now()
+    yield from ((key, value, 0, at) for key, value in trial.metrics.items())
+    for step, values in trial.rungs.items():
+        yield from ((f"tuning/{key}", value, step, at) for key, value in values.items())
+
+
+def _stepped(frame: pandas.DataFrame, prefix: str, at: int) -> list[Metric]:
+    return [
+        (prefix + str(name), float(value), int(step), at)
+        for name in frame.columns.drop("step")
+        for step, value in zip(frame["step"], frame[name], strict=True)
+        if isinstance(value, int | float) and math.isfinite(value)
+    ]
+
+
+def _dataset(name: str, source: DataSource) -> dict[str, str]:
+    kind = "builtin" if source.path.startswith("builtin:") else "local" if Path(source.path).exists() else "hf"
+    return {"name": name, "digest": keys.digest(source.content), "source_type": kind, "source": source.path}
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {name: str(value)[:LONGEST_PARAMETER] for name, value in values.items()}
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        if isinstance(inner, Mapping):
+            found |= _flat(inner, f"{prefix}{key}.")
+        elif inner is not None:
+            found[prefix + key] = inner
+    return found
+
+
+def to_json(entry: Entry) -> dict[str, Any]:
+    return asdict(entry)
+
+
+def from_json(text: str | bytes) -> Entry:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Entry).validate_json(text)

@@ -1,0 +1,26 @@
+"""Debian's Chromium by Playwright, for the tests that look at pages."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+
+import pytest
+
+CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
+needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt install chromium)")
+
+
+@contextmanager
+def page(**context):
+    """A page and the list of errors that it has put on its console."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        found = browser.new_context(**context).new_page()
+        errors: list[str] = []
+        found.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        found.on("pageerror", lambda error: errors.append(str(error)))
+        yield found, errors
+        browser.close()
