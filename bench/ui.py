@@ -14,7 +14,6 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from bench.errors import UserError
@@ -57,7 +56,7 @@ def served(suite: str, uri: str, storage: str | None, log: Path) -> Iterator[lis
                 options = ["--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
                 _start([sys.executable, "-m", "mlflow", "server", *options], port, log, lines, own)
                 links = _links(suite, uri, f"http://{HOST}:{port}")
-            if storage and find_spec("optuna_dashboard"):
+            if storage:
                 port = free_port(OPTUNA_PORT)
                 program = "import sys; from optuna_dashboard._cli import main; sys.exit(main())"
                 options = [storage, "--host", HOST, "--port", str(port)]

@@ -1,5 +1,6 @@
 """`bench ui` in a real browser: MLflow's pages and Optuna's dashboard over one small suite."""
 
+import itertools
 import re
 import signal
 import socket
@@ -35,16 +36,14 @@ def links(suite):
     """What the command says -> its address, while it runs."""
     server = subprocess.Popen(
         [sys.executable, "-m", "bench.cli", "ui", str(suite), "--results", str(suite.parent / "results")],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
-    found = {}
-    for line in server.stdout:
-        what, _, address = line.strip().partition(": http")
-        found[what] = "http" + address
-        if "dashboard" in what:
-            break
-    assert found, server.stderr.read()
+    said = list(itertools.takewhile(lambda line: "Ctrl-C ends it" not in line, server.stdout))
+    found = {
+        what: "http" + address for what, _, address in (line.strip().partition(": http") for line in said) if address
+    }
+    assert found, said
     yield found
     server.send_signal(signal.SIGINT)
     assert server.wait(30) == 0
@@ -78,9 +77,10 @@ def test_mlflow_compares_the_cells_and_draws_their_curves(links):
     with page(viewport={"width": 1600, "height": 900}) as (found, _):
         found.goto(links["its cells compared"])
         found.get_by_text("Comparing 4 Runs").first.wait_for(timeout=SLOW)
+    with page(viewport={"width": 1600, "height": 1200}) as (found, _):
         found.goto(links["their curves"])
-        found.get_by_text("delta_chosen").first.wait_for(timeout=SLOW)
-        found.locator("svg, canvas").first.wait_for(timeout=SLOW)
+        found.get_by_text(re.compile("^dynamics")).first.wait_for(timeout=SLOW)
+        found.locator(".js-plotly-plot .main-svg").first.wait_for(timeout=SLOW)
 
 
 def test_optunas_dashboard_shows_the_study(links):
