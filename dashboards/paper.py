@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 MARKERS = {"circle": "o", "diamond": "D", "square": "s", "triangle-up": "^", "cross": "P", "x": "X"}
 LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0, (8, 3)),
          "longdashdot": (0, (8, 3, 2, 3))}  # fmt: skip
+GREY = "#444444"  # what is neither gated nor ungated
 PANEL, MARGIN = (2.6, 2.2), 1.3  # inches
-DRAWN = ("scatter", "bar")
+DRAWN = ("scatter", "bar", "contour")
 STYLE: Any = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42,
          "legend.frameon": False}  # fmt: skip
 Figure = Mapping[str, Any]
@@ -111,7 +112,11 @@ def _traces(traces: Sequence[Figure], places: Mapping[str, Axes]) -> None:
         panel, marker, line = places[trace.get("xaxis", "x")], trace.get("marker", {}), trace.get("line", {})
         x, y = list(trace["x"]), [math.nan if value is None else value for value in trace["y"]]
         label = trace.get("name") if trace.get("showlegend", True) else None
-        if trace["type"] == "bar":
+        if trace["type"] == "contour":
+            _surface(panel, x, y, trace["z"])
+        elif trace.get("orientation") == "h":
+            panel.barh([str(one) for one in y], x, color=GREY, height=0.6)
+        elif trace["type"] == "bar":
             base = []
             for one, height in zip(x, y, strict=True):
                 place = (trace.get("xaxis", "x"), one, height >= 0)
@@ -126,10 +131,18 @@ def _traces(traces: Sequence[Figure], places: Mapping[str, Axes]) -> None:
             _line(panel, trace, x, y, marker, line, label)
 
 
+def _surface(panel: Axes, x: list[Any], y: list[Any], z: Sequence[Sequence[float | None]]) -> None:
+    """Filled contours through the points that were measured; none where these are words or fewer than three."""
+    known = [(one, other, value) for other, row in zip(y, z, strict=True) for one, value in zip(x, row, strict=True)
+             if value is not None and not isinstance(one, str) and not isinstance(other, str)]  # fmt: skip
+    if len({one for one, _, _ in known}) > 2 and len({other for _, other, _ in known}) > 2:
+        panel.figure.colorbar(panel.tricontourf(*zip(*known, strict=True), levels=10, cmap="cividis"), ax=panel)
+
+
 def _line(panel: Axes, trace: Figure, x: Any, y: Any, marker: Figure, line: Figure, label: str | None) -> None:
-    colour = line.get("color") or marker.get("color") or "#444444"
+    colour = line.get("color") or marker.get("color") or GREY
     style: dict[str, Any] = {
-        "color": colour if isinstance(colour, str) else "#444444", "label": label, "markersize": 4,
+        "color": colour if isinstance(colour, str) else GREY, "label": label, "markersize": 4,
         "marker": MARKERS.get(str(marker.get("symbol")), "o") if "markers" in trace.get("mode", "lines") else "",
         "linestyle": LINES.get(line.get("dash", "solid"), "-") if "lines" in trace.get("mode", "lines") else "",
         "alpha": marker.get("opacity", 1.0), "linewidth": 1.2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from bench.tune.block import Tune
@@ -30,19 +31,25 @@ def draw(study: optuna.Study, tune: Tune, what: str) -> list[dict[str, Any]]:
     def target(trial: optuna.trial.FrozenTrial) -> float:
         return float(trial.user_attrs[METRICS][metric])
 
+    def lowest_is_best(trial: optuna.trial.FrozenTrial) -> float:
+        return -target(trial)  # Optuna asks what makes this number low
+
     if len(names) > 1:
         pair = [name for name in ("percentile", "tau", "kappa", "alpha", *names) if name in names][:2]
         found.append((f"Response surface of {metric}", f"{metric} over {' and '.join(pair)}",
                       visualization.plot_contour(study, params=pair, target=target, target_name=metric)))  # fmt: skip
         found.append((f"What mattered for {metric}", f"Importance of each number for {metric}",
-                      visualization.plot_param_importances(study, target=target, target_name=metric)))  # fmt: skip
+                      visualization.plot_param_importances(study, target=lowest_is_best, target_name=metric)))  # fmt: skip
     return [
         {"title": f"Tuning the {what}: {title}", "alt": alt, "spec": _plain(figure)} for title, alt, figure in found
     ]
 
 
 def _plain(figure: Any) -> dict[str, Any]:
-    """The specification without plotly's template, which the report's own style replaces."""
+    """The specification without plotly's template, which the report's own style replaces, and with plain numbers."""
     spec: dict[str, Any] = json.loads(figure.to_json())
+    for given, trace in zip(figure.data, spec["data"], strict=True):
+        if given.type == "contour":  # plotly packs its numbers into bytes that only plotly.js reads
+            trace["z"] = [[None if math.isnan(value) else float(value) for value in row] for row in given.z]
     spec["layout"].pop("template", None)
     return spec

@@ -1,0 +1,70 @@
+"""Figures and tables for a paper: the numbers are those given, Optuna's own figures too, and what LaTeX would read as
+its own words is text."""
+
+import csv
+import io
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import create_trial
+
+from bench.aggregates import Group
+from bench.contrasts import ClaimResult, ContrastResult
+from bench.summary import Summary
+from bench.tune.block import Tune
+from bench.tune.figures import draw
+from dashboards import figures, paper
+
+METRICS = {f"delta_chosen{end}": value for end, value in (("", 3.0), ("_lo", 2.0), ("_hi", 4.0))}
+GROUPS = (Group("m_1", "toolbox", "dpo", "none", (0, 1), {name: -value for name, value in METRICS.items()}),
+          Group("m_1", "toolbox", "dpo", "a|b", (0, 1), METRICS))  # fmt: skip
+SUMMARY = Summary("s", "run", (), groups=GROUPS)
+
+
+def study():
+    """Six trials of a gate's numbers: kappa, its threshold and a word."""
+    found = optuna.create_study(directions=["maximize", "maximize"])
+    space = {"kappa": FloatDistribution(1, 9), "percentile": FloatDistribution(0, 99),
+             "kind": CategoricalDistribution(["seq", "tok"])}  # fmt: skip
+    for number, (kappa, percentile) in enumerate([(1, 10), (2, 50), (3, 20), (5, 80), (7, 30), (9, 60)]):
+        values = [kappa + 0.1 * percentile, 9 - kappa]
+        found.add_trial(
+            create_trial(
+                params={"kappa": kappa, "percentile": percentile, "kind": ("seq", "tok")[number % 2]},
+                distributions=space, values=values,
+                user_attrs={"parameters": {}, "metrics": dict(zip(("delta_chosen", "margin"), values, strict=True))},
+            )
+        )  # fmt: skip
+    return found
+
+
+def test_the_figures_of_a_run_and_of_a_study_become_vector_files_with_their_numbers(tmp_path):
+    shown = [{"title": "What the gate changes", "spec": figures.strip(SUMMARY)}, *draw(study(), Tune(), "gate")]
+    paper.write(shown, SUMMARY, tmp_path)
+    names = sorted(file.stem for file in tmp_path.glob("*.csv"))
+    assert [name[:2] for name in names] == ["00", "01", "02", "03"]
+    for name in names:
+        assert (tmp_path / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    mattered = list(csv.DictReader((tmp_path / f"{names[3]}.csv").open()))
+    assert {row["y"] for row in mattered} == {"kappa", "percentile", "kind"}
+    assert sum(float(row["x"]) for row in mattered) == pytest.approx(1, abs=1e-6)
+    surface = [row for row in csv.DictReader((tmp_path / f"{names[2]}.csv").open()) if row["z"]]
+    assert sorted(float(row["z"]) for row in surface) == pytest.approx([2, 5, 7, 10, 13, 15])
+
+
+def test_a_point_has_its_interval_in_the_csv():
+    rows = list(csv.DictReader(io.StringIO(paper.as_csv(figures.strip(SUMMARY)))))
+    [gated] = [row for row in rows if row["series"] == "a|b" and row["low"]]
+    assert [float(gated[name]) for name in ("y", "low", "high")] == [3, 2, 4]
+
+
+def test_tables_hold_half_the_interval_and_escape_what_would_be_read_as_markup():
+    contrast = ContrastResult("a|b − none", 6.0, 5.0, 7.0, seeds=2, p_holm=0.012)
+    claimed = Summary("s", "run", (), (ClaimResult("the gate & raises it", "delta_chosen", "greater", "supported",
+                                                   (contrast,)),), GROUPS)  # fmt: skip
+    markdown, latex = paper.markdown(claimed), paper.latex(claimed)
+    assert r"| m_1 | toolbox | dpo | a\|b | 2 | 3.00 ± 1.00 |" in markdown
+    assert r"m\_1 & toolbox & dpo & a|b & 2 & 3.00 $\pm$ 1.00" in latex
+    assert r"the gate \& raises it & supported" in latex
+    assert "6.00 [5.00, 7.00] & 0.012" in latex
