@@ -42,18 +42,21 @@ def write(figures: Sequence[Figure], summary: Summary, folder: Path) -> None:
 
 
 def as_csv(spec: Figure) -> str:
-    """The numbers of a figure: one row a point."""
+    """The numbers of a figure: one row a point, z only on a surface."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["series", "panel", "x", "y", "low", "high", "label"])
+    table.writerow(["series", "panel", "x", "y", "low", "high", "label", "z"])
     for trace in spec["data"]:
+        if trace["type"] == "contour":
+            table.writerows(["", trace.get("xaxis", "x"), x, y, "", "", "", z] for x, y, z in _measured(trace))
+            continue
         x, y, error = _values(trace.get("x")), _values(trace.get("y")), trace.get("error_y") or {}
         labels = trace.get("text")
         for at, (one, other) in enumerate(zip(x, y, strict=False)):
             low = other - error["arrayminus"][at] if "arrayminus" in error else ""
             high = other + error["array"][at] if "array" in error else ""
             label = labels[at] if isinstance(labels, list) else labels or ""
-            table.writerow([trace.get("name", ""), trace.get("xaxis", "x"), one, other, low, high, label])
+            table.writerow([trace.get("name", ""), trace.get("xaxis", "x"), one, other, low, high, label, ""])
     return text.getvalue()
 
 
@@ -113,7 +116,7 @@ def _traces(traces: Sequence[Figure], places: Mapping[str, Axes]) -> None:
         x, y = list(trace["x"]), [math.nan if value is None else value for value in trace["y"]]
         label = trace.get("name") if trace.get("showlegend", True) else None
         if trace["type"] == "contour":
-            _surface(panel, x, y, trace["z"])
+            _surface(panel, _measured(trace))
         elif trace.get("orientation") == "h":
             panel.barh([str(one) for one in y], x, color=GREY, height=0.6)
         elif trace["type"] == "bar":
@@ -131,11 +134,16 @@ def _traces(traces: Sequence[Figure], places: Mapping[str, Axes]) -> None:
             _line(panel, trace, x, y, marker, line, label)
 
 
-def _surface(panel: Axes, x: list[Any], y: list[Any], z: Sequence[Sequence[float | None]]) -> None:
-    """Filled contours through the points that were measured; none where these are words or fewer than three."""
-    known = [(one, other, value) for other, row in zip(y, z, strict=True) for one, value in zip(x, row, strict=True)
-             if value is not None and not isinstance(one, str) and not isinstance(other, str)]  # fmt: skip
-    if len({one for one, _, _ in known}) > 2 and len({other for _, other, _ in known}) > 2:
+def _measured(surface: Figure) -> list[tuple[Any, Any, float]]:
+    """(x, y, z) of the places of a surface's grid that have a value."""
+    rows = zip(surface["y"], surface["z"], strict=True)
+    return [(x, y, z) for y, row in rows for x, z in zip(surface["x"], row, strict=True) if z is not None]
+
+
+def _surface(panel: Axes, known: Sequence[tuple[Any, Any, float]]) -> None:
+    """Filled contours through what was measured; none where an axis holds words or fewer than three values."""
+    axes = [{point[axis] for point in known} for axis in (0, 1)]
+    if all(len(values) > 2 and not any(isinstance(value, str) for value in values) for values in axes):
         panel.figure.colorbar(panel.tricontourf(*zip(*known, strict=True), levels=10, cmap="cividis"), ax=panel)
 
 
@@ -194,7 +202,7 @@ def markdown(summary: Summary) -> str:
 
 
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "Δ": r"$\Delta$",
-           "±": r"$\pm$", **{character: f"\\{character}" for character in "&%$#_{}"}}  # fmt: skip
+           "±": r"$\pm$", "−": "$-$", **{character: f"\\{character}" for character in "&%$#_{}"}}  # fmt: skip
 
 
 def latex(summary: Summary) -> str:

@@ -31,7 +31,7 @@ def draw(study: optuna.Study, tune: Tune, what: str) -> list[dict[str, Any]]:
     def target(trial: optuna.trial.FrozenTrial) -> float:
         return float(trial.user_attrs[METRICS][metric])
 
-    def lowest_is_best(trial: optuna.trial.FrozenTrial) -> float:
+    def negated(trial: optuna.trial.FrozenTrial) -> float:
         return -target(trial)  # Optuna asks what makes this number low
 
     if len(names) > 1:
@@ -39,7 +39,7 @@ def draw(study: optuna.Study, tune: Tune, what: str) -> list[dict[str, Any]]:
         found.append((f"Response surface of {metric}", f"{metric} over {' and '.join(pair)}",
                       visualization.plot_contour(study, params=pair, target=target, target_name=metric)))  # fmt: skip
         found.append((f"What mattered for {metric}", f"Importance of each number for {metric}",
-                      visualization.plot_param_importances(study, target=lowest_is_best, target_name=metric)))  # fmt: skip
+                      visualization.plot_param_importances(study, target=negated, target_name=metric)))  # fmt: skip
     return [
         {"title": f"Tuning the {what}: {title}", "alt": alt, "spec": _plain(figure)} for title, alt, figure in found
     ]
