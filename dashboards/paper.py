@@ -144,7 +144,8 @@ def _surface(panel: Axes, known: Sequence[tuple[Any, Any, float]]) -> None:
     """Filled contours through what was measured; none where an axis holds words or fewer than three values."""
     axes = [{point[axis] for point in known} for axis in (0, 1)]
     if all(len(values) > 2 and not any(isinstance(value, str) for value in values) for values in axes):
-        panel.figure.colorbar(panel.tricontourf(*zip(*known, strict=True), levels=10, cmap="cividis"), ax=panel)
+        x, y, z = ([point[axis] for point in known] for axis in (0, 1, 2))
+        panel.figure.colorbar(panel.tricontourf(x, y, z, levels=10, cmap="cividis"), ax=panel)
 
 
 def _line(panel: Axes, trace: Figure, x: Any, y: Any, marker: Figure, line: Figure, label: str | None) -> None:
