@@ -37,6 +37,7 @@ def run(
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a GPU or core by default.")] = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Start nothing more after a failure.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and run nothing.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Keep the report up to date while the run goes on.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train, measure and compare every cell of a suite; finished stages are never repeated."""
@@ -54,7 +55,7 @@ def run(
     for sentence in [*cautions(prepared.plan), *estimate_of(prepared)[1]]:
         err.print(f"caution: {sentence}", style="yellow", **PLAIN)
     try:
-        done = runs.run(prepared, err, workers, fail_fast)
+        done = runs.run(prepared, err, workers, fail_fast, live=live)
     except KeyboardInterrupt:
         err.print(f"stopped; finished stages are kept. To go on: {_again()}", **PLAIN)
         raise typer.Exit(130) from None

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from bench.calibration import remember, timed
 from bench.data.source import digest
 from bench.executors.base import Event, Outcome, check_store, execute
 from bench.executors.local import LocalExecutor, default_workers
+from bench.live import LiveReport
 from bench.plan import Plan, Sources
 from bench.progress import PLAIN, Progress
 from bench.resolve import check_data
@@ -75,8 +77,10 @@ def run(
     workers: int | None = None,
     fail_fast: bool = False,
     run_of: Callable[[str], Run] = run_of_kind,
+    live: bool = False,
 ) -> Done:
-    """Make every missing stage, then summary, report and MLflow runs. err: where progress is shown.
+    """Make every missing stage, then summary, report and MLflow runs. err: where progress is shown; live: the report
+    is kept up to date meanwhile.
 
     Raises KeyboardInterrupt through, with all workers stopped; DiskFull when nothing more can be written.
     """
@@ -87,12 +91,25 @@ def run(
     if not damaged and not prepared.missing and _built(prepared):
         summary, outcome = summaries.read(prepared.folder), Outcome(cached=set(prepared.plan.nodes))
     else:
-        outcome = _make_stages(prepared, err, workers, fail_fast, run_of, damaged, tracker)
+        watchers: list[Tracker | LiveReport] = [tracker, *([_live(prepared, tracker, err)] if live else [])]
+        outcome = _make_stages(prepared, err, workers, fail_fast, run_of, damaged, watchers)
         remember(timed(plan, store, outcome.ran), store)
         summary = summaries.summarize(plan, store, outcome, tracker.results)
         build(summary, prepared)
     tracked = tracker.finish(summary, partial(err.print, **PLAIN))
     return Done(summary, outcome, prepared.folder / REPORT, tracked, time.monotonic() - started)
+
+
+def _live(prepared: Prepared, tracker: Tracker, err: Console) -> LiveReport:
+    plan, store, folder = prepared.plan, prepared.store, prepared.folder
+    say = partial(err.print, **PLAIN)
+    say(f"report, kept up to date while the run goes on: {folder / REPORT}")
+
+    def rebuild() -> None:
+        summary = summaries.summarize(plan, store, known=dict(tracker.results))
+        write_report(summary, store, folder, prepared.command, live=True)
+
+    return LiveReport(rebuild, say)
 
 
 def build(summary: summaries.Summary, prepared: Prepared) -> Path:
@@ -137,7 +154,7 @@ def _make_stages(
     fail_fast: bool,
     run_of: Callable[[str], Run],
     damaged: Sequence[Event],
-    tracker: Tracker,
+    watchers: Sequence[Tracker | LiveReport],
 ) -> Outcome:
     plan, store = prepared.plan, prepared.store
     missing = prepared.missing
@@ -150,11 +167,14 @@ def _make_stages(
     err.print(f"{len(plan.cells)} cells, {missing} of {len(plan.nodes)} stages to run, {count} workers", **PLAIN)
     executor = LocalExecutor(count, threads, devices, prepared.folder / "logs", run_of)
     try:
-        with Progress(plan, store, count, err, prepared.folder / "log.jsonl") as progress, tracker:
+        with Progress(plan, store, count, err, prepared.folder / "log.jsonl") as progress, ExitStack() as stack:
+            for watcher in watchers:
+                stack.enter_context(watcher)
 
             def listen(event: Event) -> None:
                 progress(event)
-                tracker(event)
+                for watcher in watchers:
+                    watcher(event)
 
             for event in damaged:
                 progress(event)

@@ -1,0 +1,132 @@
+"""MLflow for real: a server over HTTP that is killed in the middle of a run, and PostgreSQL."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from bench.tracking.spool import FOLDER
+from tests.bench.suites import GOOD, write
+from tests.end_to_end.test_run import bench, run_folder
+
+NEEDED = 300  # seconds for any one thing to happen on a busy machine
+
+
+def wait_for(happened, what):
+    deadline = time.monotonic() + NEEDED
+    while not happened():
+        assert time.monotonic() < deadline, f"no {what}"
+        time.sleep(0.1)
+
+
+class Server:
+    """`mlflow server` on a free port of loopback; killed and started again on the same database."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self):
+        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port),
+                   "--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/server.db",
+                   "--artifacts-destination", str(self.folder / "artifacts")]  # fmt: skip
+        with (self.folder / "server.log").open("a") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=self.folder)
+        wait_for(self.answers, "MLflow server")
+
+    def answers(self):
+        try:
+            return urllib.request.urlopen(f"{self.uri}/health", timeout=5).status == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def kill(self):
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+@pytest.fixture
+def server(tmp_path):
+    found = Server(tmp_path)
+    yield found
+    found.kill()
+
+
+def logged(uri):
+    """{run: {metric: [(step, value), ...]}} of the experiment, in the order of the steps; the parent's name is ''."""
+    from mlflow.tracking import MlflowClient
+
+    client, found = MlflowClient(uri), {}
+    for run in client.search_runs([client.get_experiment_by_name("good").experiment_id]):
+        name = run.info.run_name if "mlflow.parentRunId" in run.data.tags else ""
+        assert name not in found, f"{name} is there twice"
+        assert run.info.status == "FINISHED"
+        histories = {metric: client.get_metric_history(run.info.run_id, metric) for metric in run.data.metrics}
+        found[name] = {
+            metric: sorted((point.step, point.value) for point in points) for metric, points in histories.items()
+        }
+    return found
+
+
+def finished(folder, kind):
+    """How many stages of a kind have ended in the one run under way."""
+    logs = list((folder / "results/runs/good").glob("*/log.jsonl"))
+    lines = logs[0].read_text().splitlines() if logs else []
+    return sum(event["what"] == "finished" and event["kind"] == kind for event in map(json.loads, lines))
+
+
+def test_a_server_killed_in_the_middle_of_a_run_has_every_metric_once(tmp_path, server):
+    suite = write(tmp_path, GOOD)
+    run = subprocess.Popen(
+        [sys.executable, "-m", "bench.cli", "run", str(suite), "--results", str(tmp_path / "results")],
+        env={**os.environ, "MLFLOW_TRACKING_URI": server.uri}, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    wait_for(lambda: finished(tmp_path, "dynamics") >= 3, "first cell")  # two of them are of the start
+    server.kill()
+    wait_for(lambda: finished(tmp_path, "dynamics") >= 5, "cell while the server is down")
+    wait_for(lambda: any((run_folder(tmp_path) / FOLDER).rglob("*.json")), "entry that waits")
+    server.start()
+    said = run.communicate(timeout=NEEDED)[1]
+    assert run.returncode == 0, said
+    assert server.uri in said
+    again = bench("run", suite, "--results", tmp_path / "results", MLFLOW_TRACKING_URI=server.uri)
+    assert again.returncode == 0, again.stderr
+    beside = bench("run", suite, "--results", tmp_path / "results")  # the same run into sqlite, never interrupted
+    assert beside.returncode == 0, beside.stderr
+    found = logged(server.uri)
+    assert len(found) == 5
+    assert found == logged(f"sqlite:///{tmp_path}/results/mlflow.db")
+
+
+def test_a_server_that_stays_away_costs_no_result_and_gets_all_of_it_later(tmp_path, server):
+    server.kill()
+    suite = write(tmp_path, GOOD)
+    done = bench("run", suite, "--results", tmp_path / "results", MLFLOW_TRACKING_URI=server.uri)
+    assert done.returncode == 0, done.stderr
+    assert "could not be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Δ chosen" in done.stdout
+    server.start()
+    done = bench("run", suite, "--results", tmp_path / "results", MLFLOW_TRACKING_URI=server.uri)
+    assert done.returncode == 0, done.stderr
+    assert len(logged(server.uri)) == 5
+
+
+def test_postgresql_keeps_what_sqlite_keeps(tmp_path, postgres):
+    suite = write(tmp_path, GOOD)
+    done = bench("run", suite, "--results", tmp_path / "results", MLFLOW_TRACKING_URI=postgres)
+    assert done.returncode == 0, done.stderr
+    done = bench("run", suite, "--results", tmp_path / "results")
+    assert done.returncode == 0, done.stderr
+    assert logged(postgres) == logged(f"sqlite:///{tmp_path}/results/mlflow.db")
