@@ -75,15 +75,17 @@ class Tracker:
         sample, due = 0, time.monotonic() + SECONDS_BETWEEN_SAMPLES
         while True:
             try:
+                if time.monotonic() >= due:
+                    due += SECONDS_BETWEEN_SAMPLES
+                    load = load or _load()
+                    self.spool.put(system_entry(self.plan.suite, self.run, sample, load()))
+                    sample += 1
                 cell = self._finished.get(timeout=max(0.0, due - time.monotonic()))
                 if cell is None:
                     return
                 self._tell(cell)
             except queue.Empty:
-                due += SECONDS_BETWEEN_SAMPLES
-                load = load or _load()
-                self.spool.put(system_entry(self.plan.suite, self.run, sample, load()))
-                sample += 1
+                pass
             except Exception as error:  # told at the end; the run itself lacks nothing
                 self._trouble = error
 
