@@ -88,13 +88,27 @@ def lay_out(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Seque
     return Branches(padded(0, 0), padded(1, 0), padded(2, -1), *vectors)
 
 
+def micro_batches(lengths: Sequence[int], positions: int) -> list[list[int]]:
+    """Rows by length, cut so that each part, padded to its longest row, has at most `positions`; one row at least.
+
+    Which rows meet in a part changes no gradient: their losses are added.
+    """
+    parts: list[list[int]] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if parts and (len(parts[-1]) + 1) * lengths[row] <= positions:
+            parts[-1].append(row)
+        else:
+            parts.append([row])
+    return parts
+
+
 def supports(model: Any) -> bool:
     """Whether a transformers causal model can take this layout."""
     return model.config.model_type in ARCHITECTURES
 
 
-def response_logits(model: Any, branches: Branches) -> Tensor:
-    """Logits [N, V] in float32 at the response positions of a transformers causal model."""
+def response_states(model: Any, branches: Branches) -> Tensor:
+    """Last hidden states [N, H] at the response positions of a transformers causal model."""
     backbone = getattr(model, model.base_model_prefix)
     hidden = backbone(
         input_ids=branches.input_ids,
@@ -102,8 +116,13 @@ def response_logits(model: Any, branches: Branches) -> Tensor:
         position_ids=branches.position_ids,
         use_cache=False,
     ).last_hidden_state
-    at_responses = hidden.flatten(0, 1).index_select(0, branches.places)
-    logits: Tensor = model.get_output_embeddings()(at_responses)
+    states: Tensor = hidden.flatten(0, 1).index_select(0, branches.places)
+    return states
+
+
+def response_logits(model: Any, branches: Branches) -> Tensor:
+    """Logits [N, V] in float32 at the response positions of a transformers causal model."""
+    logits: Tensor = model.get_output_embeddings()(response_states(model, branches))
     return logits.float()
 
 

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from transformers.trainer import TRAINER_STATE_NAME, TrainerState
 from trl import DPOConfig, DPOTrainer
+from trl.kernels import ChunkedLogProbFunction
 from trl.trainer.utils import get_config_model_id, use_adapter
 
 from objectives import branches, gates
@@ -33,6 +34,13 @@ from objectives.words import UnknownWord
 logger = logging.getLogger(__name__)
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 CLOSED = 0.1
+REPORTED = ("entropy", "mean_logits", "is_top1")  # what TRL logs of the model's output, beside log_probs
+# One-row layout: a micro-batch holds at most so many positions (one row at least). A processor gains nothing from
+# more, and padding grows; an accelerator needs them to be busy.
+POSITIONS = {"cpu": 700, "cuda": 16384}
+# Logits of a batch up to so many numbers are kept for the backward pass; more are computed again, in tiles.
+LOGITS_KEPT = 2**25
+TILE = 8192
 REFERENCE_TOKENS = "ref_rejected_token_logps"
 
 
@@ -300,32 +308,43 @@ def one_row_output(trainer: GatedDPOTrainer, model: Any, inputs: dict[str, Any])
         )
         return None
     half, shape = len(prompts), inputs["completion_mask"][:, 1:].shape
-    lengths = torch.tensor([len(p) + len(c) + len(r) for p, (c, r) in zip(prompts, pairs, strict=True)])
+    lengths = [len(p) - 1 + len(c) + len(r) for p, (c, r) in zip(prompts, pairs, strict=True)]
     starts = [len(prompt) - 1 for prompt in prompts]
     device = inputs["input_ids"].device
-    fields: dict[str, list[Tensor]] = {"log_probs": [], "entropy": [], "mean_logits": [], "is_top1": []}
+    head = network.get_output_embeddings()
+    kept = int(inputs["completion_mask"].sum()) * head.weight.shape[0] <= LOGITS_KEPT
+    found: list[list[Tensor]] = []
     places: list[Tensor] = []
-    for part in torch.split(lengths.argsort(), max(1, half // 2)):
-        order = part.tolist()
+    for order in branches.micro_batches(lengths, POSITIONS.get(device.type, max(POSITIONS.values()))):
         rows = branches.lay_out([prompts[i] for i in order], [pairs[i] for i in order]).to(device)
         with trainer.accelerator.autocast():
-            logits = branches.response_logits(network, rows)
-        fields["log_probs"].append(branches.target_log_probs(logits, rows.targets))
-        with torch.no_grad():
-            log_p = logits.log_softmax(dim=1)
-            fields["entropy"].append(-(log_p.exp() * log_p).sum(dim=1))
-            fields["mean_logits"].append(logits.mean(dim=1))
-            fields["is_top1"].append(logits.argmax(dim=1) == rows.targets)
+            found.append(_head_outputs(head, branches.response_states(network, rows), rows.targets, kept))
         pair = torch.tensor(order, device=device)[rows.response // 2]
         row = pair + half * (rows.response % 2)
         first = torch.tensor(starts, device=device)[pair]
         places.append(row * shape[1] + first + rows.offset)
     where = torch.cat(places)
-    flat = {name: torch.cat(values) for name, values in fields.items()}
+    flat = dict(zip(("log_probs", *REPORTED), map(torch.cat, zip(*found, strict=True)), strict=True))
     return SimpleNamespace(
         aux_loss=None,
         **{name: v.new_zeros(shape.numel()).scatter(0, where, v).view(shape) for name, v in flat.items()},
     )
+
+
+def _head_outputs(head: Any, states: Tensor, targets: Tensor, kept: bool) -> list[Tensor]:
+    """log_probs and REPORTED, [N] each, of last hidden states [N, H]; kept: the logits stay in memory."""
+    if not kept:
+        # TRL's own head: tiles of the vocabulary, computed again in the backward pass
+        log_probs, entropy, _, mean, top = ChunkedLogProbFunction.apply(
+            states, head.weight, head.bias, targets, 1.0, TILE, None, 1.0, REPORTED
+        )
+        return [log_probs, entropy, mean, top]
+    logits = head(states).float()
+    log_p = logits.log_softmax(dim=1)
+    with torch.no_grad():
+        entropy = -(log_p.exp().mul_(log_p)).sum(dim=1)
+        mean, top = logits.mean(dim=1), logits.argmax(dim=1) == targets
+    return [log_p.gather(1, targets[:, None]).squeeze(1), entropy, mean, top]
 
 
 def _split(inputs: dict[str, Any]) -> tuple[list[list[int]] | None, list[list[list[int]]]]:

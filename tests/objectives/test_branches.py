@@ -47,3 +47,9 @@ def test_layout_by_hand():
 def test_an_empty_prompt_is_refused():
     with pytest.raises(ValueError, match="prompt 0 of the batch has no tokens"):
         branches.lay_out([[]], [[[1]]])
+
+
+def test_micro_batches_hold_rows_of_like_length_and_no_more_than_asked():
+    assert branches.micro_batches([10, 90, 20, 100, 15], 100) == [[0, 4, 2], [1], [3]]
+    assert branches.micro_batches([500], 100) == [[0]]
+    assert branches.micro_batches([], 100) == []
