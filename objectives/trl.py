@@ -142,6 +142,11 @@ class GatedDPOTrainer(DPOTrainer):
         self._total_train_tokens = int(counted[-1]) if counted else 0
 
     def train(self, *arguments: Any, **keywords: Any) -> Any:
+        self.resolve_gate()
+        return super().train(*arguments, **keywords)
+
+    def resolve_gate(self) -> None:
+        """Turn a percentile tau and an alpha in units of tau into numbers, on the training pairs; `train` does it."""
         if self.gate.kind != "none" and not self.gate.is_resolved:
             p = self._rejected_probabilities()
             self.gate = gates.resolve(self.gate, p)
@@ -152,7 +157,6 @@ class GatedDPOTrainer(DPOTrainer):
             sentence = gates.caution(self.gate, p)
             if sentence:
                 logger.warning(sentence)
-        return super().train(*arguments, **keywords)
 
     @torch.no_grad()
     def _rejected_probabilities(self) -> Tensor:

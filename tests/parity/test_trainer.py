@@ -159,6 +159,22 @@ def test_the_one_row_layout_gives_the_same_losses(
     torch.testing.assert_close(losses("one_row"), expected, atol=1e-4, rtol=1e-5)
 
 
+def test_logits_that_are_not_kept_give_the_same_weights(model_paths, tokenizer, preference_rows, tmp_path, monkeypatch):
+    def trained():
+        setting = {"steps": 4, "layout": "one_row", "gate": "seq", "gate_alpha": 200.0}
+        return train("ours", model_paths["llama"], tokenizer, preference_rows, tmp_path, "precomputed", **setting)
+
+    kept = trained()
+    monkeypatch.setattr("objectives.trl.LOGITS_KEPT", 0)
+    tiled = trained()
+    for name, weight in weights(kept).items():
+        torch.testing.assert_close(weights(tiled)[name], weight, atol=1e-5, rtol=1e-4)
+    logged = ("entropy", "mean_token_accuracy", "logits/chosen")
+    for one, other in zip(kept.state.log_history, tiled.state.log_history, strict=True):
+        for name in logged:
+            assert one.get(name) == pytest.approx(other.get(name), abs=1e-4)
+
+
 def test_the_one_row_layout_works_with_lora_accumulation_and_checkpointing(
     model_paths, tokenizer, preference_rows, tmp_path
 ):
