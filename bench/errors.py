@@ -25,10 +25,13 @@ class DiskFull(UserError):
         super().__init__(f"{place}: the disk is full; every finished stage is kept. Free some space and run again")
 
 
+FULL = ("No space left on device", "database or disk is full")  # the system's words and sqlite's
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Whether a failure is the disk's, also where a library words it in its own way."""
     number = getattr(error, "errno", None)
-    return number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
+    return number in (errno.ENOSPC, errno.EDQUOT) or any(words in str(error) for words in FULL)
 
 
 def at(file: object, line: int | None = None, key: str = "") -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +28,10 @@ PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT
 def tracking_uri(results: Path) -> str:
     """MLFLOW_TRACKING_URI, else sqlite beside the store."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{results.resolve() / 'mlflow.db'}"
+
+
+# What a new sqlite database of MLflow's takes, and some; with less, MLflow waits minutes for an engine before it fails.
+BYTES_TO_WRITE = 2_000_000
 
 
 class Refused(Exception):
@@ -59,6 +65,7 @@ class Delivery:
         """Write an entry. Raises Refused where MLflow finds it wrong, else whatever stands in the way for now."""
         from mlflow.exceptions import MlflowException
 
+        _check_room(self.uri)
         try:
             self._write(entry)
         except MlflowException as error:
@@ -146,6 +153,13 @@ def artifacts_beside(uri: str, experiment: str) -> str | None:
     if kind != "sqlite":
         return None
     return (Path(file).resolve().parent / "mlartifacts" / keys.digest(experiment)).as_uri()
+
+
+def _check_room(uri: str) -> None:
+    """Raises OSError for an sqlite database on a full disk."""
+    kind, _, file = uri.partition(":///")
+    if kind == "sqlite" and Path(file).parent.is_dir() and shutil.disk_usage(Path(file).parent).free < BYTES_TO_WRITE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file)
 
 
 @contextmanager

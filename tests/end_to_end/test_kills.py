@@ -6,12 +6,17 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import pytest
 
+from bench.errors import is_disk_full
+from bench.tracking.entries import Entry
+from bench.tracking.spool import Spool
 from tests.bench.suites import GOOD, write
 from tests.end_to_end.test_run import bench, run_folder
 
@@ -191,7 +196,7 @@ def small_disk(tmp_path):
     if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small tmpfs needs rights that this process does not have")
     yield place
-    subprocess.run(["umount", str(place)], check=True)
+    subprocess.run(["umount", "--lazy", str(place)], check=True)  # MLflow keeps its database open
 
 
 def test_a_full_disk_ends_in_one_sentence_with_the_store_sound(small_disk, tmp_path):
@@ -207,3 +212,24 @@ def test_a_full_disk_ends_in_one_sentence_with_the_store_sound(small_disk, tmp_p
     subprocess.run(["mount", "-o", "remount,size=400m", str(small_disk)], check=True)
     (small_disk / "ballast").unlink()
     assert bench("run", suite, "--results", small_disk / "results").returncode == 0
+
+
+def test_a_full_disk_under_mlflows_database_is_told_at_once(small_disk, tmp_path):
+    (small_disk / "ballast").write_bytes(bytes(shutil.disk_usage(small_disk).free))
+    spool = Spool(tmp_path, f"sqlite:///{small_disk}/mlflow.db")
+    spool.put(Entry("suite", ("run", "1"), "a cell", ("cell", "1"), "v", metrics=(("loss", 0.5, 1, 7),)))
+    assert spool.close(100, print) == 1
+    assert is_disk_full(spool.trouble)
+    assert not (small_disk / "mlflow.db").exists()  # MLflow would try to make one for minutes
+    (small_disk / "ballast").unlink()
+    assert Spool(tmp_path, spool.uri).close(100, print) == 0
+
+
+def test_sqlites_words_for_a_full_disk_are_known(small_disk):
+    (small_disk / "ballast").write_bytes(bytes(shutil.disk_usage(small_disk).free))
+    with (
+        closing(sqlite3.connect(small_disk / "data.db")) as database,
+        pytest.raises(sqlite3.OperationalError) as caught,
+    ):
+        database.execute("CREATE TABLE runs (name TEXT)")
+    assert is_disk_full(caught.value)

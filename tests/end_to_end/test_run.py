@@ -20,7 +20,7 @@ def bench(*arguments, cwd=None, **environment):
     command = [sys.executable, "-m", "bench.cli", *map(str, arguments)]
     return subprocess.run(
         command, capture_output=True, text=True, cwd=cwd, check=False, stdin=subprocess.DEVNULL,
-        env={**os.environ, **environment},
+        env={**os.environ, **environment}, timeout=500,
     )  # fmt: skip
 
 
