@@ -288,21 +288,25 @@ def samples(
 
 
 @app.command()
-def perf(as_json: Json = False) -> None:
-    """Measure the harness on this machine: planning, overhead a cell, a finished suite run again."""
-    from dataclasses import asdict
-
+def perf(
+    parts: Annotated[list[str] | None, typer.Argument(help="step, suite, harness; all by default.")] = None,
+    data: Annotated[str, typer.Option(help="Preference pairs to train on: a file, or builtin:toolbox.")] = (
+        "builtin:toolbox"
+    ),
+    model: Annotated[list[str] | None, typer.Option(help="Built-in models, such as llama-1.3m.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure this machine: a step and a suite against stock TRL, and what the harness itself costs."""
     from rich.console import Console
 
-    from bench.perf.harness import measure
+    from bench.perf.run import MODELS, PARTS, measure
+    from bench.perf.shown import perf_tables
 
-    figures = []
-    for figure in measure(Console(stderr=True)):
-        figures.append(figure)
-        if not as_json:
-            print(f"{figure.what}: {figure.seconds:.3g} s (to reach: {figure.limit:g} s)")
+    figures = measure(parts or PARTS, model or MODELS, data, Console(stderr=True))
     if as_json:
-        print_json([asdict(figure) for figure in figures])
+        print_json(figures.to_json())
+    else:
+        results_console().print(*perf_tables(figures))
 
 
 @app.command()

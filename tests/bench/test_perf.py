@@ -1,14 +1,83 @@
-"""`bench perf` measures what it says; its figures are read, not asserted."""
+"""`bench perf` measures what it says; its timings are read, not asserted."""
 
+import io
+import json
+import re
+
+import pytest
 from rich.console import Console
 
-from bench.perf.harness import measure
+from bench.cli import print_json
+from bench.data.source import TOOLBOX
+from bench.errors import UserError
+from bench.perf import harness, run, step, suite
+from bench.perf.contestants import DEFAULT, OURS
+from bench.perf.shown import perf_tables
+
+QUIET = Console(quiet=True)
+RATIOS = ("vs_trl_default", "vs_trl_precomputed", "vs_trl_without_checkpointing")
+KEYS = (*RATIOS, "max_loss_difference", "tokens_per_second", "share_of_peak", "peak_memory_ratio",
+        "peak_memory_ratio_large_vocabulary")  # fmt: skip
+
+
+def text_of(tables):
+    console = Console(file=io.StringIO(), width=200)
+    console.print(*tables)
+    return console.file.getvalue()
 
 
 def test_the_harness_is_measured_over_cells_without_work():
-    plan, overhead, again, statistics = measure(Console(quiet=True), planned=20, cells=10)
+    plan, overhead, again, statistics = harness.measure(QUIET, planned=20, cells=10)
     assert plan.what == "plan of 20 cells"
     assert "10 cells" in overhead.what
     assert "10 cells" in again.what
     assert "1,000 cells x 500 probes" in statistics.what
     assert min(plan.seconds, overhead.seconds, again.seconds, statistics.seconds) > 0
+
+
+def test_a_step_is_measured_against_stock_trl(monkeypatch, capsys):
+    for name, value in {"STEPS": 3, "UNTIMED": 1, "LOSSES": ("ipo", "cal_dpo"), "LARGE_VOCABULARY": 20_000}.items():
+        monkeypatch.setattr(step, name, value)
+    figures = run.measure(["step"], ["neox-0.3m"], TOOLBOX, QUIET)
+    found = figures.to_json()["models"]["neox-0.3m"]
+    assert set(found) == {f"step.{key}" for key in KEYS}
+    assert min(found.values()) > 0
+    assert found["step.max_loss_difference"] < 1e-4
+    assert found["step.peak_memory_ratio"] < 1
+    assert found["step.peak_memory_ratio_large_vocabulary"] < 1
+    measured = figures.steps["neox-0.3m"]
+    assert set(measured.loss_differences) == {
+        f"{loss}, gate {gate}" for loss in ("ipo", "cal_dpo") for gate in ("none", "seq")
+    }
+    assert sum(measured.breakdown.values()) == pytest.approx(measured.seconds[OURS], rel=0.5)
+    # more words, more memory, and TRL's logits grow with them
+    assert measured.memory_large_vocabulary[DEFAULT] > 2 * measured.memory[DEFAULT]
+    shown = text_of(perf_tables(figures))
+    for part in ("× precomputed", "matrix products", "150,000", "cal_dpo, gate seq", "of the peak"):
+        assert part in shown
+    print_json(figures.to_json())
+    assert json.loads(capsys.readouterr().out)["libraries"]["trl"]
+
+
+def test_a_suite_is_measured_against_stock_processes(monkeypatch):
+    small = suite.SUITE
+    for name, value in {"train": 16, "test": 4, "steps": 2, "evaluate_every": 1, "probes": 2}.items():
+        small = re.sub(rf"\b{name}: \d+", f"{name}: {value}", small)
+    monkeypatch.setattr(suite, "SUITE", small)
+    figures = run.measure(["suite"], ["neox-0.3m"], TOOLBOX, QUIET)
+    ours, theirs = figures.suites["neox-0.3m"]
+    assert figures.to_json()["models"] == {"neox-0.3m": {"suite.vs_trl_processes": theirs / ours}}
+    assert "a TRL process a cell" in text_of(perf_tables(figures))
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ((["stp"], ["llama-1.3m"], TOOLBOX), "unknown part of bench perf 'stp'; did you mean 'step'?"),
+        ((["step"], ["lama-1.3m"], TOOLBOX), "did you mean 'builtin:ladder/llama-1.3m'?"),
+        ((["step"], ["llama-1.3m"], "nope.jsonl"), "--data nope.jsonl: there is no such file"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(given, sentence):
+    with pytest.raises(UserError, match=sentence.replace("?", r"\?").replace("-", r"\-")):
+        run.measure(*given, QUIET)

@@ -1,0 +1,39 @@
+"""Where the time of our training step goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bench.perf.contestants import Contestant
+
+PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::addmm_", "aten::matmul", "aten::linear")
+STEPS = 5
+Breakdown = Mapping[str, float]  # seconds a step by part
+
+
+def breakdown(contestant: Contestant, seconds: float) -> Breakdown:
+    """Seconds a step in matrix products, attention, head (products with the vocabulary), optimizer, other operations,
+    and outside any operation (Python, dispatch, data), by torch's profiler.
+
+    seconds: what a step takes without the profiler, whose own time would count as Python's.
+    """
+    from torch.profiler import ProfilerActivity, profile
+
+    vocabulary = contestant.trainer.model.config.vocab_size
+    parts = dict.fromkeys(("matrix products", "attention", "head", "optimizer", "other operations"), 0.0)
+    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
+        for number in range(STEPS):
+            contestant.step(number)
+    for event in profiler.key_averages(group_by_input_shape=True):
+        if not event.key.startswith("aten::"):
+            continue
+        if "scaled_dot_product" in event.key:
+            part = "attention"
+        elif "adamw" in event.key:
+            part = "optimizer"
+        elif event.key in PRODUCTS:
+            part = "head" if any(vocabulary in shape for shape in event.input_shapes) else "matrix products"
+        else:
+            part = "other operations"
+        parts[part] += event.self_cpu_time_total / 1e6 / STEPS
+    return {**parts, "Python": max(0.0, seconds - sum(parts.values()))}

@@ -1,0 +1,120 @@
+"""All that `bench perf` measures, in one run on one machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.data.source import TOOLBOX, DataSource, content_of
+from bench.errors import UserError
+from bench.executors.local import default_workers
+from bench.machine import this_machine
+from bench.models import ladder
+from bench.perf import harness, step, suite
+from bench.progress import PLAIN, SECONDS_BETWEEN_LINES
+from bench.tables import duration
+from objectives.words import UnknownWord
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PARTS = ("step", "suite", "harness")
+MODELS = ("llama-1.3m", "neox-1.3m", "qwen-1.3m", "llama-10m")
+LIBRARIES = ("torch", "transformers", "trl")
+PROBES = 50
+
+
+@dataclass(frozen=True)
+class Figures:
+    """suites: by model (seconds of our 16 cells, seconds of 16 stock TRL processes)."""
+
+    machine: str
+    data: str
+    steps: Mapping[str, step.StepFigures] = field(default_factory=dict)
+    suites: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    harness: Sequence[harness.Measured] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        models = {name: found.to_json() for name, found in self.steps.items()}
+        for name, (ours, theirs) in self.suites.items():
+            models.setdefault(name, {})["suite.vs_trl_processes"] = theirs / ours
+        return {
+            "machine": self.machine,
+            "data": self.data,
+            "libraries": {name: version(name) for name in LIBRARIES},
+            "models": models,
+            "steps": {name: asdict(found) for name, found in self.steps.items()},
+            "suites": {name: {"gatebench": ours, "trl": theirs} for name, (ours, theirs) in self.suites.items()},
+            "harness": [asdict(figure) for figure in self.harness],
+        }
+
+
+def measure(parts: Sequence[str], models: Sequence[str], data: str, err: Console) -> Figures:
+    """Raises UserError for an unknown part or model and for data that are not there.
+
+    Of `suite`, the first model alone is measured, as it takes a quarter of an hour.
+    """
+    import torch
+
+    _check(parts, PARTS, "part of bench perf")
+    paths = [ladder.PREFIX + model.removeprefix(ladder.PREFIX) for model in models]
+    _check(paths, ladder.NAMES, "built-in model")
+    source = data_source(data)
+    torch.set_num_threads(default_workers()[1])
+    names = [path.removeprefix(ladder.PREFIX) for path in paths]
+    steps, suites, overheads = {}, {}, []
+    if "step" in parts:
+        with _Teller(err, len(names) * step.TICKS) as teller:
+            for name, path in zip(names, paths, strict=True):
+                steps[name] = step.measure(path, source, partial(teller, name))
+    if "suite" in parts:
+        suites[names[0]] = suite.measure(paths[0], source, err, lambda text: err.print(f"{names[0]}: {text}", **PLAIN))
+    if "harness" in parts:
+        overheads = list(harness.measure(err))
+    return Figures(this_machine().name, Path(data).name, steps, suites, overheads)
+
+
+def data_source(path: str) -> DataSource:
+    """All pairs of a file or the toolbox. Raises UserError for a file that is not there."""
+    if path != TOOLBOX and not Path(path).is_file():
+        raise UserError(f"--data {path}: there is no such file; give preference pairs (.jsonl, .parquet) or {TOOLBOX}")
+    return DataSource(content_of(path, None, None), None, None, PROBES, path=path)
+
+
+def _check(given: Sequence[str], known: Sequence[str], what: str) -> None:
+    for name in given:
+        if name not in known:
+            raise UserError(str(UnknownWord(what, name, known)))
+
+
+class _Teller:
+    """What is measured now: a bar with the remaining time on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, err: Console, total: int) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (BarColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+        self.err, self.bar, self.said = err, Progress(*columns, console=err, transient=True), 0.0
+        self.task = self.bar.add_task("", total=total)
+
+    def __enter__(self) -> _Teller:
+        if self.err.is_terminal:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.err.is_terminal:
+            self.bar.stop()
+
+    def __call__(self, model: str, text: str) -> None:
+        text = f"{model}: {text}"
+        self.bar.update(self.task, advance=1, description=text)
+        if not self.err.is_terminal and time.monotonic() - self.said > SECONDS_BETWEEN_LINES:
+            self.said = time.monotonic()
+            left = self.bar.tasks[0].time_remaining
+            self.err.print(text if left is None else f"{text}, about {duration(left)} left", **PLAIN)

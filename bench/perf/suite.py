@@ -1,0 +1,92 @@
+"""A suite of 16 cells through the harness against a stock TRL process a cell, with equally many at a time."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from bench import runs
+from bench.data.source import TOOLBOX, DataSource
+from bench.errors import UserError
+from bench.executors.local import default_workers
+from bench.perf.contestants import make_work
+from bench.perf.stock import StockCell
+from bench.plan import make_plan
+from bench.resolve import resolve
+from bench.suite import load_suite
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SUITE = """name: perf
+models: [{{name: policy, path: {policy}}}]
+datasets: [{{name: data, path: "{data}", train: 500, test: 50}}]
+objectives: [dpo, ipo]
+gates: [none, {{kind: seq, alpha: 5/tau, tau: q75}}]
+seeds: [0, 1, 2, 3]
+warmup: {{epochs: 1, learning_rate: 2e-5, batch_size: 8}}
+train:
+  {{steps: 60, batch_size: 8, learning_rate: 1e-6, max_length: 512, evaluate_every: 20, optimizer: adamw_torch}}
+evaluate: {{dynamics: {{probes: 50}}}}
+"""
+LOSSES = ("sigmoid", "ipo")
+WAVES = 2  # of stock processes
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def measure(model: str, data: DataSource, err: Console, tick: Callable[[str], None]) -> tuple[float, float]:
+    """(seconds of our 16 cells, seconds of 16 stock processes), as many at a time.
+
+    Only WAVES times as many stock processes run as there are workers, and their time is multiplied: each is the same
+    work, and nothing of it is shared. The policy has random weights: a base model is made once on either side.
+    """
+    with TemporaryDirectory() as folder:
+        work = make_work(model, data, 1, Path(folder))
+        file = Path(folder) / "perf.yaml"
+        file.write_text(SUITE.format(policy=work.policy, data=_absolute(data.path)), encoding="utf-8")
+        suite = load_suite(file)
+        sources = resolve(suite, file)
+        prepared = runs.Prepared(file, make_plan(suite, sources), sources, Path(folder) / "results")
+        tick("the suite of 16 cells")
+        done = runs.run(prepared, err)
+        if done.outcome.failed:
+            raise UserError("the suite failed: " + next(iter(done.outcome.failed.values())).message)
+        train = suite.train
+        (source,) = sources.datasets.values()
+        count = len(prepared.plan.cells)
+        cells = [
+            StockCell(str(work.policy), asdict(source), LOSSES[number % len(LOSSES)], number, train.steps or 0,
+                      train.evaluate_every, train.batch_size, train.max_length)
+            for number in range(min(count, WAVES * default_workers()[0]))
+        ]  # fmt: skip
+        tick(f"{len(cells)} cells with nothing but TRL")
+        return done.seconds, _processes(cells, Path(folder) / "stock") * count / len(cells)
+
+
+def _processes(cells: Sequence[StockCell], folder: Path) -> float:
+    """Seconds that the cells take, as many processes at a time as the harness has workers, with as many threads."""
+    workers, threads, _ = default_workers()
+    environment = {**os.environ, **dict.fromkeys(THREADS, str(threads))}
+    started = time.monotonic()
+    for at in range(0, len(cells), workers):
+        running = []
+        for number, cell in enumerate(cells[at : at + workers], at):
+            command = [sys.executable, "-m", "bench.perf.stock", str(cell.write(folder / str(number)))]
+            log = (folder / str(number) / "log").open("w")
+            running.append((subprocess.Popen(command, env=environment, stdout=log, stderr=log), log))  # noqa: S603
+        for process, log in running:
+            if process.wait():
+                raise UserError(f"a stock TRL process failed: {Path(log.name).read_text().strip().splitlines()[-1]}")
+            log.close()
+    return time.monotonic() - started
+
+
+def _absolute(path: str) -> str:
+    return path if path == TOOLBOX else str(Path(path).resolve())
