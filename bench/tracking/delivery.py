@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import shutil
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,8 +35,20 @@ def tracking_uri(results: Path) -> str:
 BYTES_TO_WRITE = 2_000_000
 
 
+_IMPORTING = threading.Lock()
+
+
 class Refused(Exception):
     """MLflow will never take this entry."""
+
+
+def import_mlflow() -> None:
+    """To be called before any import of MLflow's parts in a thread: two threads that import them at the same time
+    stop each other half way, after which MLflow cannot be imported any more."""
+    with _IMPORTING:
+        import mlflow.system_metrics.metrics.cpu_monitor
+        import mlflow.system_metrics.metrics.gpu_monitor
+        import mlflow.tracking  # noqa: F401
 
 
 class Delivery:
@@ -55,6 +68,7 @@ class Delivery:
             # results only on the terminal: MLflow and alembic log the making of a database line by line
             os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
             logging.getLogger("alembic").setLevel(logging.WARNING)
+            import_mlflow()
             from mlflow.tracking import MlflowClient
 
             with _alone(self.uri):
@@ -63,6 +77,7 @@ class Delivery:
 
     def __call__(self, entry: Entry) -> None:
         """Write an entry. Raises Refused where MLflow finds it wrong, else whatever stands in the way for now."""
+        import_mlflow()
         from mlflow.exceptions import MlflowException
 
         _check_room(self.uri)

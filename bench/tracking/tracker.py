@@ -17,7 +17,7 @@ from bench.executors.base import Event
 from bench.plan import Cell, Plan
 from bench.store import Store
 from bench.summary import CellResult, Summary, cell_result
-from bench.tracking.delivery import why_not_written
+from bench.tracking.delivery import import_mlflow, why_not_written
 from bench.tracking.entries import Entry, cell_entry, cell_mark, parent_entry, system_entry
 from bench.tracking.spool import Say, Spool
 
@@ -129,6 +129,7 @@ def _deliver(entries: Iterable[Entry], spool: Spool, say: Say, trouble: Exceptio
 
 def _load() -> Callable[[], dict[str, float]]:
     """MLflow's own monitors of the processor, the memory and the GPUs, as one function."""
+    import_mlflow()
     from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
     from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 

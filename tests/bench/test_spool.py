@@ -1,6 +1,8 @@
 """The spool: what waits for MLflow is delivered in order, none lost, none twice."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -119,3 +121,31 @@ def test_an_entry_of_an_unknown_form_is_left_out(tmp_path):
     spool.put(entry(1))
     assert spool.close(5, silent) == 0
     assert [e.name for e in server.got] == ["cell 1"]
+
+
+def test_the_machines_load_and_a_delivery_can_be_first_at_the_same_moment(tmp_path):
+    """Two threads inside MLflow's imports would leave it broken for the rest of the process."""
+    code = """
+import sys, threading, time
+from bench.tracking.delivery import Delivery
+from bench.tracking.entries import Entry
+from bench.tracking.tracker import _load
+
+class Slow:  # the first thread is held in the middle of its import until the second is there
+    inside = threading.Event()
+    def find_spec(self, name, *_):
+        if name == "mlflow.entities.assessment_error":
+            self.inside.set()
+            time.sleep(2)
+
+sys.meta_path.insert(0, Slow())
+load = threading.Thread(target=_load)
+load.start()
+Slow.inside.wait(60)
+Delivery(sys.argv[1])(Entry("suite", ("run", "1"), "cell", ("cell", "1"), "v"))
+load.join()
+"""
+    command = [sys.executable, "-c", code, f"sqlite:///{tmp_path}/mlflow.db"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr

@@ -131,6 +131,7 @@ def test_postgresql_keeps_what_sqlite_keeps(tmp_path, postgres):
     # MLflow puts a database's files under the folder it is used from
     done = bench("run", suite, "--results", tmp_path / "results", cwd=tmp_path, MLFLOW_TRACKING_URI=postgres)
     assert done.returncode == 0, done.stderr
+    assert f"MLflow: {postgres}" in done.stderr.splitlines(), done.stderr
     done = bench("run", suite, "--results", tmp_path / "results")
     assert done.returncode == 0, done.stderr
     assert logged(postgres) == logged(f"sqlite:///{tmp_path}/results/mlflow.db")
