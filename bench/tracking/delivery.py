@@ -46,6 +46,11 @@ def import_mlflow() -> None:
     """To be called before any import of MLflow's parts in a thread: two threads that import them at the same time
     stop each other half way, after which MLflow cannot be imported any more."""
     with _IMPORTING:
+        for name, value in PATIENCE.items():
+            os.environ.setdefault(name, value)
+        # results only on the terminal: MLflow and alembic log the making of a database line by line
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+        logging.getLogger("alembic").setLevel(logging.WARNING)
         import mlflow.system_metrics.metrics.cpu_monitor
         import mlflow.system_metrics.metrics.gpu_monitor
         import mlflow.tracking  # noqa: F401
@@ -63,11 +68,6 @@ class Delivery:
     @property
     def client(self) -> MlflowClient:
         if self._client is None:
-            for name, value in PATIENCE.items():
-                os.environ.setdefault(name, value)
-            # results only on the terminal: MLflow and alembic log the making of a database line by line
-            os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-            logging.getLogger("alembic").setLevel(logging.WARNING)
             import_mlflow()
             from mlflow.tracking import MlflowClient
 
