@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from bench import generations
+from bench import generations, judgements
 from bench.metrics import METRICS, PREFIX
 from bench.paired import Measured, cube, drawn, tasks, with_intervals
 from bench.stats import LEVEL, RESAMPLES, SEED, Array, estimate, interquartile_mean, probability_of_improvement, slopes
 
-ALL = (*(PREFIX[split] + metric for split in ("train", "test") for metric in METRICS), *generations.NAMES)
+ALL = (
+    *(PREFIX[split] + metric for split in ("train", "test") for metric in METRICS), *generations.NAMES,
+    *judgements.NAMES,
+)  # fmt: skip
 POINT = ("model", "dataset", "objective", "gate")
 UNGATED = "none"
 

@@ -104,7 +104,7 @@ def _chains(plan: Plan) -> Iterable[list[Node]]:
         work = work_of(node, plan.nodes)
         if work and work.group not in seen:
             seen.add(work.group)
-            yield [node for node in plan.needed_by(cell) if node.kind not in ("generate", "lm_eval")]
+            yield [node for node in plan.needed_by(cell) if node.kind not in ("generate", "lm_eval", "judge")]
 
 
 def _short(chain: list[Node], steps: int, copies: int) -> Plan:

@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from bench.generations import NAMES
+from bench import generations, judgements
 from bench.metrics import METRICS
 from bench.strict import Strict
 from objectives.words import UnknownWord
 
+ANSWERS = (*generations.NAMES, *judgements.NAMES)
 AXES = ("model", "dataset", "objective", "loss", "warmup")
 SPREADS = ("model", "dataset", "objective")
 Expectation = Literal["greater", "less"]
@@ -57,8 +58,8 @@ class Claim(Strict):
 
     @model_validator(mode="after")
     def _known(self) -> Claim:
-        if self.metric.removeprefix("test_") not in METRICS and self.metric not in NAMES:
-            raise UnknownWord("metric", self.metric, (*METRICS, *NAMES))
+        if self.metric.removeprefix("test_") not in METRICS and self.metric not in ANSWERS:
+            raise UnknownWord("metric", self.metric, (*METRICS, *ANSWERS))
         for axis, known in [*((axis, AXES) for axis in self.by), *([(self.spread, SPREADS)] if self.spread else [])]:
             if axis not in known:
                 raise UnknownWord("axis", axis, known)

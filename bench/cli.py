@@ -302,11 +302,11 @@ def perf(
     from bench.perf.run import MODELS, PARTS, measure
     from bench.perf.shown import perf_tables
 
-    figures = measure(parts or PARTS, model or MODELS, data, Console(stderr=True))
+    err = Console(stderr=True)
+    figures = measure(parts or PARTS, model or MODELS, data, err)
     if as_json:
         print_json(figures.to_json())
-    else:
-        results_console().print(*perf_tables(figures))
+    (err if as_json else results_console()).print(*perf_tables(figures))
 
 
 @app.command()

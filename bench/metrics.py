@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench import generations
+from bench import generations, judgements
 from bench.data.pairs import is_unrelated, role_of
 
 if TYPE_CHECKING:
     import pandas
 
-# Which prompts a metric is of: training prompts, held-out prompts, or the answers to held-out prompts.
-PREFIX = {"train": "", "test": "test_", "generation": generations.PREFIX}
+# Which prompts a metric is of: training prompts, held-out prompts, the answers to those, or verdicts on answers.
+PREFIX = {"train": "", "test": "test_", "generation": generations.PREFIX, "judge": judgements.PREFIX}
 PROBE = ["split", "prompt"]
 # What a cell can be asked for; `test_` before a name means the held-out probes.
 METRICS = (

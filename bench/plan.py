@@ -15,7 +15,7 @@ from bench.engines.answers import Sampling
 from bench.errors import UserError
 from bench.models.source import ModelSource
 from bench.recipes import Generate, Train, Warmup
-from bench.stages import base, dynamics, generate, lm_eval, reference, train, warmup
+from bench.stages import base, dynamics, generate, judge, lm_eval, reference, train, warmup
 from bench.stages.stage import library_versions, module_of
 from bench.suite import Dataset, GateAxis, Model, Objective, Suite
 from objectives.registry import get_loss
@@ -126,11 +126,12 @@ def cautions(plan: Plan) -> list[str]:
 
 @dataclass(frozen=True)
 class Sources:
-    """The suite's models and data sets by name, and its lm-eval tasks, resolved to content."""
+    """The suite's models and data sets by name, its lm-eval tasks and its judge, resolved to content."""
 
     models: Mapping[str, ModelSource]
     datasets: Mapping[str, DataSource]
     tasks: lm_eval.Spec | None = None
+    judge: judge.Spec | None = None
 
     def unpinned(self) -> list[str]:
         """One sentence where a hub name without a revision leaves content open."""
@@ -153,6 +154,9 @@ def make_plan(suite: Suite, sources: Sources, only: Callable[[Mapping[str, Any]]
     for axes in filter(only, points):
         identifier = "/".join(str(axes[axis]) for axis in ("model", "dataset", "objective", "gate", "seed"))
         cells.append(Cell(id=identifier, **axes, stages=stages_of(axes)))
+    if sources.judge:
+        ungated = next((gate.name for gate in suite.gates if gate.kind == "none"), None)
+        cells = [_judged(cell, cells, ungated, nodes, sources.judge) for cell in cells]
     return Plan(suite.name, tuple(cells), nodes.by_key, tuple(suite.claims), suite.evaluate.dynamics.tuned_on)
 
 
@@ -258,6 +262,17 @@ class _Cells:
             wanted = replace(self.sources.tasks, dtype=model.dtype)
             found["lm_eval"] = self.nodes.add("lm_eval", wanted, policy=policy.node, train=trained).key
         return found
+
+
+def _judged(cell: Cell, cells: Sequence[Cell], ungated: str | None, nodes: _Nodes, spec: judge.Spec) -> Cell:
+    """The cell with the stage that compares its answers with the warm-up policy's and with its ungated twin's."""
+    own = nodes.by_key[cell.stages["generate"]]
+    opponents = {"warmup": nodes.by_key[next(key for role, _, key in own.inputs if role == "start")]}
+    twin = {**cell.axes(), "gate": ungated}
+    for other in cells:
+        if cell.gate != ungated and other.axes() == twin:
+            opponents["ungated"] = nodes.by_key[other.stages["generate"]]
+    return replace(cell, stages={**cell.stages, "judge": nodes.add("judge", spec, own=own, **opponents).key})
 
 
 def _recipes(suite: Suite, axes: Mapping[str, Any]) -> tuple[Train, Warmup]:

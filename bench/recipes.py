@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from bench.judges.judge import judges
 from bench.models.encoding import Lengths
+from objectives.words import UnknownWord
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -84,6 +86,30 @@ class LmEval:
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]
     limit: Count | None = None
     include_path: str | None = None
+
+
+@dataclass(frozen=True, config=STRICT)
+class Judge:
+    """Who compares a cell's answers with its warm-up policy's and its ungated twin's.
+
+    kind: exact (data with exact grading), endpoint (url of an OpenAI-compatible server, model, and key: the environment
+    variable that holds its key), reward_model (model: a folder or hub id), or a third party's.
+    """
+
+    kind: str
+    model: str = ""
+    url: str = ""
+    key: str = "OPENAI_API_KEY"
+
+    def __post_init__(self) -> None:
+        if self.kind not in judges():
+            raise UnknownWord("judge", self.kind, judges())
+        needed = {"endpoint": ("url", "model"), "reward_model": ("model",)}.get(self.kind, ())
+        for name in needed:
+            if not getattr(self, name):
+                raise ValueError(f"a judge of kind {self.kind} needs {' and '.join(needed)}; {name} is missing")
+        if self.url and not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"url {self.url!r} is no address; expected http://HOST:PORT/v1 or https://HOST/v1")
 
 
 @dataclass(frozen=True, config=STRICT)

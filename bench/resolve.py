@@ -12,7 +12,8 @@ from bench.errors import UserError, at
 from bench.models.source import BUILTIN, ModelSource
 from bench.models.source import content_of as model_content
 from bench.plan import Sources
-from bench.recipes import LmEval
+from bench.recipes import Judge, LmEval
+from bench.stages import judge as judging
 from bench.stages import lm_eval
 from bench.suite import Dataset, Model, Suite
 from objectives.words import nearest
@@ -29,9 +30,26 @@ def resolve(suite: Suite, file: Path) -> Sources:
     probes = suite.evaluate.dynamics.probes
     datasets = {d.name: _dataset(d, file, f"datasets.{i}", probes, mistakes) for i, d in enumerate(suite.datasets)}
     tasks = _tasks(suite.evaluate.lm_eval, file, mistakes) if suite.evaluate.lm_eval else None
+    judge = _judge(suite.evaluate.judge, suite, file, mistakes) if suite.evaluate.judge else None
     if mistakes:
         raise UserError(*mistakes)
-    return Sources(models, datasets, tasks)
+    return Sources(models, datasets, tasks, judge)
+
+
+def _judge(wish: Judge, suite: Suite, file: Path, mistakes: list[str]) -> judging.Spec | None:
+    """Who judges; a reward model's weights count by their content."""
+    model, content = wish.model, ""
+    if wish.kind == "reward_model":
+        model = _local(wish.model, file)
+        if looks_local(wish.model) and not Path(model).exists():
+            mistakes.append(f"{at(file, None, 'evaluate.judge.model')}: {wish.model!r} does not exist{_beside(model)}")
+            return None
+        content = model_content(model, None)
+    wrong = [d.name for d in suite.datasets if d.path != TOOLBOX] if wish.kind == "exact" else []
+    if wrong:
+        place = at(file, None, "evaluate.judge")
+        mistakes.append(f"{place}: {wrong[0]} has no exact grading; judge it by an endpoint or a reward_model")
+    return judging.Spec(wish.kind, model, content, wish.url, wish.key)
 
 
 def _tasks(wish: LmEval, file: Path, mistakes: list[str]) -> lm_eval.Spec | None:

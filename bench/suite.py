@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from bench.claims import Claim
 from bench.data.source import TOOLBOX
 from bench.errors import UserError, at
 from bench.models.ladder import NAMES, PREFIX
 from bench.models.source import Adapter
-from bench.recipes import Base, Count, Dynamics, Generate, LmEval, Positive, Train, Warmup
+from bench.recipes import Base, Count, Dynamics, Generate, Judge, LmEval, Positive, Train, Warmup
 from bench.strict import Strict
 from bench.tune.block import Tune
 from objectives.gates import Gate, kappa_of, percentile_of
@@ -152,6 +152,13 @@ class Evaluate(Strict):
     dynamics: Dynamics = Dynamics()
     generate: Generate | None = None
     lm_eval: LmEval | None = None
+    judge: Annotated[Judge, BeforeValidator(lambda value: _named(value, "kind"))] | None = None
+
+    @model_validator(mode="after")
+    def _judged(self) -> Evaluate:
+        if self.judge and not self.generate:
+            raise ValueError("judge compares answers; give the suite evaluate.generate as well")
+        return self
 
 
 class Override(Strict):

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench import keys
+from bench import judgements, keys
 from bench.aggregates import ALL, GateAggregate, Group, ScaleSlope, flat, gate_aggregates, groups, scale_slopes
 from bench.contrasts import ClaimResult, judge
 from bench.executors.base import Outcome
@@ -19,6 +19,7 @@ from bench.plan import Cell, Plan
 from bench.stages import lm_eval
 from bench.stages.dynamics import CURVES, PROBES
 from bench.stages.generate import FILE as ANSWERS
+from bench.stages.judge import FILE as VERDICTS
 from bench.stages.lm_eval import FILE as RESULTS
 from bench.stages.train import CURVES as TRAIN_CURVES
 from bench.store import Store, write_json
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 FACTS = (
     "gate", "caution", "dropped", "pairs", "parameters", "steps", "micro_batch_size", "remade", "backend", "engine",
+    "comparisons", "missing",
 )  # fmt: skip
 HEADLINE = ("delta_chosen", "delta_rejected", "margin", "delta_others", "accuracy")
 
@@ -143,6 +145,10 @@ def measured(cell: CellResult, store: Store, tuned_on: int = 0) -> Measured:
     if "generate" in cell.stages:
         answers = _answers(cell, store).rename_axis("prompt").reset_index().assign(split="generation")
         deltas = pandas.concat([deltas, answers], ignore_index=True)
+    if "judge" in cell.stages:
+        verdicts = pandas.read_parquet(store.path("judge", cell.stages["judge"].key) / VERDICTS)
+        judged = judgements.per_prompt(verdicts).rename_axis("prompt").reset_index().assign(split="judge")
+        deltas = pandas.concat([deltas, judged], ignore_index=True)
     return Measured(cell.axes(), deltas, parameters, _tasks(cell, store))
 
 

@@ -22,8 +22,9 @@ TITLES = {
     "delta_chosen": "Δ chosen", "delta_rejected": "Δ rejected", "margin": "margin",
     "delta_others": "Δ others", "accuracy": "accuracy", "delta_argmax": "Δ argmax",
     "delta_argmax_per_token": "Δ argmax a token", "kl": "KL", "generation_pass_rate": "pass rate",
+    "judge_vs_warmup_win_rate": "wins v. warm-up", "judge_vs_ungated_win_rate": "wins v. ungated",
 }  # fmt: skip
-ANSWERS = ("generation_pass_rate",)  # where the suite has answers that are graded exactly
+ANSWERS = ("generation_pass_rate", "judge_vs_warmup_win_rate", "judge_vs_ungated_win_rate")  # where the suite has them
 HIGHER_IS_BETTER = ("delta_chosen", "margin", "delta_others", "accuracy", *ANSWERS)
 ONE_SEED = "one seed: how far runs differ between seeds is not in these intervals"
 MOST_CELLS = 100  # listed on the terminal; --json has all

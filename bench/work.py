@@ -53,7 +53,7 @@ class Work:
 def model_of(node: Node, nodes: Mapping[str, Node]) -> ModelSource:
     """The model that a stage works on, found through its inputs."""
     while node.kind != "base":
-        node = next(nodes[key] for role, _, key in node.inputs if role in ("policy", "base"))
+        node = next(nodes[key] for role, _, key in node.inputs if role in ("policy", "base", "own"))
     found: ModelSource = node.spec.model
     return found
 
@@ -84,13 +84,15 @@ def work_of(node: Node, nodes: Mapping[str, Node]) -> Work | None:
         spec = node.spec
         most = spec.lengths.max_length + spec.sampling.max_tokens
         amount: Amount | None = Amount(spec.prompts, most, FORWARD, SCORED * most, 1, 0, (spec.backend, spec.sampling))
+    elif node.kind == "judge":
+        amount = Amount(1, 0, FORWARD, 0, 1, 0, (node.spec,))
     elif node.kind == "lm_eval":
         amount = Amount(1, 0, FORWARD, 0, 1, 0, (node.spec.tasks, node.spec.content, node.spec.limit))
     else:
         amount = _base(node.spec) if node.kind == "base" else _on_pairs(node, nodes)
     if amount is None:
         return None
-    data = (node.spec.data.content, node.spec.data.train_split) if node.spec.data else ()
+    data = (node.spec.data.content, node.spec.data.train_split) if getattr(node.spec, "data", None) else ()
     group = [node.kind, model.content, model.dtype, model.adapter, data, amount.like]
     return Work(f"{node.kind}-{keys.digest(group)}", model, parameters_of(model), amount)
 

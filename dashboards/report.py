@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.generations import NAMES
+from bench.claims import ANSWERS
 from bench.stages.stage import KINDS, LIBRARIES
 from bench.store import Store
 from bench.summary import HEADLINE, CellResult, Summary, cell_curves
@@ -25,7 +25,7 @@ STUDY = "study.json"  # figures of a study, where the run judges the winner of o
 FIGURES = "figures"  # the figures as PDF and CSV, the tables as LaTeX and Markdown
 AXES = ("model", "dataset", "objective", "gate", "seed")
 SECONDS_TO_REFRESH = 15
-COLUMNS = (*HEADLINE, "delta_argmax_per_token", "kl", *(f"test_{name}" for name in HEADLINE), *NAMES)
+COLUMNS = (*HEADLINE, "delta_argmax_per_token", "kl", *(f"test_{name}" for name in HEADLINE), *ANSWERS)
 
 
 def write_report(summary: Summary, store: Store, folder: Path, command: str = "", live: bool = False) -> Path:

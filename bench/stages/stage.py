@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 Report = Callable[[float, str], None]
 Facts = dict[str, Any]
-KINDS = ("base", "warmup", "reference", "train", "dynamics", "generate", "lm_eval")
+KINDS = ("base", "warmup", "reference", "train", "dynamics", "generate", "lm_eval", "judge")
 LIBRARIES = ("torch", "transformers", "trl")  # their versions change results, so they are in every key
 
 

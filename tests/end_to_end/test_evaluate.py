@@ -12,6 +12,7 @@ import pytest
 
 from bench.engines import vllm
 from tests.bench.suites import GOOD, write
+from tests.bench.test_judges import judge_server
 from tests.end_to_end.test_run import bench, run_folder
 
 needs_vllm = pytest.mark.skipif(vllm.installed() is None, reason="vLLM is not installed; `make vllm` installs it")
@@ -106,6 +107,69 @@ def test_an_unknown_task_fails_its_stage_and_keeps_the_rest(tmp_path):
         assert cell["status"] == "finished"
         assert "no_such_task" in cell["reason"]
         assert "delta_chosen" in cell["metrics"]
+
+
+def test_a_judge_compares_each_cell_with_its_warm_up_and_its_ungated_twin(tmp_path):
+    done = bench("run", write(tmp_path, suite("transformers") + "  judge: exact\n"), "--results", tmp_path / "results")
+    assert done.returncode == 0, done.stderr
+    assert "wins v. ungated" in done.stdout
+    ungated, gated = cells_of(tmp_path)
+    passed = {cell["gate"]: answers(tmp_path, cell).set_index("prompt")["passed"].astype(float)
+              for cell in (ungated, gated)}  # fmt: skip
+    wins = (passed["seq"] - passed["none"] + 1) / 2
+    assert gated["metrics"]["judge_vs_ungated_win_rate"] == pytest.approx(wins.mean())
+    assert gated["metrics"]["judge_vs_ungated_missing"] == 0
+    assert "judge_vs_warmup_win_rate_lc" in ungated["metrics"]
+    assert "judge_vs_ungated_win_rate" not in ungated["metrics"]
+
+
+def test_a_judge_that_fails_is_recorded_and_the_suite_goes_on(tmp_path):
+    def reply(question):
+        return "[[A]]" if question.count("1") % 2 else "I would rather not say."
+
+    arguments = ["--results", tmp_path / "results"]
+    with judge_server(reply) as server:
+        text = suite("transformers") + f"  judge: {{kind: endpoint, model: any, url: '{server.url}'}}\n"
+        file = write(tmp_path, text)
+        done = bench("run", file, *arguments, OPENAI_API_KEY="a-secret-of-ours")
+    assert done.returncode == 0, done.stderr
+    assert {key for _, key, _ in server.requests} == {"Bearer a-secret-of-ours"}
+    assert "comparisons have no verdict, most often: no verdict in 'I would rather not say.'" in done.stderr
+    for cell in cells_of(tmp_path):
+        assert 0 < cell["metrics"]["judge_vs_warmup_missing"] < 1
+        assert cell["metrics"]["judge_vs_warmup_win_rate"] == 0.5  # who always prefers the first prefers nobody
+        assert cell["metrics"]["judge_vs_warmup_inconsistent"] == 1
+    page = (run_folder(tmp_path) / "report.html").read_text()
+    assert "comparisons have no verdict" in page
+    kept = [path for path in (tmp_path / "results").rglob("*") if path.is_file()]
+    assert not [path for path in kept if b"a-secret-of-ours" in path.read_bytes()]
+    down = bench("run", write(tmp_path, text.replace("model: any", "model: other")), *arguments)
+    assert down.returncode == 1
+    assert "of 10 comparisons have no verdict, most often: n" in down.stderr
+    assert "Traceback" not in down.stderr
+    summaries = [json.loads(file.read_text()) for file in (tmp_path / "results/runs/good").glob("*/summary.json")]
+    (summary,) = [found for found in summaries if any(cell["reason"] for cell in found["cells"])]
+    assert all(cell["status"] == "finished" and "judge" in cell["reason"] for cell in summary["cells"])
+
+
+@pytest.mark.parametrize(
+    ("judge", "sentence"),
+    [("exakt", "unknown judge 'exakt'; did you mean 'exact'?"),
+     ("{kind: endpoint, model: any}", "a judge of kind endpoint needs url and model; url is missing"),
+     ("{kind: endpoint, model: any, url: localhost}", "url 'localhost' is no address; expected http://HOST:PORT/v1"),
+     ("{kind: reward_model, model: ./nowhere}", "evaluate.judge.model: './nowhere' does not exist")],
+)  # fmt: skip
+def test_a_judge_that_cannot_judge_is_refused(tmp_path, judge, sentence):
+    done = bench("plan", write(tmp_path, suite("transformers") + f"  judge: {judge}\n"))
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_judge_without_answers_is_refused(tmp_path):
+    done = bench("plan", write(tmp_path, GOOD + "  judge: exact\n"))
+    assert done.returncode == 2
+    assert "judge compares answers; give the suite evaluate.generate as well" in done.stderr
 
 
 @needs_vllm

@@ -1,0 +1,77 @@
+"""A cell's answers against those of its warm-up policy and of its ungated twin, by a judge."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.judges.judge import Comparison, Judge, Spec, Verdict, make_judge
+from bench.stages.generate import FILE as ANSWERS
+from bench.stages.stage import Facts, Report, StageFailed
+
+if TYPE_CHECKING:
+    import pandas
+
+VERSION = 1
+FILE = "verdicts.parquet"
+OPPONENTS = ("warmup", "ungated")
+__all__ = ["FILE", "OPPONENTS", "VERSION", "Spec", "run"]
+
+
+def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
+    """verdicts.parquet: prompt, opponent, first and second (the cell's score, 1 for a win and 0.5 for a tie, where its
+    answer was shown first and second; missing where the judge gave none), why, tokens and opponent_tokens.
+
+    Raises StageFailed where the judge gave no verdict at all.
+    """
+    import pandas
+
+    judge, own = make_judge(spec), pandas.read_parquet(inputs["own"] / ANSWERS)
+    opponents = [name for name in OPPONENTS if name in inputs]
+    frames, reasons = [], Counter[str]()
+    for index, name in enumerate(opponents):
+        pairs = own.merge(pandas.read_parquet(inputs[name] / ANSWERS), on=["prompt", "text"], suffixes=("", "_other"))
+
+        def tell(share: float, index: int = index, name: str = name) -> None:
+            report((index + share) / len(opponents), f"verdicts against the {name} policy's answers")
+
+        frame, why = _verdicts(judge, pairs, tell)
+        frames.append(frame.assign(opponent=name))
+        reasons.update(why)
+    frame = pandas.concat(frames, ignore_index=True)
+    frame.to_parquet(out / FILE)
+    missing = int(frame[["first", "second"]].isna().any(axis=1).sum())
+    facts: Facts = {"tokens": 0, "comparisons": len(frame), "missing": missing}
+    if missing:
+        (reason, _), told = reasons.most_common(1)[0], f"{missing} of {len(frame)} comparisons have no verdict"
+        if missing == len(frame):
+            raise StageFailed(f"the judge ({spec.kind} {spec.model}): {told}, most often: {reason}")
+        facts["caution"] = f"judge {spec.kind} {spec.model}: {told}, most often: {reason}"
+    return facts
+
+
+def _verdicts(judge: Judge, pairs: pandas.DataFrame, report: Any) -> tuple[pandas.DataFrame, list[str]]:
+    import pandas
+
+    rows = list(zip(pairs["text"], pairs["response"], pairs["response_other"], strict=True))
+    asked = [Comparison(text, own, other) for text, own, other in rows]
+    if judge.ordered:
+        asked += [Comparison(text, other, own) for text, own, other in rows]
+    found: list[Verdict] = judge(asked, report)
+    first = found[: len(rows)]
+    second = [_turned(v) for v in found[len(rows) :]] if judge.ordered else first
+    why = [a.why or b.why for a, b in zip(first, second, strict=True)]
+    frame = pandas.DataFrame({
+        "prompt": pairs["prompt"].to_numpy(),
+        "first": pandas.array([v.score for v in first], dtype="Float64").to_numpy(float, na_value=float("nan")),
+        "second": pandas.array([v.score for v in second], dtype="Float64").to_numpy(float, na_value=float("nan")),
+        "why": why, "tokens": pairs["tokens"].to_numpy(), "opponent_tokens": pairs["tokens_other"].to_numpy(),
+    })  # fmt: skip
+    return frame, [reason for reason in why if reason]
+
+
+def _turned(verdict: Verdict) -> Verdict:
+    """The verdict from the other answer's side."""
+    return verdict if verdict.score is None else Verdict(1.0 - verdict.score)
