@@ -5,9 +5,12 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from bench import keys
+from bench.data import toolbox
 from bench.data.adapters import TOOLBOX_DEFAULTS, load
 from bench.data.source import TOOLBOX, DataSource, digest
 from bench.data.source import content_of as data_content
+from bench.engines import vllm
 from bench.errors import UserError, at
 from bench.models.source import BUILTIN, ModelSource
 from bench.models.source import content_of as model_content
@@ -29,7 +32,9 @@ def resolve(suite: Suite, file: Path) -> Sources:
     models = {m.name: _model(m, file, f"models.{i}", mistakes) for i, m in enumerate(suite.models)}
     probes = suite.evaluate.dynamics.probes
     datasets = {d.name: _dataset(d, file, f"datasets.{i}", probes, mistakes) for i, d in enumerate(suite.datasets)}
-    tasks = _tasks(suite.evaluate.lm_eval, file, mistakes) if suite.evaluate.lm_eval else None
+    answers = suite.evaluate.generate
+    with_vllm = answers is not None and answers.backend == "vllm"
+    tasks = _tasks(suite.evaluate.lm_eval, with_vllm, file, mistakes) if suite.evaluate.lm_eval else None
     judge = _judge(suite.evaluate.judge, suite, file, mistakes) if suite.evaluate.judge else None
     if mistakes:
         raise UserError(*mistakes)
@@ -52,8 +57,8 @@ def _judge(wish: Judge, suite: Suite, file: Path, mistakes: list[str]) -> judgin
     return judging.Spec(wish.kind, model, content, wish.url, wish.key)
 
 
-def _tasks(wish: LmEval, file: Path, mistakes: list[str]) -> lm_eval.Spec | None:
-    """lm-eval's tasks; local task files are hashed."""
+def _tasks(wish: LmEval, with_vllm: bool, file: Path, mistakes: list[str]) -> lm_eval.Spec | None:
+    """lm-eval's tasks, through vLLM where the suite has it running anyway; task files are hashed."""
     key = "evaluate.lm_eval"
     try:
         found = version("lm-eval")
@@ -64,8 +69,10 @@ def _tasks(wish: LmEval, file: Path, mistakes: list[str]) -> lm_eval.Spec | None
     if folder and not Path(folder).is_dir():
         mistakes.append(f"{at(file, None, key + '.include_path')}: {wish.include_path!r} is no folder{_beside(folder)}")
         return None
-    content = digest(folder) if folder else ""
-    return lm_eval.Spec(wish.tasks, content, wish.limit, "float32", found, folder)
+    shipped = [digest(str(part)) for part in sorted(lm_eval.SHIPPED.glob("*.*"))]
+    content = keys.digest([toolbox.VERSION, *shipped, digest(folder) if folder else ""])
+    backend = (vllm.installed() if with_vllm else None) or "hf"
+    return lm_eval.Spec(wish.tasks, content, wish.limit, "float32", found, backend, folder)
 
 
 def check_data(sources: Sources) -> None:

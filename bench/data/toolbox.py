@@ -213,7 +213,7 @@ def candidates(prompt: str) -> tuple[str, ...]:
     return tuple(sentence(asked, answer, style) for style in STYLES for answer in answers)
 
 
-def _instructions(seed: int) -> Iterator[str]:
+def instructions(seed: int) -> Iterator[str]:
     """Distinct instructions for ever, the families in turn; a family that runs out is passed over."""
     rng, seen = random.Random(f"toolbox/{VERSION}/{seed}"), set[str]()
     while True:
@@ -259,7 +259,7 @@ def _corpus_line(instruction: str, rng: random.Random) -> str:
 
 def load(train: int, test: int, probe_count: int, corpus: int, seed: int = 0) -> PreferenceData:
     """train and test pairs, probes over both, and a corpus of solved examples; no prompt in two of them."""
-    source = _instructions(seed)
+    source = instructions(seed)
     train_rows = [_pair(next(source)) for _ in range(train)]
     test_rows = [_pair(next(source)) for _ in range(test)]
     rng = random.Random(f"toolbox/probes/{seed}")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import atexit
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -42,6 +43,7 @@ class Engine:
 
     def __init__(self, folder: Path, dtype: str, max_length: int) -> None:
         """Raises VllmFailed where vLLM cannot be started on this model."""
+        self.max_length = max_length
         command = [sys.executable, "-m", "bench.engines.vllm_server"]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
         atexit.register(self.close)
@@ -61,8 +63,12 @@ class Engine:
 
     def log_probs(self, prompts: Sequence[list[int]]) -> list[list[float]]:
         """Log-probs of every token of each prompt but its first."""
-        found: list[list[float]] = self._ask("score", prompts=list(prompts))["log_probs"]
-        return found
+        return self.score(prompts)[0]
+
+    def score(self, prompts: Sequence[list[int]]) -> tuple[list[list[float]], list[list[bool]]]:
+        """`log_probs`, and whether each of those tokens was the most likely one."""
+        reply = self._ask("score", prompts=list(prompts))
+        return reply["log_probs"], reply["first"]
 
     def close(self) -> None:
         """End the process."""
@@ -91,23 +97,22 @@ _warm: dict[str, Engine] = {}  # of this process: at most one, by architecture
 def serve(
     folder: Path, dtype: str, max_length: int, prompts: Sequence[list[int]], wanted: Sequence[Sequence[float]]
 ) -> tuple[Engine, str]:
-    """An engine that serves the checkpoint, and how it came to: "started", "swapped", or "restarted" after a swap that
-    disagreed.
+    """An engine that serves the checkpoint up to at least max_length tokens, and how it came to: "started", "swapped",
+    or "restarted" after a swap that disagreed or with more room.
 
     prompts, wanted: the proof, a few prompts with transformers' log-probs on this checkpoint. Raises VllmFailed where
     even a fresh engine disagrees with them, or none can be started.
     """
     config = json.loads((folder / "config.json").read_text())
-    place = keys.digest([{k: v for k, v in config.items() if k not in INCIDENTAL}, dtype, max_length])
-    how = "started"
-    if place in _warm:
+    place = keys.digest([{k: v for k, v in config.items() if k not in INCIDENTAL}, dtype])
+    how = "restarted" if place in _warm else "started"
+    if place in _warm and _warm[place].max_length >= max_length:
         try:
             _warm[place].swap(folder)
             if gap(_warm[place], prompts, wanted) <= TOLERANCE[dtype]:
                 return _warm[place], "swapped"
         except VllmFailed:
             pass
-        how = "restarted"
     for engine in _warm.values():
         engine.close()
     _warm.clear()
@@ -118,6 +123,18 @@ def serve(
         raise VllmFailed(f"its log-probs differ from transformers' by up to {found:.2g} nats a token")
     _warm[place] = engine
     return engine, how
+
+
+@contextmanager
+def served_folder(model: Any, tokenizer: Any, out: Path) -> Iterator[Path]:
+    """A folder inside `out` as vLLM reads it: plain weights, an adapter merged, and the tokenizer beside them."""
+    folder = out / "served"
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def gap(engine: Engine, prompts: Sequence[list[int]], wanted: Sequence[Sequence[float]]) -> float:

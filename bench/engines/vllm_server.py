@@ -65,15 +65,19 @@ class Server:
         return {"answers": answers}
 
     def score(self, prompts: list[list[int]]) -> dict[str, Any]:
-        """Log-probs of every token of each prompt but its first."""
+        """Log-probs of every token of each prompt but its first, and whether it is the most likely one."""
         from vllm import SamplingParams
 
         given = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=0)
         outputs = self.engine.generate([{"prompt_token_ids": ids} for ids in prompts], given, use_tqdm=False)
-        return {"log_probs": [
-            [places[token].logprob for places, token in zip(o.prompt_logprobs[1:], ids[1:], strict=True)]
+        found = [
+            [places[token] for places, token in zip(o.prompt_logprobs[1:], ids[1:], strict=True)]
             for o, ids in zip(outputs, prompts, strict=True)
-        ]}  # fmt: skip
+        ]
+        return {
+            "log_probs": [[place.logprob for place in row] for row in found],
+            "first": [[place.rank == 1 for place in row] for row in found],
+        }
 
 
 def _weights(folder: Path) -> Iterator[tuple[str, Any]]:

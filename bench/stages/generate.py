@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,17 +82,13 @@ def _by_vllm(
     report(0.0, "vLLM takes the weights (a first start takes about half a minute)")
     proofs = prompts[:PROOFS]
     room = max(map(len, prompts), default=1) + spec.sampling.max_tokens
-    folder = out / "served"  # an adapter is merged; vLLM reads plain weights and the tokenizer beside them
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
     try:
-        engine, how = vllm.serve(folder, spec.dtype, -(-room // 64) * 64, proofs, transformers.log_probs(model, proofs))
-        facts["engine"] = how
+        with vllm.served_folder(model, tokenizer, out) as folder:
+            wanted = transformers.log_probs(model, proofs)
+            engine, facts["engine"] = vllm.serve(folder, spec.dtype, -(-room // 64) * 64, proofs, wanted)
         report(0.3, "answers by vLLM")
         return engine.generate(prompts, spec.sampling)
     except vllm.VllmFailed as failure:
         facts["caution"] = f"{model.config.model_type} was not served by vLLM ({failure}); transformers generated"
         facts["backend"] = "transformers"
         return _by_transformers(model, tokenizer, prompts, spec, report)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -5,25 +5,31 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bench.stages.stage import Facts, Report, StageFailed
 
-VERSION = 1
+VERSION = 2
 FILE = "results.json"
 SEED = 1234  # lm-eval's own default
+SHIPPED = Path(__file__).parents[1] / "data/tasks"
+PROOFS = ("The first of a few texts that a warm engine has to score as transformers does.", "Question: 1 + 1?\nAnswer:")
+LONGEST = 2048  # tokens of a prompt and its answer, where the model has room for more
 
 
 @dataclass(frozen=True)
 class Spec:
-    """tasks: names; content: digest of the local task files in include_path; version: of lm-eval."""
+    """tasks: names; content: digest of the shipped task files and of those in include_path; version: of lm-eval;
+    backend: "hf", or vLLM with its version."""
 
     tasks: tuple[str, ...]
     content: str
     limit: int | None
     dtype: str
     version: str
+    backend: str = "hf"
     include_path: str | None = field(default=None, metadata={"key": False})
     data: None = None
 
@@ -31,24 +37,52 @@ class Spec:
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     """Raises StageFailed for a task that lm-eval does not know."""
     from lm_eval import simple_evaluate
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.tasks import TaskManager
 
-    from bench.models.loading import load_policy, load_tokenizer
-
-    policy = inputs.get("train", inputs["policy"])
     report(0.0, "lm-eval " + " ".join(spec.tasks))
-    manager = TaskManager(include_path=spec.include_path)
+    manager = _manager(spec.include_path, spec.content)
     unknown = [task for task in spec.tasks if not manager.match_tasks([task])]
     if unknown:
         raise StageFailed(f"lm-eval knows no task {unknown[0]!r}; see `lm-eval ls tasks`, or give include_path")
-    model = HFLM(pretrained=load_policy(policy, spec.dtype).eval(), tokenizer=load_tokenizer(policy), batch_size=16)
+    facts: Facts = {"tasks": list(spec.tasks), "backend": spec.backend}
+    model = _model(inputs.get("train", inputs["policy"]), spec, out, facts)
     found: dict[str, Any] = simple_evaluate(
         model=model, tasks=list(spec.tasks), task_manager=manager, limit=spec.limit, random_seed=SEED,
         numpy_random_seed=SEED, torch_random_seed=SEED, fewshot_random_seed=SEED, log_samples=False,
     )  # fmt: skip
     (out / FILE).write_text(json.dumps(found, default=str, indent=1), encoding="utf-8")
-    return {"tasks": list(spec.tasks)}
+    return facts
+
+
+@cache
+def _manager(include_path: str | None, content: str) -> Any:
+    """lm-eval's index of tasks, which takes seconds to read; content: a changed task file is read again."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=[str(SHIPPED), *([include_path] if include_path else [])])
+
+
+def _model(policy: Path, spec: Spec, out: Path, facts: Facts) -> Any:
+    """lm-eval's model; falls back to its hf backend where vLLM cannot serve the policy, and says so in the facts."""
+    from lm_eval.models.huggingface import HFLM
+
+    from bench.engines import tasks, transformers, vllm
+    from bench.models.loading import load_policy, load_tokenizer
+
+    model, tokenizer = load_policy(policy, spec.dtype).eval(), load_tokenizer(policy)
+    shared: dict[str, Any] = {"pretrained": model, "tokenizer": tokenizer, "batch_size": 16}
+    if spec.backend == "hf":
+        return HFLM(**shared)
+    proofs = [tokenizer(text)["input_ids"] for text in PROOFS]
+    room = min(model.config.max_position_embeddings, LONGEST)
+    try:
+        with vllm.served_folder(model, tokenizer, out) as folder:
+            wanted = transformers.log_probs(model, proofs)
+            engine, facts["engine"] = vllm.serve(folder, spec.dtype, room, proofs, wanted)
+        return tasks.make_model(engine, **shared)
+    except vllm.VllmFailed as failure:
+        facts["caution"] = f"{model.config.model_type} was not served by vLLM ({failure}); transformers did the tasks"
+        facts["backend"] = "hf"
+        return HFLM(**shared)
 
 
 def metrics(results: Mapping[str, Any]) -> dict[str, tuple[float, float | None]]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from objectives.gates import Gate
 
-VERSION = 2
+VERSION = 3
 CURVES = "curves.parquet"
 CHECKPOINTS = "checkpoints"
 LOGGING_STEPS = 5

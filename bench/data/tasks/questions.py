@@ -1,0 +1,53 @@
+"""The questions of the shipped lm-eval tasks: of the toolbox, and none that any suite trains or tests on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from bench.data import toolbox
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+QUESTIONS = 500
+SEED = 1  # another stream than that of the suites
+TAKEN = 40_000  # of the suites' stream, more than training, test and corpus take
+
+
+def choices(**_: Any) -> dict[str, Dataset]:
+    """prompt, choices (the right answer and its near misses, shuffled) and gold, the right one's index."""
+    return _split([_choice(asked) for asked in _asked()])
+
+
+def answers(**_: Any) -> dict[str, Dataset]:
+    """prompt and answer."""
+    return _split([{"prompt": toolbox.as_prompt(asked.instruction), "answer": asked.answer} for asked in _asked()])
+
+
+def graded(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+    """lm-eval's hook: the toolbox's own grading of a free answer."""
+    return {"exact_match": float(toolbox.grade(doc["prompt"], results[0]))}
+
+
+def _asked() -> Iterator[toolbox.Question]:
+    taken = set(islice(toolbox.instructions(0), TAKEN))
+    fresh = (text for text in toolbox.instructions(SEED) if text not in taken)
+    return (toolbox.question(text) for text in islice(fresh, QUESTIONS))
+
+
+def _choice(asked: toolbox.Question) -> dict[str, Any]:
+    options = [asked.answer, *asked.misses]
+    random.Random(asked.instruction).shuffle(options)
+    texts = [toolbox.sentence(asked, option, "plain") for option in options]
+    return {
+        "prompt": toolbox.as_prompt(asked.instruction), "choices": texts, "gold": options.index(asked.answer),
+    }  # fmt: skip
+
+
+def _split(rows: list[dict[str, Any]]) -> dict[str, Dataset]:
+    from datasets import Dataset
+
+    return {"test": Dataset.from_list(rows)}
