@@ -19,6 +19,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     OURS: {"precompute_ref_log_probs": True, "gradient_checkpointing": False, "layout": "one_row"},
     TWO_ROWS: {"precompute_ref_log_probs": True, "gradient_checkpointing": False, "layout": "trl"},
 }
+STEPS = 20  # that are measured
 LEARNING_RATE = 1e-4
 
 
@@ -40,8 +41,8 @@ class Work:
         return found
 
 
-def make_work(model: str, data: DataSource, steps: int, folder: Path, vocabulary: int | None = None) -> Work:
-    """The pairs of `steps` batches and a model of the ladder with random weights.
+def make_work(model: str, data: DataSource, folder: Path, vocabulary: int | None = None) -> Work:
+    """The pairs of STEPS batches and a model of the ladder with random weights.
 
     vocabulary: its entries, where not the tokenizer's own; text never uses the others.
     """
@@ -51,12 +52,13 @@ def make_work(model: str, data: DataSource, steps: int, folder: Path, vocabulary
     from bench.models import ladder
 
     work, found = Work(folder), load(data)
+    folder.mkdir(exist_ok=True)
     config = ladder.make_config(model)
     config.vocab_size = vocabulary or config.vocab_size
     set_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(work.policy)
     ladder.make_tokenizer(found.corpus).save_pretrained(work.policy)
-    pairs = [pair for pair in found.train if len(plain(pair.prompt)) < work.max_length][: steps * work.batch_size]
+    pairs = [pair for pair in found.train if len(plain(pair.prompt)) < work.max_length][: STEPS * work.batch_size]
     rows = [{"prompt": plain(pair.prompt), "chosen": pair.chosen, "rejected": pair.rejected} for pair in pairs]
     (folder / "rows.json").write_text(json.dumps(rows))
     return work

@@ -10,8 +10,6 @@ from pathlib import Path
 from bench.errors import UserError
 from bench.perf.contestants import Contestant, Work
 
-STEPS = 3  # after a first one that makes the optimizer's state
-
 
 def of_a_step(contestant: str, work: Work) -> int:
     """Bytes at the peak of a step above those before it, in a process of its own. Raises UserError if that ends ill."""
@@ -29,27 +27,23 @@ def _measured(contestant: Contestant) -> int:
 
     import torch
 
-    contestant.step(0)
-    peaks = []
-    for number in range(1, STEPS + 1):
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
-            contestant.step(number)
-            peaks.append(torch.cuda.max_memory_allocated() - before)
-        else:
-            peaks.append(_peak_on_the_processor(contestant, number))
-    return max(peaks)
+    contestant.step(0)  # makes the optimizer's state
+    gc.collect()
+    if not torch.cuda.is_available():
+        return _peak_on_the_processor(contestant)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    contestant.step(1)
+    return torch.cuda.max_memory_allocated() - before
 
 
-def _peak_on_the_processor(contestant: Contestant, number: int) -> int:
+def _peak_on_the_processor(contestant: Contestant) -> int:
     """Largest sum of live tensors, by the allocations that torch's profiler saw: resident memory would also count
     what the C library keeps for itself."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        contestant.step(number)
+        contestant.step(1)
     live = peak = 0
     for event in sorted((e for e in profiler.profiler.kineto_results.events() if e.name() == "[memory]"),
                         key=lambda e: e.start_ns()):  # fmt: skip

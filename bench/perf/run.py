@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from bench.data.source import TOOLBOX, DataSource, content_of
@@ -15,7 +16,8 @@ from bench.errors import UserError
 from bench.executors.local import default_workers
 from bench.machine import this_machine
 from bench.models import ladder
-from bench.perf import harness, step, suite
+from bench.perf import checks, harness, step, suite
+from bench.perf.contestants import make_work
 from bench.progress import PLAIN, SECONDS_BETWEEN_LINES
 from bench.tables import duration
 from objectives.words import UnknownWord
@@ -31,16 +33,19 @@ PROBES = 50
 
 @dataclass(frozen=True)
 class Figures:
-    """suites: by model (seconds of our 16 cells, seconds of 16 stock TRL processes)."""
+    """By model; suites: (seconds of our 16 cells, seconds of 16 stock TRL processes)."""
 
     machine: str
     data: str
     steps: Mapping[str, step.StepFigures] = field(default_factory=dict)
+    checks: Mapping[str, checks.CheckFigures] = field(default_factory=dict)
     suites: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     harness: Sequence[harness.Measured] = ()
 
     def to_json(self) -> dict[str, Any]:
-        models = {name: found.to_json() for name, found in self.steps.items()}
+        models: dict[str, dict[str, float]] = {name: found.to_json() for name, found in self.steps.items()}
+        for name, checked in self.checks.items():
+            models[name] |= checked.to_json()
         for name, (ours, theirs) in self.suites.items():
             models.setdefault(name, {})["suite.vs_trl_processes"] = theirs / ours
         return {
@@ -48,14 +53,15 @@ class Figures:
             "data": self.data,
             "libraries": {name: version(name) for name in LIBRARIES},
             "models": models,
-            "steps": {name: asdict(found) for name, found in self.steps.items()},
+            "steps": {name: {**asdict(found), **asdict(self.checks[name])} for name, found in self.steps.items()},
             "suites": {name: {"gatebench": ours, "trl": theirs} for name, (ours, theirs) in self.suites.items()},
             "harness": [asdict(figure) for figure in self.harness],
         }
 
 
 def measure(parts: Sequence[str], models: Sequence[str], data: str, err: Console) -> Figures:
-    """Raises UserError for an unknown part or model and for data that are not there.
+    """What is timed comes first, for all models. Raises UserError for an unknown part or model and for data that are
+    not there.
 
     Of `suite`, the first model alone is measured, as it takes a quarter of an hour.
     """
@@ -66,17 +72,26 @@ def measure(parts: Sequence[str], models: Sequence[str], data: str, err: Console
     _check(paths, ladder.NAMES, "built-in model")
     source = data_source(data)
     torch.set_num_threads(default_workers()[1])
-    names = [path.removeprefix(ladder.PREFIX) for path in paths]
+    names = {path.removeprefix(ladder.PREFIX): path for path in paths}
+    first = next(iter(names))
     steps, suites, overheads = {}, {}, []
-    if "step" in parts:
-        with _Teller(err, len(names) * step.TICKS) as teller:
-            for name, path in zip(names, paths, strict=True):
-                steps[name] = step.measure(path, source, partial(teller, name))
-    if "suite" in parts:
-        suites[names[0]] = suite.measure(paths[0], source, err, lambda text: err.print(f"{names[0]}: {text}", **PLAIN))
-    if "harness" in parts:
-        overheads = list(harness.measure(err))
-    return Figures(this_machine().name, Path(data).name, steps, suites, overheads)
+    with TemporaryDirectory() as folder:
+        if "step" in parts:
+            works = {name: make_work(path, source, Path(folder) / name) for name, path in names.items()}
+            with _Teller(err, len(names) * step.TICKS) as teller:
+                steps = {name: step.measure(work, partial(teller, name)) for name, work in works.items()}
+        if "suite" in parts:
+            suites[first] = suite.measure(
+                names[first], source, err, lambda text: err.print(f"{first}: {text}", **PLAIN)
+            )
+        if "harness" in parts:
+            overheads = list(harness.measure(err))
+        checked = {}
+        with _Teller(err, len(steps) * checks.TICKS) as teller:
+            for name in steps:
+                large = make_work(names[name], source, Path(folder) / f"{name}-large", checks.LARGE_VOCABULARY)
+                checked[name] = checks.measure(works[name], large, partial(teller, name))
+    return Figures(this_machine().name, Path(data).name, steps, checked, suites, overheads)
 
 
 def data_source(path: str) -> DataSource:

@@ -48,7 +48,7 @@ def measure(model: str, data: DataSource, err: Console, tick: Callable[[str], No
     work, and nothing of it is shared. The policy has random weights: a base model is made once on either side.
     """
     with TemporaryDirectory() as folder:
-        work = make_work(model, data, 1, Path(folder))
+        work = make_work(model, data, Path(folder))
         file = Path(folder) / "perf.yaml"
         file.write_text(SUITE.format(policy=work.policy, data=_absolute(data.path)), encoding="utf-8")
         suite = load_suite(file)

@@ -10,7 +10,7 @@ from rich.console import Console
 from bench.cli import print_json
 from bench.data.source import TOOLBOX
 from bench.errors import UserError
-from bench.perf import harness, run, step, suite
+from bench.perf import checks, contestants, harness, run, step, suite
 from bench.perf.contestants import DEFAULT, OURS
 from bench.perf.shown import perf_tables
 
@@ -36,8 +36,11 @@ def test_the_harness_is_measured_over_cells_without_work():
 
 
 def test_a_step_is_measured_against_stock_trl(monkeypatch, capsys):
-    for name, value in {"STEPS": 3, "UNTIMED": 1, "LOSSES": ("ipo", "cal_dpo"), "LARGE_VOCABULARY": 20_000}.items():
-        monkeypatch.setattr(step, name, value)
+    for module in (contestants, step, checks):
+        monkeypatch.setattr(module, "STEPS", 3)
+    monkeypatch.setattr(step, "UNTIMED", 1)
+    monkeypatch.setattr(checks, "LOSSES", ("ipo", "cal_dpo"))
+    monkeypatch.setattr(checks, "LARGE_VOCABULARY", 20_000)
     figures = run.measure(["step"], ["neox-0.3m"], TOOLBOX, QUIET)
     found = figures.to_json()["models"]["neox-0.3m"]
     assert set(found) == {f"step.{key}" for key in KEYS}
@@ -45,13 +48,13 @@ def test_a_step_is_measured_against_stock_trl(monkeypatch, capsys):
     assert found["step.max_loss_difference"] < 1e-4
     assert found["step.peak_memory_ratio"] < 1
     assert found["step.peak_memory_ratio_large_vocabulary"] < 1
-    measured = figures.steps["neox-0.3m"]
-    assert set(measured.loss_differences) == {
+    measured, checked = figures.steps["neox-0.3m"], figures.checks["neox-0.3m"]
+    assert set(checked.loss_differences) == {
         f"{loss}, gate {gate}" for loss in ("ipo", "cal_dpo") for gate in ("none", "seq")
     }
     assert sum(measured.breakdown.values()) == pytest.approx(measured.seconds[OURS], rel=0.5)
     # more words, more memory, and TRL's logits grow with them
-    assert measured.memory_large_vocabulary[DEFAULT] > 2 * measured.memory[DEFAULT]
+    assert checked.memory_large_vocabulary[DEFAULT] > 2 * checked.memory[DEFAULT]
     shown = text_of(perf_tables(figures))
     for part in ("× precomputed", "matrix products", "150,000", "cal_dpo, gate seq", "of the peak"):
         assert part in shown
