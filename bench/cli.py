@@ -289,7 +289,7 @@ def samples(
 
 @app.command()
 def perf(
-    parts: Annotated[list[str] | None, typer.Argument(help="step, suite, harness; all by default.")] = None,
+    parts: Annotated[list[str] | None, typer.Argument(help="step, suite, harness; engine, which needs vLLM.")] = None,
     data: Annotated[str, typer.Option(help="Preference pairs to train on: a file, or builtin:toolbox.")] = (
         "builtin:toolbox"
     ),
@@ -299,11 +299,11 @@ def perf(
     """Measure this machine: a step and a suite against stock TRL, and what the harness itself costs."""
     from rich.console import Console
 
-    from bench.perf.run import MODELS, PARTS, measure
+    from bench.perf.run import DEFAULT_PARTS, MODELS, measure
     from bench.perf.shown import perf_tables
 
     err = Console(stderr=True)
-    figures = measure(parts or PARTS, model or MODELS, data, err)
+    figures = measure(parts or DEFAULT_PARTS, model or MODELS, data, err)
     if as_json:
         print_json(figures.to_json())
     (err if as_json else results_console()).print(*perf_tables(figures))

@@ -113,9 +113,7 @@ def serve(
                 return _warm[place], "swapped"
         except VllmFailed:
             pass
-    for engine in _warm.values():
-        engine.close()
-    _warm.clear()
+    close()
     engine = Engine(folder, dtype, max_length)
     found = gap(engine, prompts, wanted)
     if found > TOLERANCE[dtype]:
@@ -123,6 +121,13 @@ def serve(
         raise VllmFailed(f"its log-probs differ from transformers' by up to {found:.2g} nats a token")
     _warm[place] = engine
     return engine, how
+
+
+def close() -> None:
+    """End this process's engine."""
+    for engine in _warm.values():
+        engine.close()
+    _warm.clear()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What the harness itself costs: planning, a cell's overhead, a finished suite run again, intervals."""
+"""What the harness itself costs: planning, overhead, logging, a finished suite run again, a report, intervals."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ from bench.plan import Plan, make_plan
 from bench.resolve import resolve
 from bench.stats import RESAMPLES, draws, intervals
 from bench.suite import load_suite
+from bench.summary import Summary
+from bench.tracking.entries import cell_entry
+from bench.tracking.tracker import deliver
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,8 +33,10 @@ objectives: [dpo, ipo, cal_dpo, dpo_shift, extended_sft]
 gates: [none, {{kind: seq, alpha: 100, tau: q50}}]
 seeds: [{seeds}]
 train: {{steps: 20, evaluate_every: 10}}
+evaluate: {{dynamics: {{probes: {probes}}}}}
 """
 CELLS_A_SEED = 10
+PROBES, PROBES_OF_A_REPORT = 8, 200
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,9 @@ class Measured:
     limit: float
 
 
-def measure(err: Console, planned: int = 10_000, cells: int = 1_000) -> Iterator[Measured]:
+def measure(
+    err: Console, planned: int = 10_000, cells: int = 1_000, logged: int = 50, reported: int = 200
+) -> Iterator[Measured]:
     """The figures, one after another; the suites are made in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
@@ -56,6 +63,13 @@ def measure(err: Console, planned: int = 10_000, cells: int = 1_000) -> Iterator
         started = time.monotonic()
         runs.run(_prepared(Path(folder), cells), err, run_of=noop.run_of)
         yield Measured(f"a finished suite of {cells} cells run again", time.monotonic() - started, 5.0)
+        yield Measured("logging a cell to MLflow on sqlite", _logging(prepared, first.summary, logged), 0.2)
+        prepared = _prepared(Path(folder), reported, PROBES_OF_A_REPORT)
+        summary = runs.run(prepared, err, run_of=noop.run_of).summary
+        started = time.monotonic()
+        runs.build(summary, prepared)
+        what = f"the report of {reported} cells with {PROBES_OF_A_REPORT} probes each"
+        yield Measured(what, time.monotonic() - started, 20.0)
     values = np.random.default_rng(0).normal(size=(1_000, 1, 500))
     started = time.monotonic()
     intervals(draws(values))
@@ -64,9 +78,22 @@ def measure(err: Console, planned: int = 10_000, cells: int = 1_000) -> Iterator
     )
 
 
-def _prepared(folder: Path, cells: int) -> runs.Prepared:
-    file = folder / f"{cells}.yaml"
-    file.write_text(SUITE.format(seeds=", ".join(map(str, range(cells // CELLS_A_SEED)))), encoding="utf-8")
+def _logging(prepared: runs.Prepared, summary: Summary, count: int) -> float:
+    """Seconds a cell, after a first one for which the database is made."""
+    plan, store, folder = prepared.plan, prepared.store, prepared.results / "logged"
+    folder.mkdir()
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    first, *entries = [cell_entry(cell, plan, "run", store) for cell in summary.cells[: count + 1]]
+    deliver([first], folder, uri, str)
+    started = time.monotonic()
+    deliver(entries, folder, uri, str)
+    return (time.monotonic() - started) / len(entries)
+
+
+def _prepared(folder: Path, cells: int, probes: int = PROBES) -> runs.Prepared:
+    file = folder / f"{cells}-{probes}.yaml"
+    seeds = ", ".join(map(str, range(cells // CELLS_A_SEED)))
+    file.write_text(SUITE.format(seeds=seeds, probes=probes), encoding="utf-8")
     suite = load_suite(file)
     sources = resolve(suite, file)
     plan: Plan = make_plan(suite, sources)

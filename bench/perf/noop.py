@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import pandas
 
 STEPS = (0, 10, 20)
-PROMPTS = 8
 
 
 def run_of(kind: str) -> Run:
@@ -38,19 +37,19 @@ def _dynamics(spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) 
     from bench.metrics import curves
     from bench.stages.dynamics import CURVES, PROBES
 
-    frame = _probes()
+    frame = _probes(spec.data.probes)
     frame.to_parquet(out / PROBES)
     curves(frame).to_parquet(out / CURVES)
     return {"tokens": 0, "steps": list(STEPS)}
 
 
 @cache
-def _probes() -> pandas.DataFrame:
+def _probes(count: int) -> pandas.DataFrame:
     import pandas
 
     kinds = ("chosen", "rejected", "irr_train", "irr_test", "random_permute")
     return pandas.DataFrame([
         {"step": step, "split": split, "prompt": prompt, "kind": kind, "tokens": 10,
          "log_prob": -30.0 - len(kind) * step / 20 - prompt, "argmax": -5.0, "entropy": 1.0, "kl": step / 10}
-        for step in STEPS for split in ("train", "test") for prompt in range(PROMPTS) for kind in kinds
+        for step in STEPS for split in ("train", "test") for prompt in range(count) for kind in kinds
     ])  # fmt: skip

@@ -12,11 +12,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from bench.data.source import TOOLBOX, DataSource, content_of
+from bench.engines import vllm
 from bench.errors import UserError
 from bench.executors.local import default_workers
 from bench.machine import this_machine
 from bench.models import ladder
-from bench.perf import checks, harness, step, suite
+from bench.perf import checks, engine, harness, step, suite
 from bench.perf.contestants import make_work
 from bench.progress import PLAIN, SECONDS_BETWEEN_LINES
 from bench.tables import duration
@@ -25,7 +26,8 @@ from objectives.words import UnknownWord
 if TYPE_CHECKING:
     from rich.console import Console
 
-PARTS = ("step", "suite", "harness")
+PARTS = ("step", "suite", "harness", "engine")
+DEFAULT_PARTS = PARTS[:3]  # an engine needs vLLM
 MODELS = ("llama-1.3m", "neox-1.3m", "qwen-1.3m", "llama-10m")
 LIBRARIES = ("torch", "transformers", "trl")
 PROBES = 50
@@ -41,6 +43,7 @@ class Figures:
     checks: Mapping[str, checks.CheckFigures] = field(default_factory=dict)
     suites: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     harness: Sequence[harness.Measured] = ()
+    engines: Mapping[str, engine.EngineFigures] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         models: dict[str, dict[str, float]] = {name: found.to_json() for name, found in self.steps.items()}
@@ -48,6 +51,8 @@ class Figures:
             models[name] |= checked.to_json()
         for name, (ours, theirs) in self.suites.items():
             models.setdefault(name, {})["suite.vs_trl_processes"] = theirs / ours
+        for name, served in self.engines.items():
+            models.setdefault(name, {}).update(served.to_json())
         return {
             "machine": self.machine,
             "data": self.data,
@@ -56,6 +61,7 @@ class Figures:
             "steps": {name: {**asdict(found), **asdict(self.checks[name])} for name, found in self.steps.items()},
             "suites": {name: {"gatebench": ours, "trl": theirs} for name, (ours, theirs) in self.suites.items()},
             "harness": [asdict(figure) for figure in self.harness],
+            "engines": {name: asdict(found) for name, found in self.engines.items()},
         }
 
 
@@ -68,13 +74,15 @@ def measure(parts: Sequence[str], models: Sequence[str], data: str, err: Console
     import torch
 
     _check(parts, PARTS, "part of bench perf")
+    if "engine" in parts and vllm.installed() is None:
+        raise UserError("bench perf engine: vLLM is not installed here; `make vllm` installs it")
     paths = [ladder.PREFIX + model.removeprefix(ladder.PREFIX) for model in models]
     _check(paths, ladder.NAMES, "built-in model")
     source = data_source(data)
     torch.set_num_threads(default_workers()[1])
     names = {path.removeprefix(ladder.PREFIX): path for path in paths}
     first = next(iter(names))
-    steps, suites, overheads = {}, {}, []
+    steps, suites, overheads, engines = {}, {}, [], {}
     with TemporaryDirectory() as folder:
         if "step" in parts:
             works = {name: make_work(path, source, Path(folder) / name) for name, path in names.items()}
@@ -86,12 +94,15 @@ def measure(parts: Sequence[str], models: Sequence[str], data: str, err: Console
             )
         if "harness" in parts:
             overheads = list(harness.measure(err))
+        if "engine" in parts:
+            with _Teller(err, len(names) * engine.TICKS) as teller:
+                engines = {name: engine.measure(path, partial(teller, name)) for name, path in names.items()}
         checked = {}
         with _Teller(err, len(steps) * checks.TICKS) as teller:
             for name in steps:
                 large = make_work(names[name], source, Path(folder) / f"{name}-large", checks.LARGE_VOCABULARY)
                 checked[name] = checks.measure(works[name], large, partial(teller, name))
-    return Figures(this_machine().name, Path(data).name, steps, checked, suites, overheads)
+    return Figures(this_machine().name, Path(data).name, steps, checked, suites, overheads, engines)
 
 
 def data_source(path: str) -> DataSource:

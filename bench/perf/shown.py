@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bench.perf.contestants import DEFAULT, OURS
+from bench.perf.engine import CHECKPOINTS, PROMPTS
 from bench.tables import duration
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def perf_tables(figures: Figures) -> list[Table]:
         tables.append(_suites(figures))
     if figures.harness:
         tables.append(_harness(figures))
+    if figures.engines:
+        tables.append(_engines(figures))
     return tables
 
 
@@ -88,4 +91,21 @@ def _harness(figures: Figures) -> Table:
     table = _table("the harness itself", "what", "seconds", "to reach")
     for figure in figures.harness:
         table.add_row(figure.what, f"{figure.seconds:.3g}", f"{figure.limit:g}")
+    return table
+
+
+def _engines(figures: Figures) -> Table:
+    table = _table(
+        f"vLLM, {CHECKPOINTS} checkpoints, {PROMPTS} prompts each, on {figures.machine}", "model",
+        "first checkpoint", "each further one", "all, one engine", "all, an engine each", "ratio",
+        "same tokens as fresh", "as transformers",
+    )  # fmt: skip
+    asked = CHECKPOINTS * PROMPTS
+    for name, found in figures.engines.items():
+        keys = found.to_json()
+        table.add_row(
+            name, f"{found.reused[0]:.1f} s", f"{keys['engine.second_vs_first'] * found.reused[0]:.1f} s",
+            f"{sum(found.reused):.0f} s", f"{sum(found.fresh):.0f} s", f"{keys['engine.vs_fresh_engines']:.2f}",
+            f"{found.same_as_fresh} of {asked}", f"{found.same_as_transformers} of {asked}",
+        )  # fmt: skip
     return table

@@ -27,12 +27,15 @@ def text_of(tables):
 
 
 def test_the_harness_is_measured_over_cells_without_work():
-    plan, overhead, again, statistics = harness.measure(QUIET, planned=20, cells=10)
+    found = list(harness.measure(QUIET, planned=20, cells=10, logged=3, reported=10))
+    plan, overhead, again, logging, report, statistics = found
     assert plan.what == "plan of 20 cells"
     assert "10 cells" in overhead.what
     assert "10 cells" in again.what
+    assert logging.what == "logging a cell to MLflow on sqlite"
+    assert "10 cells with 200 probes" in report.what
     assert "1,000 cells x 500 probes" in statistics.what
-    assert min(plan.seconds, overhead.seconds, again.seconds, statistics.seconds) > 0
+    assert min(figure.seconds for figure in found) > 0
 
 
 def test_a_step_is_measured_against_stock_trl(monkeypatch, capsys):

@@ -194,6 +194,25 @@ def test_vllm_gives_the_tokens_of_transformers_also_after_its_weights_were_swapp
 
 
 @needs_vllm
+def test_tasks_through_the_engine_give_what_lm_evals_own_backend_gives(tmp_path):
+    found = {}
+    for backend in ("vllm", "transformers"):
+        folder = tmp_path / backend
+        folder.mkdir()
+        text = suite(backend, "neox-1.3m") + "  lm_eval: {tasks: [toolbox_choice, toolbox_answer], limit: 40}\n"
+        done = bench("run", write(folder, text), "--results", folder / "results", "--workers", 1)
+        assert done.returncode == 0, done.stderr
+        found[backend] = cells_of(folder)
+    for ours, theirs in zip(found["vllm"], found["transformers"], strict=True):
+        facts = ours["stages"]["lm_eval"]["facts"]
+        assert facts["backend"].startswith("vllm")
+        assert facts["engine"] in ("restarted", "swapped")
+        assert theirs["stages"]["lm_eval"]["facts"]["backend"] == "hf"
+        for metric in ("toolbox_choice/acc", "toolbox_choice/acc_norm", "toolbox_answer/exact_match"):
+            assert ours["metrics"][f"lm_eval/{metric}"] == theirs["metrics"][f"lm_eval/{metric}"]
+
+
+@needs_vllm
 def test_a_model_that_vllm_does_not_serve_is_said_and_answered_by_transformers(tmp_path):
     done = bench("run", write(tmp_path, suite("vllm")), "--results", tmp_path / "results", "--workers", 1)
     assert done.returncode == 0, done.stderr
