@@ -59,7 +59,9 @@ def measure(model: str, tick: Callable[[str], None]) -> EngineFigures:
             tokenizer.save_pretrained(place)
             places.append(place)
             wanted.append(transformers.log_probs(policy, prompts[:PROOFS]))
-            greedy.append([a.tokens for a in transformers.generate(policy, tokenizer, prompts, SAMPLING, float)])
+            greedy.append(
+                [a.tokens for a in transformers.generate(policy, tokenizer, prompts, SAMPLING, lambda share: None)]
+            )
         reused, fresh = [], []
         for number, place in enumerate(places):
             tick(f"checkpoint {number + 1} in the engine of the others")
