@@ -42,13 +42,21 @@ class Branches:
         return Branches(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
     def mask(self, dtype: torch.dtype) -> Tensor:
-        """Additive attention mask [R, 1, T, T]: 0 where a position may look, else the least number."""
-        own, other = self.segments[:, :, None], self.segments[:, None, :]
-        causal = torch.ones(own.shape[1], own.shape[1], dtype=torch.bool, device=own.device).tril()
-        # padding sees itself: a row of the softmax without any place to look at would be NaN
-        seen = causal & ((other == 0) | (other == own))
-        blocked = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=own.device)
-        return torch.where(seen, torch.zeros((), dtype=dtype, device=own.device), blocked)[:, None]
+        """`block_mask` of the segments."""
+        return block_mask(self.segments, dtype)
+
+
+def block_mask(segments: Tensor, dtype: torch.dtype) -> Tensor:
+    """Additive attention mask [R, 1, T, T] of segments [R, T]: 0 where a position may look, else the least number.
+
+    A position sees its own segment and segment 0 as far as itself; padding (-1) sees padding.
+    """
+    own, other = segments[:, :, None], segments[:, None, :]
+    causal = torch.ones(own.shape[1], own.shape[1], dtype=torch.bool, device=own.device).tril()
+    # padding sees itself: a row of the softmax without any place to look at would be NaN
+    seen = causal & ((other == 0) | (other == own))
+    blocked = torch.full((), torch.finfo(dtype).min, dtype=dtype, device=own.device)
+    return torch.where(seen, torch.zeros((), dtype=dtype, device=own.device), blocked)[:, None]
 
 
 def lay_out(prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[Sequence[int]]]) -> Branches:

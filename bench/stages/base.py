@@ -13,7 +13,7 @@ from bench.models.source import ModelSource
 from bench.recipes import Base
 from bench.stages.stage import Facts, Report
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
 
     from bench.data.adapters import load
     from bench.models import ladder
-    from bench.stages.supervised import Row, fit
+    from bench.stages.packing import Row
+    from bench.stages.supervised import fit
 
     recipe = spec.recipe
     corpus = load(spec.data).corpus

@@ -7,24 +7,15 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.stages.packing import Row, collator
 from bench.stages.stage import Facts, Report, StageFailed
 
-IGNORED = -100
 TRAINER = "trainer"
 LOGGING_STEPS = 10
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
-
-
-@dataclass(frozen=True)
-class Row:
-    """Token ids, and how many of the first ones are context that is not learned."""
-
-    ids: list[int]
-    context: int = 0
 
 
 def resume_point(out: Path) -> str | None:
@@ -73,20 +64,6 @@ def checkpoint_callback(logging_steps: int) -> Any:
     return Checkpoint()
 
 
-def collate(rows: Sequence[Row]) -> dict[str, Any]:
-    """Right-padded input_ids, attention_mask and labels [B, T], IGNORED where nothing is learned."""
-    import torch
-
-    width = max(len(row.ids) for row in rows)
-    ids, mask, labels = [], [], []
-    for row in rows:
-        gap = width - len(row.ids)
-        ids.append(row.ids + [0] * gap)
-        mask.append([1] * len(row.ids) + [0] * gap)
-        labels.append([IGNORED] * row.context + row.ids[row.context :] + [IGNORED] * gap)
-    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask), "labels": torch.tensor(labels)}
-
-
 def callback_for(report: Report, text: str) -> Any:
     """A Trainer callback that reports progress, logs the last step and stops at the first loss that is not a number."""
     from transformers import TrainerCallback
@@ -118,7 +95,7 @@ def fit(
     report: Report,
     out: Path,
 ) -> tuple[Any, Facts]:
-    """Train a causal model on rows with AdamW and a cosine schedule.
+    """Train a causal model on rows, packed where they differ in length, with AdamW and a cosine schedule.
 
     make_model: gives the model at its start, again for each micro-batch that is tried. Returns the trained model and,
     as a fact for the manifest, the micro-batch that fitted into memory.
@@ -140,7 +117,7 @@ def fit(
             remove_unused_columns=False, dataloader_pin_memory=False, bf16=False, max_grad_norm=1.0,
         )  # fmt: skip
         trainer = Trainer(
-            model=model, args=arguments, train_dataset=list(rows), data_collator=collate,
+            model=model, args=arguments, train_dataset=list(rows), data_collator=collator(model),
             callbacks=[callback_for(report, "training"), checkpoint_callback(LOGGING_STEPS)],
         )  # fmt: skip
         quiet(trainer)

@@ -14,7 +14,7 @@ from bench.models.source import Adapter
 from bench.recipes import Warmup
 from bench.stages.stage import Facts, Report
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     from bench.data.adapters import load
     from bench.models.encoding import Encoder
     from bench.models.loading import MODEL, load_policy, load_tokenizer
-    from bench.stages.supervised import Row, fit
+    from bench.stages.packing import Row
+    from bench.stages.supervised import fit
 
     tokenizer = load_tokenizer(inputs["base"])
     pairs, dropped = Encoder(tokenizer, spec.lengths).pairs(load(spec.data).train[: spec.recipe.pairs])

@@ -1,0 +1,47 @@
+"""Packed rows train a model exactly as padded ones do."""
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from bench.stages.packing import IGNORED, Row, collator, pack, packed, padded
+
+ROWS = [Row(list(range(10, 30)), 5), Row([40, 41, 42]), Row(list(range(50, 61)), 4), Row(list(range(70, 77)), 2)]
+
+
+def test_rows_share_a_row_as_long_as_the_longest():
+    assert pack([20, 3, 11, 7]) == [[0], [2, 3], [1]]
+    assert pack([5, 5, 5]) == [[0], [1], [2]]
+
+
+def test_layout_by_hand():
+    found = packed([[Row([1, 2, 3], 2), Row([4, 5])], [Row([6, 7, 8, 9])]], torch.float32)
+    assert found["input_ids"].tolist() == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 0]]
+    assert found["position_ids"].tolist() == [[0, 1, 2, 0, 1], [0, 1, 2, 3, 0]]
+    ignored = IGNORED
+    assert found["labels"].tolist() == [[ignored, ignored, 3, ignored, 5], [ignored, 7, 8, 9, ignored]]
+    looks = found["attention_mask"][0, 0] == 0
+    assert looks.int().tolist() == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize("family", ["neox", "llama", "qwen"])
+def test_loss_and_gradient_are_those_of_padded_rows(model_paths, family):
+    found = []
+    for way in ("padded", "packed"):
+        model = AutoModelForCausalLM.from_pretrained(model_paths[family]).eval()
+        batch = padded(ROWS) if way == "padded" else collator(model)(ROWS)
+        assert len(batch["input_ids"]) == (4 if way == "padded" else 3)
+        loss = model(**batch).loss
+        loss.backward()
+        found.append((loss, [p.grad for p in model.parameters()]))
+    (one, ours), (other, theirs) = found
+    torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+def test_rows_of_one_length_and_other_architectures_are_not_packed(model_paths):
+    model = AutoModelForCausalLM.from_pretrained(model_paths["neox"])
+    assert "position_ids" not in collator(model)([Row([1, 2, 3]), Row([4, 5, 6])])
+    model.config.model_type = "another"
+    assert collator(model) is padded
