@@ -289,7 +289,9 @@ def samples(
 
 @app.command()
 def perf(
-    parts: Annotated[list[str] | None, typer.Argument(help="step, suite, harness; engine, which needs vLLM.")] = None,
+    parts: Annotated[
+        list[str] | None, typer.Argument(help="step, suite, harness, checks; engine, which needs vLLM.")
+    ] = None,
     data: Annotated[str, typer.Option(help="Preference pairs to train on: a file, or builtin:toolbox.")] = (
         "builtin:toolbox"
     ),

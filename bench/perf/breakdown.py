@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from bench.perf.contestants import Contestant
@@ -13,17 +14,19 @@ Breakdown = Mapping[str, float]  # seconds a step by part
 
 def breakdown(contestant: Contestant, seconds: float) -> Breakdown:
     """Seconds a step in matrix products, attention, head (products with the vocabulary), optimizer, other operations,
-    and outside any operation (Python, dispatch, data), by torch's profiler.
+    and outside any operation (Python, dispatch, data).
 
-    seconds: what a step takes without the profiler, whose own time would count as Python's.
+    seconds: of a step; each part gets its share of a step under torch's profiler, whose own time counts as Python's.
     """
     from torch.profiler import ProfilerActivity, profile
 
     vocabulary = contestant.trainer.model.config.vocab_size
     parts = dict.fromkeys(("matrix products", "attention", "head", "optimizer", "other operations"), 0.0)
     with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
+        started = time.perf_counter()
         for number in range(STEPS):
             contestant.step(number)
+        wall = time.perf_counter() - started
     for event in profiler.key_averages(group_by_input_shape=True):
         if not event.key.startswith("aten::"):
             continue
@@ -35,5 +38,5 @@ def breakdown(contestant: Contestant, seconds: float) -> Breakdown:
             part = "head" if any(vocabulary in shape for shape in event.input_shapes) else "matrix products"
         else:
             part = "other operations"
-        parts[part] += event.self_cpu_time_total / 1e6 / STEPS
-    return {**parts, "Python": max(0.0, seconds - sum(parts.values()))}
+        parts[part] += event.self_cpu_time_total / 1e6 / wall * seconds
+    return {**parts, "Python": seconds - sum(parts.values())}

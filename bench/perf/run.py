@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -26,8 +26,8 @@ from objectives.words import UnknownWord
 if TYPE_CHECKING:
     from rich.console import Console
 
-PARTS = ("step", "suite", "harness", "engine")
-DEFAULT_PARTS = PARTS[:3]  # an engine needs vLLM
+PARTS = ("step", "suite", "harness", "checks", "engine")
+DEFAULT_PARTS = PARTS[:4]  # an engine needs vLLM
 MODELS = ("llama-1.3m", "neox-1.3m", "qwen-1.3m", "llama-10m")
 LIBRARIES = ("torch", "transformers", "trl")
 PROBES = 50
@@ -48,7 +48,7 @@ class Figures:
     def to_json(self) -> dict[str, Any]:
         models: dict[str, dict[str, float]] = {name: found.to_json() for name, found in self.steps.items()}
         for name, checked in self.checks.items():
-            models[name] |= checked.to_json()
+            models.setdefault(name, {}).update(checked.to_json())
         for name, (ours, theirs) in self.suites.items():
             models.setdefault(name, {})["suite.vs_trl_processes"] = theirs / ours
         for name, served in self.engines.items():
@@ -58,7 +58,8 @@ class Figures:
             "data": self.data,
             "libraries": {name: version(name) for name in LIBRARIES},
             "models": models,
-            "steps": {name: {**asdict(found), **asdict(self.checks[name])} for name, found in self.steps.items()},
+            "steps": {name: asdict(found) for name, found in self.steps.items()},
+            "checks": {name: asdict(found) for name, found in self.checks.items()},
             "suites": {name: {"gatebench": ours, "trl": theirs} for name, (ours, theirs) in self.suites.items()},
             "harness": [asdict(figure) for figure in self.harness],
             "engines": {name: asdict(found) for name, found in self.engines.items()},
@@ -82,27 +83,30 @@ def measure(parts: Sequence[str], models: Sequence[str], data: str, err: Console
     torch.set_num_threads(default_workers()[1])
     names = {path.removeprefix(ladder.PREFIX): path for path in paths}
     first = next(iter(names))
-    steps, suites, overheads, engines = {}, {}, [], {}
+    figures = Figures(this_machine().name, Path(data).name)
     with TemporaryDirectory() as folder:
+        works = {name: make_work(path, source, Path(folder) / name) for name, path in names.items()}
         if "step" in parts:
-            works = {name: make_work(path, source, Path(folder) / name) for name, path in names.items()}
             with _Teller(err, len(names) * step.TICKS) as teller:
                 steps = {name: step.measure(work, partial(teller, name)) for name, work in works.items()}
+            figures = replace(figures, steps=steps)
         if "suite" in parts:
-            suites[first] = suite.measure(
-                names[first], source, err, lambda text: err.print(f"{first}: {text}", **PLAIN)
-            )
+            found = suite.measure(names[first], source, err, lambda text: err.print(f"{first}: {text}", **PLAIN))
+            figures = replace(figures, suites={first: found})
         if "harness" in parts:
-            overheads = list(harness.measure(err))
+            figures = replace(figures, harness=list(harness.measure(err)))
+        if "checks" in parts:
+            checked = {}
+            with _Teller(err, len(names) * checks.TICKS) as teller:
+                for name, path in names.items():
+                    large = make_work(path, source, Path(folder) / f"{name}-large", checks.LARGE_VOCABULARY)
+                    checked[name] = checks.measure(works[name], large, partial(teller, name))
+            figures = replace(figures, checks=checked)
         if "engine" in parts:
             with _Teller(err, len(names) * engine.TICKS) as teller:
-                engines = {name: engine.measure(path, partial(teller, name)) for name, path in names.items()}
-        checked = {}
-        with _Teller(err, len(steps) * checks.TICKS) as teller:
-            for name in steps:
-                large = make_work(names[name], source, Path(folder) / f"{name}-large", checks.LARGE_VOCABULARY)
-                checked[name] = checks.measure(works[name], large, partial(teller, name))
-    return Figures(this_machine().name, Path(data).name, steps, checked, suites, overheads, engines)
+                served = {name: engine.measure(path, partial(teller, name)) for name, path in names.items()}
+            figures = replace(figures, engines=served)
+    return figures
 
 
 def data_source(path: str) -> DataSource:

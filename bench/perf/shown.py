@@ -18,7 +18,9 @@ def perf_tables(figures: Figures) -> list[Table]:
     """One table a part that was measured."""
     tables = []
     if figures.steps:
-        tables += [_steps(figures), _memory(figures), _parts(figures), _losses(figures)]
+        tables += [_steps(figures), _parts(figures)]
+    if figures.checks:
+        tables += [_losses(figures), _memory(figures)]
     if figures.suites:
         tables.append(_suites(figures))
     if figures.harness:

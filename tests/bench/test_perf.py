@@ -44,7 +44,7 @@ def test_a_step_is_measured_against_stock_trl(monkeypatch, capsys):
     monkeypatch.setattr(step, "UNTIMED", 1)
     monkeypatch.setattr(checks, "LOSSES", ("ipo", "cal_dpo"))
     monkeypatch.setattr(checks, "LARGE_VOCABULARY", 20_000)
-    figures = run.measure(["step"], ["neox-0.3m"], TOOLBOX, QUIET)
+    figures = run.measure(["step", "checks"], ["neox-0.3m"], TOOLBOX, QUIET)
     found = figures.to_json()["models"]["neox-0.3m"]
     assert set(found) == {f"step.{key}" for key in KEYS}
     assert min(found.values()) > 0
@@ -55,7 +55,8 @@ def test_a_step_is_measured_against_stock_trl(monkeypatch, capsys):
     assert set(checked.loss_differences) == {
         f"{loss}, gate {gate}" for loss in ("ipo", "cal_dpo") for gate in ("none", "seq")
     }
-    assert sum(measured.breakdown.values()) == pytest.approx(measured.seconds[OURS], rel=0.5)
+    assert sum(measured.breakdown.values()) == pytest.approx(measured.seconds[OURS])
+    assert min(measured.breakdown.values()) > 0
     # more words, more memory, and TRL's logits grow with them
     assert checked.memory_large_vocabulary[DEFAULT] > 2 * checked.memory[DEFAULT]
     shown = text_of(perf_tables(figures))
