@@ -10,6 +10,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class Server:
         # The CPU build packs linear weights into a private layout and drops the originals, so that new weights loaded
         # into them never reach the product. This switch of vLLM's own keeps the plain weights and the plain product.
         LinearBase._cpu_skip_gemm_dispatch = True
+        _count_cached_files_as_free()
         self.engine = LLM(
             folder, dtype=dtype, max_model_len=max_length, enforce_eager=True, enable_prefix_caching=False,
             disable_log_stats=True, seed=0, trust_remote_code=False,
@@ -78,6 +80,24 @@ class Server:
             "log_probs": [[place.logprob for place in row] for row in found],
             "first": [[place.rank == 1 for place in row] for row in found],
         }
+
+
+def _count_cached_files_as_free() -> None:
+    """The CPU build takes most memory that files are cached in for used, and does not start on a machine that has read
+    many; the system gives such memory back to whoever asks."""
+    import psutil
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_cpu():
+        return
+    from vllm.v1.worker import cpu_worker
+
+    of_node = cpu_worker.get_memory_node_info
+
+    def found(node: int = 0) -> Any:
+        return replace(of_node(node), available_memory=psutil.virtual_memory().available)
+
+    cpu_worker.get_memory_node_info = found
 
 
 def _weights(folder: Path) -> Iterator[tuple[str, Any]]:
