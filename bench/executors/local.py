@@ -65,7 +65,7 @@ class LocalExecutor:
             node, place = worker.node, worker.place
             try:
                 what, *value = worker.connection.recv()
-            except EOFError:
+            except (EOFError, ConnectionResetError):  # the latter where something of ours was not read yet
                 worker.process.join()
                 failure = Failure(node.kind, node.key, _obituary(worker.process.exitcode))
                 self.workers[self.workers.index(worker)] = self._spawn(self.workers.index(worker))
