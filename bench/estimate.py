@@ -166,14 +166,14 @@ def _wall(
     sorter.prepare()
     order = {key: position for position, key in enumerate(left)}
     ready: list[tuple[int, str]] = []
-    running: list[tuple[float, str]] = []
+    running: list[tuple[float, int, str]] = []
     now = startup if left else 0.0
     while sorter.is_active():
         for key in sorter.get_ready():
             heapq.heappush(ready, (order[key], key))
         while ready and len(running) < workers:
             key = heapq.heappop(ready)[1]
-            heapq.heappush(running, (now + known[key], key))
-        now, key = heapq.heappop(running)
+            heapq.heappush(running, (now + known[key], order[key], key))
+        now, _, key = heapq.heappop(running)
         sorter.done(key)
     return now

@@ -31,7 +31,7 @@ def write(figures: Sequence[Figure], summary: Summary, folder: Path) -> None:
     """NN-title.pdf and .csv of every figure, tables.md and tables.tex. figures: {title, spec}, plotly's words."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
-        old.unlink()
+        old.unlink(missing_ok=True)
     for number, figure in enumerate(figures):
         name = f"{number:02d}-{re.sub(r'[^a-z0-9]+', '-', figure['title'].lower()).strip('-')[:60]}"
         (folder / f"{name}.csv").write_text(as_csv(figure["spec"]), encoding="utf-8")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
@@ -55,7 +56,7 @@ def write_report(summary: Summary, store: Store, folder: Path, command: str = ""
     folder.mkdir(parents=True, exist_ok=True)
     if not live:
         paper.write(shown, summary, folder / FIGURES)
-    partial = folder / f".{FILE}"
+    partial = folder / f".{FILE}.{os.getpid()}"  # another process may build the same report
     partial.write_text(html, encoding="utf-8")
     partial.replace(folder / FILE)
     return folder / FILE

@@ -188,7 +188,8 @@ def _rank(trial: optuna.Trial) -> int:
     """How many trials before this one count towards the budget: all processes agree, so none is given out twice."""
     from optuna.trial import TrialState
 
-    counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    # a waiting one too: another process takes it before it asks for a new one
+    counted = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.WAITING)
     return sum(other.number < trial.number for other in trial.study.get_trials(deepcopy=False, states=counted))
 
 

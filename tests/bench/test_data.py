@@ -32,7 +32,7 @@ def jsonl(path, rows):
 
 
 def test_toolbox_has_at_least_eight_families_and_twenty_thousand_prompts():
-    stream = toolbox._instructions(0)
+    stream = toolbox.instructions(0)
     seen = {next(stream) for _ in range(20_500)}
     assert len(seen) == 20_500
     assert len({toolbox.question(instruction).family for instruction in seen}) >= 8
