@@ -7,9 +7,8 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from bench.judges.judge import judges
+from bench.judges.judge import get_maker
 from bench.models.encoding import Lengths
-from objectives.words import UnknownWord
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -102,8 +101,7 @@ class Judge:
     key: str = "OPENAI_API_KEY"
 
     def __post_init__(self) -> None:
-        if self.kind not in judges():
-            raise UnknownWord("judge", self.kind, judges())
+        get_maker(self.kind)
         needed = {"endpoint": ("url", "model"), "reward_model": ("model",)}.get(self.kind, ())
         for name in needed:
             if not getattr(self, name):

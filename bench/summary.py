@@ -143,13 +143,15 @@ def measured(cell: CellResult, store: Store, tuned_on: int = 0) -> Measured:
     parameters = cell.stages["base"].facts.get("parameters") if "base" in cell.stages else None
     deltas = probe_deltas(frame, last)
     if "generate" in cell.stages:
-        answers = _answers(cell, store).rename_axis("prompt").reset_index().assign(split="generation")
-        deltas = pandas.concat([deltas, answers], ignore_index=True)
+        deltas = pandas.concat([deltas, _split(_answers(cell, store), "generation")], ignore_index=True)
     if "judge" in cell.stages:
         verdicts = pandas.read_parquet(store.path("judge", cell.stages["judge"].key) / VERDICTS)
-        judged = judgements.per_prompt(verdicts).rename_axis("prompt").reset_index().assign(split="judge")
-        deltas = pandas.concat([deltas, judged], ignore_index=True)
+        deltas = pandas.concat([deltas, _split(judgements.per_prompt(verdicts), "judge")], ignore_index=True)
     return Measured(cell.axes(), deltas, parameters, _tasks(cell, store))
+
+
+def _split(by_prompt: pandas.DataFrame, name: str) -> pandas.DataFrame:
+    return by_prompt.rename_axis("prompt").reset_index().assign(split=name)
 
 
 def _answers(cell: CellResult, store: Store) -> pandas.DataFrame:

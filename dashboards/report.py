@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
@@ -14,7 +13,7 @@ from typing import Any
 
 from bench.claims import ANSWERS
 from bench.stages.stage import KINDS, LIBRARIES
-from bench.store import Store
+from bench.store import Store, write_text
 from bench.summary import HEADLINE, CellResult, Summary, cell_curves
 from bench.tables import TITLES, with_interval
 from dashboards import figures, mass, paper
@@ -56,9 +55,7 @@ def write_report(summary: Summary, store: Store, folder: Path, command: str = ""
     folder.mkdir(parents=True, exist_ok=True)
     if not live:
         paper.write(shown, summary, folder / FIGURES)
-    partial = folder / f".{FILE}.{os.getpid()}"  # another process may build the same report
-    partial.write_text(html, encoding="utf-8")
-    partial.replace(folder / FILE)
+    write_text(folder / FILE, html)
     return folder / FILE
 
 

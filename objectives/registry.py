@@ -7,13 +7,13 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Any
 
 from torch import Tensor
 
 from objectives import cal_dpo, dpo, dpo_shift, ipo, sft, trl_types
 from objectives.pairs import PairLogProbs
+from objectives.plugins import with_third_parties
 from objectives.words import UnknownWord
 
 
@@ -48,12 +48,7 @@ BUILT_IN = (
 @cache
 def losses() -> dict[str, Loss]:
     """Every loss by name; ValueError when a third party takes a name that is ours."""
-    found = {loss.name: loss for loss in BUILT_IN}
-    for entry in entry_points(group="gatebench.losses"):
-        if entry.name in found:
-            raise ValueError(f"entry point {entry.value} of gatebench.losses takes the name {entry.name!r}")
-        found[entry.name] = entry.load()
-    return found
+    return with_third_parties("gatebench.losses", {loss.name: loss for loss in BUILT_IN})
 
 
 def get_loss(name: str) -> Loss:

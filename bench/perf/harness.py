@@ -13,12 +13,10 @@ import numpy as np
 
 from bench import runs
 from bench.estimate import estimate
+from bench.given import prepare
 from bench.machine import this_machine
 from bench.perf import noop
-from bench.plan import Plan, make_plan
-from bench.resolve import resolve
 from bench.stats import RESAMPLES, draws, intervals
-from bench.suite import load_suite
 from bench.summary import Summary, summarize
 from bench.tracking.entries import cell_entry
 from bench.tracking.tracker import deliver
@@ -94,7 +92,4 @@ def _prepared(folder: Path, cells: int, probes: int = PROBES) -> runs.Prepared:
     file = folder / f"{cells}-{probes}.yaml"
     seeds = ", ".join(map(str, range(cells // CELLS_A_SEED)))
     file.write_text(SUITE.format(seeds=seeds, probes=probes), encoding="utf-8")
-    suite = load_suite(file)
-    sources = resolve(suite, file)
-    plan: Plan = make_plan(suite, sources)
-    return runs.Prepared(file, plan, sources, folder / "results")
+    return prepare(file, None, folder / "results", None, None)

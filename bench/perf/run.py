@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from bench.models import ladder
 from bench.perf import checks, engine, harness, step, suite
 from bench.perf.contestants import make_work
 from bench.progress import PLAIN, SECONDS_BETWEEN_LINES
+from bench.stages.stage import library_versions
 from bench.tables import duration
 from objectives.words import UnknownWord
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 PARTS = ("step", "suite", "harness", "checks", "engine")
 DEFAULT_PARTS = PARTS[:4]  # an engine needs vLLM
 MODELS = ("llama-1.3m", "neox-1.3m", "qwen-1.3m", "llama-10m")
-LIBRARIES = ("torch", "transformers", "trl")
 PROBES = 50
 
 
@@ -56,7 +55,7 @@ class Figures:
         return {
             "machine": self.machine,
             "data": self.data,
-            "libraries": {name: version(name) for name in LIBRARIES},
+            "libraries": library_versions(),
             "models": models,
             "steps": {name: asdict(found) for name, found in self.steps.items()},
             "checks": {name: asdict(found) for name, found in self.checks.items()},
@@ -85,7 +84,8 @@ def measure(parts: Sequence[str], models: Sequence[str], data: str, err: Console
     first = next(iter(names))
     figures = Figures(this_machine().name, Path(data).name)
     with TemporaryDirectory() as folder:
-        works = {name: make_work(path, source, Path(folder) / name) for name, path in names.items()}
+        needed = names if {"step", "checks"} & set(parts) else {}
+        works = {name: make_work(path, source, Path(folder) / name) for name, path in needed.items()}
         if "step" in parts:
             with _Teller(err, len(names) * step.TICKS) as teller:
                 steps = {name: step.measure(work, partial(teller, name)) for name, work in works.items()}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bench.perf.contestants import DEFAULT, OURS
+from bench.perf.checks import LARGE_VOCABULARY
+from bench.perf.contestants import DEFAULT, OURS, STEPS
 from bench.perf.engine import CHECKPOINTS, PROMPTS
 from bench.tables import duration
 
@@ -59,7 +60,7 @@ def _memory(figures: Figures) -> Table:
     table = _table("memory of a step beyond weights and optimizer, largest sum of live tensors",
                    "model", "vocabulary", "TRL's default", "gatebench", "ratio")  # fmt: skip
     for name, found in figures.checks.items():
-        for vocabulary, needs in (("its own", found.memory), ("150,000", found.memory_large_vocabulary)):
+        for vocabulary, needs in (("its own", found.memory), (f"{LARGE_VOCABULARY:,}", found.memory_large_vocabulary)):
             table.add_row(name, vocabulary, f"{needs[DEFAULT] / 1e6:,.0f} MB", f"{needs[OURS] / 1e6:,.0f} MB",
                           f"{needs[OURS] / needs[DEFAULT]:.2f}")  # fmt: skip
     return table
@@ -75,7 +76,7 @@ def _parts(figures: Figures) -> Table:
 
 
 def _losses(figures: Figures) -> Table:
-    table = _table("largest difference of a step's loss from TRL's, over 20 steps", "objective", *figures.checks)
+    table = _table(f"largest difference of a step's loss from TRL's, over {STEPS} steps", "objective", *figures.checks)
     for name in next(iter(figures.checks.values())).loss_differences:
         table.add_row(name, *(f"{found.loss_differences[name]:.1e}" for found in figures.checks.values()))
     return table

@@ -39,7 +39,8 @@ def run(cell: StockCell, out: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
-    from bench.data.adapters import load, plain
+    from bench.data.adapters import load
+    from bench.perf.contestants import trl_rows
 
     found = load(DataSource(**cell.data))
     tokenizer = AutoTokenizer.from_pretrained(cell.policy)
@@ -48,7 +49,7 @@ def run(cell: StockCell, out: Path) -> None:
         "per_device_train_batch_size": cell.batch_size, "max_length": cell.max_length, "seed": cell.seed,
         "bf16": False, "report_to": [], "disable_tqdm": True, "save_strategy": "no",
     }  # fmt: skip
-    rows = [{"prompt": plain(pair.prompt), "chosen": pair.chosen, "rejected": pair.rejected} for pair in found.train]
+    rows = trl_rows(found.train)
     good = Dataset.from_list([{"prompt": row["prompt"], "completion": row["chosen"]} for row in rows])
     warmup = SFTConfig(output_dir=str(out / "sft"), num_train_epochs=1, **shared)
     SFTTrainer(policy, warmup, train_dataset=good, processing_class=tokenizer).train()

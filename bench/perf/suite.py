@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,11 +16,10 @@ from bench import runs
 from bench.data.source import TOOLBOX, DataSource
 from bench.errors import UserError
 from bench.executors.local import default_workers
+from bench.given import prepare
 from bench.perf.contestants import make_work
+from bench.perf.step import Tick
 from bench.perf.stock import StockCell
-from bench.plan import make_plan
-from bench.resolve import resolve
-from bench.suite import load_suite
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -41,7 +40,7 @@ WAVES = 2  # of stock processes
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def measure(model: str, data: DataSource, err: Console, tick: Callable[[str], None]) -> tuple[float, float]:
+def measure(model: str, data: DataSource, err: Console, tick: Tick) -> tuple[float, float]:
     """(seconds of our 16 cells, seconds of 16 stock processes), as many at a time.
 
     Only WAVES times as many stock processes run as there are workers, and their time is multiplied: each is the same
@@ -51,15 +50,13 @@ def measure(model: str, data: DataSource, err: Console, tick: Callable[[str], No
         work = make_work(model, data, Path(folder))
         file = Path(folder) / "perf.yaml"
         file.write_text(SUITE.format(policy=work.policy, data=_absolute(data.path)), encoding="utf-8")
-        suite = load_suite(file)
-        sources = resolve(suite, file)
-        prepared = runs.Prepared(file, make_plan(suite, sources), sources, Path(folder) / "results")
+        prepared = prepare(file, None, Path(folder) / "results", None, None)
         tick("the suite of 16 cells")
         done = runs.run(prepared, err)
         if done.outcome.failed:
             raise UserError("the suite failed: " + next(iter(done.outcome.failed.values())).message)
-        train = suite.train
-        (source,) = sources.datasets.values()
+        train = next(node.spec.recipe for node in prepared.plan.nodes.values() if node.kind == "train")
+        (source,) = prepared.sources.datasets.values()
         count = len(prepared.plan.cells)
         cells = [
             StockCell(str(work.policy), asdict(source), LOSSES[number % len(LOSSES)], number, train.steps or 0,

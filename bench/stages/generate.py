@@ -77,15 +77,14 @@ def _by_vllm(
     model: Any, tokenizer: Any, prompts: Sequence[list[int]], spec: Spec, out: Path, report: Report, facts: Facts
 ) -> list[Answer]:
     """Falls back to transformers where vLLM cannot serve the model, and says so in the facts."""
-    from bench.engines import transformers, vllm
+    from bench.engines import vllm
 
     report(0.0, "vLLM takes the weights (a first start takes about half a minute)")
-    proofs = prompts[:PROOFS]
     room = max(map(len, prompts), default=1) + spec.sampling.max_tokens
     try:
-        with vllm.served_folder(model, tokenizer, out) as folder:
-            wanted = transformers.log_probs(model, proofs)
-            engine, facts["engine"] = vllm.serve(folder, spec.dtype, -(-room // 64) * 64, proofs, wanted)
+        engine, facts["engine"] = vllm.serve_model(
+            model, tokenizer, out, spec.dtype, -(-room // 64) * 64, prompts[:PROOFS]
+        )
         report(0.3, "answers by vLLM")
         return engine.generate(prompts, spec.sampling)
     except vllm.VllmFailed as failure:

@@ -65,8 +65,8 @@ def _verdicts(judge: Judge, pairs: pandas.DataFrame, report: Any) -> tuple[panda
     why = [a.why or b.why for a, b in zip(first, second, strict=True)]
     frame = pandas.DataFrame({
         "prompt": pairs["prompt"].to_numpy(),
-        "first": pandas.array([v.score for v in first], dtype="Float64").to_numpy(float, na_value=float("nan")),
-        "second": pandas.array([v.score for v in second], dtype="Float64").to_numpy(float, na_value=float("nan")),
+        "first": pandas.Series([v.score for v in first], dtype=float),
+        "second": pandas.Series([v.score for v in second], dtype=float),
         "why": why, "tokens": pairs["tokens"].to_numpy(), "opponent_tokens": pairs["tokens_other"].to_numpy(),
     })  # fmt: skip
     return frame, [reason for reason in why if reason]

@@ -65,7 +65,7 @@ def _model(policy: Path, spec: Spec, out: Path, facts: Facts) -> Any:
     """lm-eval's model; falls back to its hf backend where vLLM cannot serve the policy, and says so in the facts."""
     from lm_eval.models.huggingface import HFLM
 
-    from bench.engines import tasks, transformers, vllm
+    from bench.engines import tasks, vllm
     from bench.models.loading import load_policy, load_tokenizer
 
     model, tokenizer = load_policy(policy, spec.dtype).eval(), load_tokenizer(policy)
@@ -75,9 +75,7 @@ def _model(policy: Path, spec: Spec, out: Path, facts: Facts) -> Any:
     proofs = [tokenizer(text)["input_ids"] for text in PROOFS]
     room = min(model.config.max_position_embeddings, LONGEST)
     try:
-        with vllm.served_folder(model, tokenizer, out) as folder:
-            wanted = transformers.log_probs(model, proofs)
-            engine, facts["engine"] = vllm.serve(folder, spec.dtype, room, proofs, wanted)
+        engine, facts["engine"] = vllm.serve_model(model, tokenizer, out, spec.dtype, room, proofs)
         return tasks.make_model(engine, **shared)
     except vllm.VllmFailed as failure:
         facts["caution"] = f"{model.config.model_type} was not served by vLLM ({failure}); transformers did the tasks"

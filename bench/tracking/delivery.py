@@ -33,8 +33,6 @@ def tracking_uri(results: Path) -> str:
 
 # What a new sqlite database of MLflow's takes, and some; with less, MLflow waits minutes for an engine before it fails.
 BYTES_TO_WRITE = 2_000_000
-
-
 _IMPORTING = threading.Lock()
 
 
@@ -162,29 +160,33 @@ def _inputs(entry: Entry) -> list[Any]:
     return [DatasetInput(Dataset(**fields), [InputTag("mlflow.data.context", "training")]) for fields in entry.datasets]
 
 
+def sqlite_file(uri: str) -> Path | None:
+    """The file of an sqlite tracking store; None for every other one."""
+    kind, _, file = uri.partition(":///")
+    return Path(file) if kind == "sqlite" else None
+
+
 def artifacts_beside(uri: str, experiment: str) -> str | None:
     """Where an experiment's files go: beside an sqlite database, else where the server wants them."""
-    kind, _, file = uri.partition(":///")
-    if kind != "sqlite":
-        return None
-    return (Path(file).resolve().parent / "mlartifacts" / keys.digest(experiment)).as_uri()
+    file = sqlite_file(uri)
+    return (file.resolve().parent / "mlartifacts" / keys.digest(experiment)).as_uri() if file else None
 
 
 def _check_room(uri: str) -> None:
     """Raises OSError for an sqlite database on a full disk."""
-    kind, _, file = uri.partition(":///")
-    if kind == "sqlite" and Path(file).parent.is_dir() and shutil.disk_usage(Path(file).parent).free < BYTES_TO_WRITE:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file)
+    file = sqlite_file(uri)
+    if file and file.parent.is_dir() and shutil.disk_usage(file.parent).free < BYTES_TO_WRITE:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
 
 
 @contextmanager
 def _alone(uri: str) -> Iterator[None]:
     """One process at a time makes an sqlite database and its experiments: MLflow's two would trip over each other."""
-    kind, _, file = uri.partition(":///")
-    if kind != "sqlite":
+    file = sqlite_file(uri)
+    if file is None:
         yield
         return
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
     with Path(f"{file}.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.errors import is_disk_full
 from bench.store import write_json
-from bench.tracking.delivery import Delivery, Refused, first_line
+from bench.tracking.delivery import Delivery, Refused, first_line, sqlite_file
 from bench.tracking.entries import Entry, from_json, to_json
 
 FOLDER, MARKS = "spool", "tracked.jsonl"
@@ -122,8 +122,8 @@ class Spool:
 
     def _read_marks(self) -> Iterator[str]:
         """What this tracking store has already; a database that was removed has nothing."""
-        kind, _, database = self.uri.partition(":///")
-        if not self.marks_file.exists() or (kind == "sqlite" and not Path(database).exists()):
+        database = sqlite_file(self.uri)
+        if not self.marks_file.exists() or (database and not database.exists()):
             return
         for line in self.marks_file.read_text(encoding="utf-8").splitlines():
             with suppress(ValueError):  # the last line of a run that was killed while it wrote
