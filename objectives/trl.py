@@ -224,17 +224,18 @@ class GatedDPOTrainer(DPOTrainer):
         return (loss, theirs[1]) if return_outputs else loss
 
     def _registered_loss(self, log_probs: Tensor, inputs: dict[str, Any]) -> Tensor:
+        loss = get_loss(self.args.loss)
         mask = inputs["completion_mask"][..., 1:]
-        chosen, rejected = log_probs.sum(dim=1).chunk(2)
+        sums = torch.float32 if log_probs.device.type == "mps" else loss.sums  # Apple's GPUs have no float64
+        chosen, rejected = log_probs.sum(dim=1, dtype=sums).chunk(2)
         chosen_tokens, rejected_tokens = mask.sum(dim=1).chunk(2)
         finished = self.state.global_step / max(1, self.state.max_steps)
-        loss = get_loss(self.args.loss)
         pairs = PairLogProbs(
             chosen, rejected, inputs["ref_chosen_logps"], inputs["ref_rejected_logps"],
             chosen_tokens, rejected_tokens, min(1.0, finished) if self.model.training else 1.0,
         )  # fmt: skip
         per_pair: Tensor = loss.function(pairs, loss.make_parameters(**self.args.loss_parameters))
-        return per_pair.mean()
+        return per_pair.mean().to(log_probs.dtype)
 
     def _log_gate(self, g: Tensor) -> None:
         """Mean, quantiles and share of nearly closed weights of one batch, into TRL's metrics."""

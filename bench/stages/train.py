@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from objectives.gates import Gate
 
-VERSION = 3
+VERSION = 4
 CURVES = "curves.parquet"
 CHECKPOINTS = "checkpoints"
 LOGGING_STEPS = 5
