@@ -50,7 +50,7 @@ class Train:
     max_length: Count = 512
     max_prompt_length: Count | None = None
     evaluate_every: Count = 100
-    layout: Literal["one_row", "trl"] = "one_row"
+    layout: Literal["one_row", "packed", "trl"] = "one_row"
 
     def __post_init__(self) -> None:
         if self.max_prompt_length and self.max_prompt_length >= self.max_length:

@@ -53,7 +53,8 @@ class GatedDPOConfig(DPOConfig):
         a percentile gate_tau ("q50") is measured on the training pairs before the first step
     loss: a name of objectives.registry (dpo, ipo, cal_dpo, dpo_shift, sft, trl:NAME), in place of
         TRL's loss_type; loss_parameters: its parameters
-    layout: "trl" is TRL's two rows a pair; "one_row" computes the prompt once (branches.py)
+    layout: "trl" is TRL's two rows a pair; "one_row" computes the prompt once (branches.py); "packed" is that with
+        several pairs a row, for which a model with attn_implementation="flex_attention" skips what is masked
     """
 
     gate: str = "none"
@@ -70,7 +71,7 @@ class GatedDPOConfig(DPOConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, choices in (
-            ("layout", ("trl", "one_row")),
+            ("layout", ("trl", "one_row", "packed")),
             ("gate_side", ("both", "down")),
             ("gate_probability", ("policy", "reference")),
         ):
@@ -273,7 +274,7 @@ class _GatedPolicy:
         if not fused_lm_head:
             return self.model(**keywords)
         output = None
-        if self.trainer.args.layout == "one_row":
+        if self.trainer.args.layout != "trl":
             output = one_row_output(self.trainer, self.model, self.inputs)
         if output is None:
             output = self.model(labels=labels, fused_lm_head=True, **keywords)
@@ -300,7 +301,7 @@ class _GatedPolicy:
 
 
 def one_row_output(trainer: GatedDPOTrainer, model: Any, inputs: dict[str, Any]) -> SimpleNamespace | None:
-    """What TRL reads of the model's output, computed with one row a pair; None where it cannot be.
+    """What TRL reads of the model's output, computed with one row a pair or several; None where it cannot be.
 
     Rows are cut into micro-batches of similar length: the same gradient with less padding.
     """
@@ -309,7 +310,7 @@ def one_row_output(trainer: GatedDPOTrainer, model: Any, inputs: dict[str, Any])
     prompts, pairs = _split(inputs)
     if not branches.supports(network) or prompts is None:
         logger.warning_once(  # type: ignore[attr-defined]
-            f"layout one_row: not for {network.config.model_type} or prompts cut unevenly; using two rows"
+            f"layout {trainer.args.layout}: not for {network.config.model_type} or prompts cut unevenly; using two rows"
         )
         return None
     half, shape = len(prompts), inputs["completion_mask"][:, 1:].shape
@@ -320,8 +321,14 @@ def one_row_output(trainer: GatedDPOTrainer, model: Any, inputs: dict[str, Any])
     kept = int(inputs["completion_mask"].sum()) * head.weight.shape[0] <= LOGITS_KEPT
     found: list[list[Tensor]] = []
     places: list[Tensor] = []
-    for order in branches.micro_batches(lengths, POSITIONS.get(device.type, max(POSITIONS.values()))):
-        rows = branches.lay_out([prompts[i] for i in order], [pairs[i] for i in order]).to(device)
+    bins = branches.pack(lengths) if trainer.args.layout == "packed" else [[i] for i in range(half)]
+    sizes = [sum(lengths[i] for i in row) for row in bins]
+    for part in branches.micro_batches(sizes, POSITIONS.get(device.type, max(POSITIONS.values()))):
+        order = [i for row in part for i in bins[row]]
+        rows = branches.lay_out(
+            [prompts[i] for i in order], [pairs[i] for i in order], [len(bins[row]) for row in part],
+            branches.multiple_of(network),
+        ).to(device)  # fmt: skip
         with trainer.accelerator.autocast():
             found.append(_head_outputs(head, branches.response_states(network, rows), rows.targets, kept))
         pair = torch.tensor(order, device=device)[rows.response // 2]

@@ -18,11 +18,14 @@ def breakdown(contestant: Contestant, seconds: float) -> Breakdown:
 
     seconds: of a step; each part gets its share of a step under torch's profiler, whose own time counts as Python's.
     """
+    import torch
     from torch.profiler import ProfilerActivity, profile
 
+    on_gpu = torch.cuda.is_available()
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     vocabulary = contestant.trainer.model.config.vocab_size
     parts = dict.fromkeys(("matrix products", "attention", "head", "optimizer", "other operations"), 0.0)
-    with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler:
+    with profile(activities=activities, record_shapes=True) as profiler:
         started = time.perf_counter()
         for number in range(STEPS):
             contestant.step(number)
@@ -38,5 +41,6 @@ def breakdown(contestant: Contestant, seconds: float) -> Breakdown:
             part = "head" if any(vocabulary in shape for shape in event.input_shapes) else "matrix products"
         else:
             part = "other operations"
-        parts[part] += event.self_cpu_time_total / 1e6 / wall * seconds
+        spent = event.self_device_time_total if on_gpu else event.self_cpu_time_total  # microseconds
+        parts[part] += spent / 1e6 / wall * seconds
     return {**parts, "Python": seconds - sum(parts.values())}

@@ -17,7 +17,7 @@ from bench.executors.local import default_workers
 from bench.machine import this_machine
 from bench.models import ladder
 from bench.perf import checks, engine, harness, step, suite
-from bench.perf.contestants import make_work
+from bench.perf.contestants import HALF_BILLION, make_work
 from bench.progress import PLAIN, SECONDS_BETWEEN_LINES
 from bench.stages.stage import library_versions
 from bench.tables import duration
@@ -76,8 +76,10 @@ def measure(parts: Sequence[str], models: Sequence[str], data: str, err: Console
     _check(parts, PARTS, "part of bench perf")
     if "engine" in parts and vllm.installed() is None:
         raise UserError("bench perf engine: vLLM is not installed here; `make vllm` installs it")
-    paths = [ladder.PREFIX + model.removeprefix(ladder.PREFIX) for model in models]
-    _check(paths, ladder.NAMES, "built-in model")
+    paths = [m if m == HALF_BILLION else ladder.PREFIX + m.removeprefix(ladder.PREFIX) for m in models]
+    _check(paths, (*ladder.NAMES, HALF_BILLION), "built-in model")
+    if HALF_BILLION in paths and (list(parts) != ["step"] or not torch.cuda.is_available()):
+        raise UserError(f"bench perf: {HALF_BILLION} is for the part step alone, on a machine with a GPU")
     source = data_source(data)
     torch.set_num_threads(default_workers()[1])
     names = {path.removeprefix(ladder.PREFIX): path for path in paths}

@@ -42,16 +42,18 @@ def _table(title: str, *columns: str) -> Table:
 
 def _steps(figures: Figures) -> Table:
     table = _table(
-        f"a training step of 8 pairs of {figures.data}, up to 512 tokens, float32, on {figures.machine}",
-        "model", "parameters", "TRL's default", "TRL, reference precomputed", "… without checkpointing", "gatebench",
-        "× default", "× precomputed", "× without", "tokens/s", "of the peak",
+        f"a training step on {figures.data}, up to 512 tokens, on {figures.machine}",
+        "model", "parameters", "pairs", "TRL's default", "TRL, reference precomputed", "… without checkpointing",
+        "gatebench", "gatebench, packed", "× default", "× precomputed", "× without", "× packed", "tokens/s",
+        "of the peak",
     )  # fmt: skip
     for name, found in figures.steps.items():
         keys = found.to_json()
         ratios = [f"{keys[f'step.vs_{key}']:.2f}" for key in found.seconds if key != OURS]
         table.add_row(
-            name, f"{found.parameters / 1e6:.1f}M", *(f"{seconds * 1000:.0f} ms" for seconds in found.seconds.values()),
-            *ratios, f"{found.tokens_per_second:,.0f}", f"{found.share_of_peak:.0%}",
+            name, f"{found.parameters / 1e6:.1f}M", f"{found.pairs}, {found.dtype}",
+            *(f"{seconds * 1000:.0f} ms" for seconds in found.seconds.values()), *ratios,
+            f"{found.tokens_per_second:,.0f}", f"{found.share_of_peak:.0%}",
         )  # fmt: skip
     return table
 

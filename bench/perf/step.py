@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bench.perf.breakdown import Breakdown, breakdown
-from bench.perf.contestants import DEFAULT, OURS, PLAIN, PRECOMPUTED, STEPS, Contestant, Work
+from bench.perf.contestants import DEFAULT, OURS, PACKED, PLAIN, PRECOMPUTED, STEPS, Contestant, Work
 
 UNTIMED = 2  # steps at first: allocators and caches fill
-TIMED = (DEFAULT, PRECOMPUTED, PLAIN, OURS)
+TIMED = (DEFAULT, PRECOMPUTED, PLAIN, OURS, PACKED)
 TICKS = len(TIMED) + STEPS + 1  # of `measure`
 MATRIX = 2048
 PRODUCTS = 10
@@ -20,9 +20,11 @@ Tick = Callable[[str], None]
 
 @dataclass(frozen=True)
 class StepFigures:
-    """seconds: medians a step by contestant; breakdown: seconds a step of ours by part."""
+    """pairs: of a step; seconds: medians a step by contestant; breakdown: seconds a step of ours by part."""
 
     parameters: int
+    pairs: int
+    dtype: str
     seconds: Mapping[str, float]
     tokens_per_second: float
     share_of_peak: float
@@ -32,9 +34,7 @@ class StepFigures:
         """The keys that scripts read."""
         ours = self.seconds[OURS]
         return {
-            "step.vs_trl_default": self.seconds[DEFAULT] / ours,
-            "step.vs_trl_precomputed": self.seconds[PRECOMPUTED] / ours,
-            "step.vs_trl_without_checkpointing": self.seconds[PLAIN] / ours,
+            **{f"step.vs_{key}": seconds / ours for key, seconds in self.seconds.items() if key != OURS},
             "step.tokens_per_second": self.tokens_per_second,
             "step.share_of_peak": self.share_of_peak,
         }
@@ -47,15 +47,18 @@ def measure(work: Work, tick: Tick) -> StepFigures:
     tokens = statistics.median(int(ours.batch(number)["attention_mask"].sum()) for number in range(STEPS))
     parts = breakdown(ours, seconds[OURS])
     rate = _operations(ours) / seconds[OURS]
-    return StepFigures(ours.trainer.model.num_parameters(), seconds, tokens / seconds[OURS], rate / peak(), parts)
+    return StepFigures(
+        ours.trainer.model.num_parameters(), work.batch_size, work.dtype, seconds, tokens / seconds[OURS],
+        rate / peak(work.dtype), parts,
+    )  # fmt: skip
 
 
-def peak() -> float:
-    """Floating-point operations a second of a large float32 matrix product here: the best of PRODUCTS."""
+def peak(dtype: str) -> float:
+    """Floating-point operations a second of a large matrix product here: the best of PRODUCTS."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    a, b = torch.randn(2, MATRIX, MATRIX, device=device)
+    a, b = torch.randn(2, MATRIX, MATRIX, device=device, dtype=getattr(torch, dtype))
     times = []
     for _ in range(PRODUCTS):
         started = time.perf_counter()

@@ -27,26 +27,10 @@ def collator(model: Any) -> Callable[[Sequence[Row]], dict[str, Any]]:
     dtype = network.dtype
 
     def collate(rows: Sequence[Row]) -> dict[str, Any]:
-        bins = pack([len(row.ids) for row in rows])
+        bins = branches.pack([len(row.ids) for row in rows])
         return padded(rows) if len(bins) == len(rows) else packed([[rows[i] for i in some] for some in bins], dtype)
 
     return collate
-
-
-def pack(lengths: Sequence[int]) -> list[list[int]]:
-    """Which rows share one, none longer than the longest: first fit, the longest first."""
-    width = max(lengths)
-    bins: list[list[int]] = []
-    room: list[int] = []
-    for row in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        place = next((i for i, free in enumerate(room) if lengths[row] <= free), None)
-        if place is None:
-            bins.append([row])
-            room.append(width - lengths[row])
-        else:
-            bins[place].append(row)
-            room[place] -= lengths[row]
-    return bins
 
 
 def padded(rows: Sequence[Row]) -> dict[str, Any]:
@@ -64,13 +48,14 @@ def packed(bins: Sequence[Sequence[Row]], dtype: Any) -> dict[str, Any]:
     attention_mask [B, 1, T, T] by which each sees itself alone. The tokens that are learned are those of `padded`."""
     import torch
 
-    from objectives.branches import block_mask
+    from objectives.attention import dense_mask
 
     width = max(sum(len(row.ids) for row in some) for some in bins)
     ids, labels, positions, segments = zip(*(_filled(some, width) for some in bins), strict=True)
+    groups = torch.tensor(segments)
     return {
         "input_ids": torch.tensor(ids), "labels": torch.tensor(labels), "position_ids": torch.tensor(positions),
-        "attention_mask": block_mask(torch.tensor(segments), dtype),
+        "attention_mask": dense_mask(groups, torch.zeros_like(groups), dtype),
     }  # fmt: skip
 
 

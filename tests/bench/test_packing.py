@@ -4,14 +4,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from bench.stages.packing import IGNORED, Row, collator, pack, packed, padded
+from bench.stages.packing import IGNORED, Row, collator, packed, padded
 
 ROWS = [Row(list(range(10, 30)), 5), Row([40, 41, 42]), Row(list(range(50, 61)), 4), Row(list(range(70, 77)), 2)]
-
-
-def test_rows_share_a_row_as_long_as_the_longest():
-    assert pack([20, 3, 11, 7]) == [[0], [2, 3], [1]]
-    assert pack([5, 5, 5]) == [[0], [1], [2]]
 
 
 def test_layout_by_hand():

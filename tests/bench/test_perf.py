@@ -3,19 +3,23 @@
 import io
 import json
 import re
+from dataclasses import replace
 
 import pytest
+import torch
 from rich.console import Console
+from transformers import AutoModelForCausalLM
 
 from bench.cli import print_json
 from bench.data.source import TOOLBOX
 from bench.errors import UserError
+from bench.models import ladder
 from bench.perf import checks, contestants, harness, run, step, suite
 from bench.perf.contestants import DEFAULT, OURS
 from bench.perf.shown import perf_tables
 
 QUIET = Console(quiet=True)
-RATIOS = ("vs_trl_default", "vs_trl_precomputed", "vs_trl_without_checkpointing")
+RATIOS = ("vs_trl_default", "vs_trl_precomputed", "vs_trl_without_checkpointing", "vs_gatebench_packed")
 KEYS = (*RATIOS, "max_loss_difference", "tokens_per_second", "share_of_peak", "peak_memory_ratio",
         "peak_memory_ratio_large_vocabulary")  # fmt: skip
 
@@ -82,9 +86,26 @@ def test_a_suite_is_measured_against_stock_processes(monkeypatch):
     [
         ((["stp"], ["llama-1.3m"], TOOLBOX), "unknown part of bench perf 'stp'; did you mean 'step'?"),
         ((["step"], ["lama-1.3m"], TOOLBOX), "did you mean 'builtin:ladder/llama-1.3m'?"),
+        ((["step", "suite"], ["qwen-0.5b"], TOOLBOX), "qwen-0.5b is for the part step alone, on a machine with a GPU"),
         ((["step"], ["llama-1.3m"], "nope.jsonl"), "--data nope.jsonl: there is no such file"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(given, sentence):
     with pytest.raises(UserError, match=sentence.replace("?", r"\?").replace("-", r"\-")):
         run.measure(*given, QUIET)
+
+
+def test_the_model_for_a_gpu_has_half_a_billion_parameters():
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(contestants.half_billion())
+    assert model.num_parameters() == 494_032_768  # Qwen2.5-0.5B's
+
+
+def test_a_contestant_steps_in_bfloat16(tmp_path):
+    """As the GPU's does, on a model that a processor steps in time."""
+    work = contestants.make_work(f"{ladder.PREFIX}qwen-0.3m", run.data_source(TOOLBOX), tmp_path / "work")
+    work = replace(work, dtype="bfloat16", batch_size=16)
+    one, other = (contestants.Contestant(name, work) for name in (OURS, contestants.PACKED))
+    assert one.trainer.model.dtype == torch.bfloat16
+    for number in range(2):
+        assert one.step(number) == pytest.approx(other.step(number), abs=0.02)

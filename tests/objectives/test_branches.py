@@ -1,10 +1,13 @@
 """One row a prompt gives the log-probs of one row a response."""
 
+import shutil
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from objectives import branches
+from objectives.attention import FLEX, dense_mask
 from tests.conftest import FAMILIES
 
 PROMPTS = [[5, 6, 7, 8], [9, 10], [11]]
@@ -18,12 +21,10 @@ def one_by_one(model, prompt, tokens):
     return sum(log_p[len(prompt) + i - 1, token].item() for i, token in enumerate(tokens))
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa"])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_log_probs_are_those_of_separate_rows(model_paths, family, attention):
-    model = AutoModelForCausalLM.from_pretrained(model_paths[family], attn_implementation=attention).eval()
+def check(model, a_row):
+    """The log-probs of PROMPTS and RESPONSES are those of separate rows."""
     assert branches.supports(model)
-    rows = branches.lay_out(PROMPTS, RESPONSES)
+    rows = branches.lay_out(PROMPTS, RESPONSES, a_row, branches.multiple_of(model))
     with torch.no_grad():
         logits = branches.response_logits(model, rows)
         found = torch.zeros(9).index_add(0, rows.response, branches.target_log_probs(logits, rows.targets))
@@ -31,17 +32,58 @@ def test_log_probs_are_those_of_separate_rows(model_paths, family, attention):
     torch.testing.assert_close(found, torch.tensor(expected), atol=6e-5, rtol=0)
 
 
+@pytest.mark.parametrize("a_row", [None, [3], [1, 2]], ids=["one a row", "all in one", "one and two"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_log_probs_are_those_of_separate_rows(model_paths, family, attention, a_row):
+    check(AutoModelForCausalLM.from_pretrained(model_paths[family], attn_implementation=attention).eval(), a_row)
+
+
+@pytest.mark.skipif(not shutil.which("c++"), reason="FlexAttention is compiled, and no C++ compiler is here")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_flex_attention_sees_what_the_others_see(model_paths, family):
+    """Forward only: on a processor it has no backward pass."""
+    model = AutoModelForCausalLM.from_pretrained(model_paths[family], attn_implementation=FLEX).eval()
+    check(model, [1, 2])
+
+
 def test_layout_by_hand():
     rows = branches.lay_out([[1, 2, 3]], [[[4, 5], [6]]])
     assert rows.input_ids.tolist() == [[1, 2, 3, 4, 3]]
     assert rows.position_ids.tolist() == [[0, 1, 2, 3, 2]]
+    assert rows.groups.tolist() == [[0, 0, 0, 0, 0]]
     assert rows.segments.tolist() == [[0, 0, 1, 1, 2]]
     assert rows.places.tolist() == [2, 3, 4]
     assert rows.targets.tolist() == [4, 5, 6]
     assert rows.response.tolist() == [0, 0, 1]
     assert rows.offset.tolist() == [0, 1, 0]
-    seen = (rows.mask(torch.float32)[0, 0] == 0).int().tolist()
-    assert seen == [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 1]]
+    assert seen(rows) == [[[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 1]]]
+
+
+def test_packed_layout_by_hand():
+    rows = branches.lay_out([[1, 2], [3, 4], [5]], [[[6], [7]], [[8, 9], []], [[10], []]], a_row=[2, 1])
+    assert rows.input_ids.tolist() == [[1, 2, 2, 3, 4, 8], [5, 0, 0, 0, 0, 0]]
+    assert rows.position_ids.tolist() == [[0, 1, 1, 0, 1, 2], [0, 0, 0, 0, 0, 0]]
+    assert rows.groups.tolist() == [[0, 0, 0, 1, 1, 1], [2, -1, -1, -1, -1, -1]]
+    assert rows.segments.tolist() == [[0, 1, 2, 0, 1, 1], [1, -1, -1, -1, -1, -1]]
+    assert rows.places.tolist() == [1, 2, 4, 5, 6]
+    assert rows.targets.tolist() == [6, 7, 8, 9, 10]
+    assert rows.response.tolist() == [0, 1, 2, 2, 4]
+    first, _ = seen(rows)
+    assert first == [
+        [1, 0, 0, 0, 0, 0], [1, 1, 0, 0, 0, 0], [1, 0, 1, 0, 0, 0],
+        [0, 0, 0, 1, 0, 0], [0, 0, 0, 1, 1, 0], [0, 0, 0, 1, 1, 1],
+    ]  # fmt: skip
+
+
+def seen(rows):
+    """Which position looks at which, by row."""
+    return (dense_mask(rows.groups, rows.segments, torch.float32)[:, 0] == 0).int().tolist()
+
+
+def test_texts_share_a_row_as_long_as_the_longest():
+    assert branches.pack([20, 3, 11, 7]) == [[0], [2, 3], [1]]
+    assert branches.pack([5, 5, 5]) == [[0], [1], [2]]
 
 
 def test_an_empty_prompt_is_refused():
