@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import UserError
 from bench.plan import matches
 from bench.suite import GateAxis, Model, Objective, Suite
+from bench.tables import TITLES
 from bench.tune.block import Dimension, Range, Tune
 from objectives.registry import get_loss
 
@@ -148,7 +149,6 @@ def best_suite(suite: Suite, tune: Tune, best: Parameters, fair: Parameters | No
         gates = [GateAxis(kind="none")]
     raw = at.model_dump(mode="json", exclude_defaults=True, exclude={"tune", "claims", "exclude", "overrides"})
     objectives, overrides, exclude = [objective], [o.model_dump(mode="json") for o in at.overrides], []
-    claims: list[dict[str, Any]] = []
     for number, (changed, name) in enumerate(((best, f"{objective.name}_tuned"), (fair, f"{objective.name}_fair"))):
         own = {key: value for key, value in (changed or {}).items() if key in ("beta", "learning_rate")}
         if not own:
@@ -159,7 +159,8 @@ def best_suite(suite: Suite, tune: Tune, best: Parameters, fair: Parameters | No
         ungated = number == 1 or tune.over == "objective"
         others = [g.name for g in gates if g.name != ("none" if ungated else TUNED)]
         exclude += [{"objective": name, "gate": others}] if others else []
-    claims = _claims(gate, objectives, gates, fair is not None, "beta" in best or "learning_rate" in best)
+    retuned = "beta" in best or "learning_rate" in best
+    claims = _claims(gate, objectives, gates, fair is not None, retuned, tune.maximize)
     dynamics = {"probes": at.evaluate.dynamics.probes, "tuned_on": tuned_on}
     return {
         **raw, "name": f"{suite.name}_best", "models": [_dump(m) for m in at.models],
@@ -179,27 +180,22 @@ def _with_numbers(objective: Objective, name: str, numbers: Parameters) -> Objec
 
 
 def _claims(
-    gate: GateAxis, objectives: list[Objective], gates: list[GateAxis], fair: bool, retuned: bool
+    gate: GateAxis, objectives: list[Objective], gates: list[GateAxis], fair: bool, retuned: bool, metrics: list[str]
 ) -> list[dict[str, Any]]:
-    """The gain of tuning, on probes that the tuning did not see."""
+    """The gain of tuning in every metric that was tuned for, on probes that the tuning did not see."""
     plain, last = objectives[0].name, objectives[-1].name
     if len(gates) == 1:
-        sides = [{"objective": last}, {"objective": plain}]
-        return [_claim("tuning raises Δ chosen", {"cell": sides})]
-    tuned = {"objective": f"{plain}_tuned" if retuned else plain, "gate": TUNED}
-    found = [
-        _claim(f"tuning raises Δ chosen above gate {gate.name}",
-               {"cell": [tuned, {"objective": plain, "gate": gate.name}]}),
-        _claim("the tuned gate raises Δ chosen above no gate", {"cell": [tuned, {"objective": plain, "gate": "none"}]}),
+        ours, name, rivals = {"objective": last}, "the tuned loss", {"the untuned one": {"objective": plain}}
+    else:
+        ours, name = {"objective": f"{plain}_tuned" if retuned else plain, "gate": TUNED}, "the tuned gate"
+        rivals = {
+            f"gate {gate.name}": {"objective": plain, "gate": gate.name},
+            "no gate": {"objective": plain, "gate": "none"},
+        }
+        if fair:
+            rivals["the tuned ungated loss"] = {"objective": f"{plain}_fair", "gate": "none"}
+    return [
+        {"name": f"{name} beats {rival} in {TITLES[metric]}", "metric": metric,
+         "contrast": {"cell": [dict(ours), dict(theirs)]}, "expect": "greater"}
+        for rival, theirs in rivals.items() for metric in metrics
     ]  # fmt: skip
-    if fair:
-        rival = {"objective": f"{plain}_fair", "gate": "none"}
-        found += [
-            _claim(f"the tuned gate beats the tuned ungated loss in {words}", {"cell": [tuned, rival]}, metric)
-            for metric, words in (("delta_chosen", "Δ chosen"), ("margin", "margin"))
-        ]
-    return found
-
-
-def _claim(name: str, contrast: dict[str, Any], metric: str = "delta_chosen") -> dict[str, Any]:
-    return {"name": name, "metric": metric, "contrast": contrast, "expect": "greater"}
