@@ -14,7 +14,7 @@ from bench import keys
 from bench.errors import UserError
 from bench.executors.base import execute
 from bench.executors.local import LocalExecutor, default_workers
-from bench.machine import this_machine
+from bench.machine import Machine, this_machine
 from bench.plan import Node, Plan, identity
 from bench.progress import Progress
 from bench.store import Store, write_json
@@ -40,17 +40,18 @@ class Record:
     peak_memory: int = 0
 
 
-def records(store: Store) -> list[Record]:
+def records(store: Store, machine: Machine) -> list[Record]:
     """What has been timed on a machine like this one."""
-    file = _file(store)
+    file = _file(store, machine)
     return [Record(**entry) for entry in json.loads(file.read_text())] if file.exists() else []
 
 
-def remember(found: Iterable[Record], store: Store) -> None:
+def remember(found: Iterable[Record], store: Store, machine: Machine) -> None:
     """Keep records, newer ones in place of older ones of the same work."""
-    kept = {(record.group, record.units): record for record in [*records(store), *found]}
-    _file(store).parent.mkdir(parents=True, exist_ok=True)
-    write_json(_file(store), [asdict(record) for record in kept.values()])
+    kept = {(record.group, record.units): record for record in [*records(store, machine), *found]}
+    file = _file(store, machine)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, [asdict(record) for record in kept.values()])
 
 
 def timed(plan: Plan, store: Store, keys_run: Iterable[str]) -> list[Record]:
@@ -71,7 +72,7 @@ def calibrate(plan: Plan, store: Store, err: Console) -> None:
     Each distinct training of the plan gives one chain of stages, which every worker runs with a seed of its own.
     Raises UserError where a stage fails.
     """
-    workers, threads, devices = default_workers()
+    workers, threads, devices = default_workers(plan.at_once)
     place = store.root / FOLDER / f"work-{os.getpid()}"
     executor = LocalExecutor(workers, threads, devices, place / "logs")
     found: list[Record] = []
@@ -93,7 +94,7 @@ def calibrate(plan: Plan, store: Store, err: Console) -> None:
     finally:
         executor.close()
         shutil.rmtree(place, ignore_errors=True)
-    remember(found, store)
+    remember(found, store, this_machine(plan.at_once))
 
 
 def _chains(plan: Plan) -> Iterable[list[Node]]:
@@ -141,5 +142,5 @@ def _cut(node: Node, steps: int) -> Any:
     return replace(spec, data=data)
 
 
-def _file(store: Store) -> Path:
-    return store.root / FOLDER / f"{keys.digest(this_machine().name)[:12]}.json"
+def _file(store: Store, machine: Machine) -> Path:
+    return store.root / FOLDER / f"{keys.digest(machine.name)[:12]}.json"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from bench.executors.local import cores, default_workers
+from bench.executors.local import cores, default_workers, memory
 
 
 @dataclass(frozen=True)
@@ -23,27 +23,21 @@ class Machine:
 
 
 @cache
-def this_machine() -> Machine:
-    """The machine this process runs on; its name tells machines of other speed apart, not machines alike."""
-    workers, threads, gpus = default_workers()
+def this_machine(at_once: int | None = None) -> Machine:
+    """The machine this process runs on; its name tells machines of other speed apart, not machines alike.
+
+    at_once: how many stages can run at the same time, which decides how the cores are divided.
+    """
+    workers, threads, gpus = default_workers(at_once)
     if gpus:
-        model, memory = _gpu()
-        return Machine(f"{model} x {gpus}", workers, gpus, memory)
-    return Machine(f"{_processor()} x {cores()}, {threads} thread a worker", workers, 0, _memory())
+        model, device_memory = _gpu()
+        return Machine(f"{model} x {gpus}", workers, gpus, device_memory)
+    return Machine(f"{_processor()} x {cores()}, {threads} thread a worker", workers, 0, memory())
 
 
 def _processor() -> str:
     found = [line for line in _read("/proc/cpuinfo").splitlines() if line.startswith("model name")]
     return found[0].partition(":")[2].strip() if found else platform.processor() or platform.machine()
-
-
-def _memory() -> int:
-    """Physical memory, or what the control group leaves of it."""
-    import os
-
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _read("/sys/fs/cgroup/memory.max").strip()
-    return min(whole, int(limit)) if limit.isdigit() else whole
 
 
 def _gpu() -> tuple[str, int]:

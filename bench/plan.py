@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -69,6 +70,11 @@ class Plan:
     def addresses(self) -> list[tuple[str, str]]:
         """(kind, key) of every stage, as a store knows them."""
         return [(node.kind, key) for key, node in self.nodes.items()]
+
+    @property
+    def at_once(self) -> int:
+        """How many stages can run at the same time at most: those of the most frequent kind."""
+        return max(Counter(node.kind for node in self.nodes.values()).values(), default=1)
 
     def keys_of(self, cell: Cell) -> set[str]:
         """The keys of every stage the cell rests on."""

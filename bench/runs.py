@@ -19,6 +19,7 @@ from bench.data.source import digest
 from bench.executors.base import Event, Outcome, check_store, execute
 from bench.executors.local import LocalExecutor, default_workers
 from bench.live import LiveReport
+from bench.machine import this_machine
 from bench.plan import Plan, Sources
 from bench.progress import PLAIN, Progress
 from bench.resolve import check_data
@@ -93,7 +94,7 @@ def run(
     else:
         watchers: list[Tracker | LiveReport] = [tracker, *([_live(prepared, tracker, err)] if live else [])]
         outcome = _make_stages(prepared, err, workers, fail_fast, run_of, damaged, watchers)
-        remember(timed(plan, store, outcome.ran), store)
+        remember(timed(plan, store, outcome.ran), store, this_machine(plan.at_once))
         summary = summaries.summarize(plan, store, outcome, tracker.results)
         build(summary, prepared)
     tracked = tracker.finish(summary, partial(err.print, **PLAIN))
@@ -162,7 +163,7 @@ def _make_stages(
         return Outcome(cached=set(plan.nodes))
     check_data(prepared.sources)
     prepared.folder.mkdir(parents=True, exist_ok=True)
-    count, threads, devices = default_workers()
+    count, threads, devices = default_workers(plan.at_once)
     count = min(workers or count, missing)
     err.print(f"{len(plan.cells)} cells, {missing} of {len(plan.nodes)} stages to run, {count} workers", **PLAIN)
     executor = LocalExecutor(count, threads, devices, prepared.folder / "logs", run_of)

@@ -23,9 +23,10 @@ def estimate_of(prepared: Prepared) -> tuple[Estimate, list[str]]:
     from bench.machine import this_machine
 
     finished = prepared.store.finished_among(prepared.plan.addresses)
-    found = estimate.estimate(prepared.plan, finished, records(prepared.store), this_machine())
+    machine = this_machine(prepared.plan.at_once)
+    found = estimate.estimate(prepared.plan, finished, records(prepared.store, machine), machine)
     place = next(place for place in (prepared.results.resolve(), *prepared.results.resolve().parents) if place.exists())
-    return found, estimate.cautions(found, this_machine(), shutil.disk_usage(place).free)
+    return found, estimate.cautions(found, machine, shutil.disk_usage(place).free)
 
 
 def show_plan(prepared: Prepared, as_json: bool) -> None:
@@ -57,7 +58,7 @@ def show_plan(prepared: Prepared, as_json: bool) -> None:
     if found.wall is None:
         err.print("hours unknown: nothing like these stages was timed on this machine; add --calibrate", **PLAIN)
     elif found.in_all.seconds:
-        machine = this_machine()
+        machine = this_machine(made.at_once)
         print(f"about {duration(found.wall)} with {machine.workers} workers ({machine.name})")
     for sentence in [*sentences, *prepared.sources.unpinned()]:
         err.print(sentence, style="yellow", **PLAIN)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 POSITIONS_A_BATCH = 8192
+LOGITS_A_BATCH = 2**27  # numbers, of which a few copies are alive at a time: with 150,000 words 890 positions
 T = TypeVar("T")
 
 
@@ -74,6 +75,7 @@ def map_batches(
     Where a pass does not fit into memory, half as much is tried at a time.
     """
     budget, found = POSITIONS_A_BATCH, list[T]()
+    most = max(1, LOGITS_A_BATCH // model.config.vocab_size)
     left = {(i, k): None for i, own in enumerate(responses) for k, tokens in enumerate(own) if tokens}
     total = len(left)
     pending = batches([len(prompt) for prompt in prompts], budget)[::-1]
@@ -83,7 +85,7 @@ def map_batches(
             rows = [(i, k) for i in group for k in range(len(responses[i])) if (i, k) in left]
             cache = _PromptCache(model, [prompts[i] for i in group]) if branches.supports(model) else None
             place = {prompt: at for at, prompt in enumerate(group)}
-            for chunk in batches([len(responses[i][k]) for i, k in rows], budget):
+            for chunk in batches([len(responses[i][k]) for i, k in rows], min(budget, most)):
                 owners = [rows[at] for at in chunk]
                 tokens = [responses[i][k] for i, k in owners]
                 if cache:

@@ -17,6 +17,8 @@ from bench.executors.worker import Job, serve
 from bench.plan import Node
 from bench.stages.stage import Run, run_of_kind
 
+MEMORY_A_WORKER = 1_500_000_000  # bytes: torch, TRL and a small model in training take 1.2 GB
+
 
 @dataclass
 class _Worker:
@@ -101,13 +103,32 @@ def _obituary(code: int | None) -> str:
     return f"its process was killed (exit code {code}{hint})"
 
 
-def default_workers() -> tuple[int, int, int]:
-    """(workers, threads each, GPUs) of this machine: one worker a GPU, else one a core with one thread: on small
-    models two processes with one thread each beat one with two."""
+def default_workers(at_once: int | None = None) -> tuple[int, int, int]:
+    """(workers, threads each, GPUs) of this machine: one worker a GPU, else the cores divided among workers.
+
+    at_once: how many stages can run at the same time at most, as far as that is known.
+    """
     devices = _gpus()
     if devices:
         return devices, max(1, cores() // devices), devices
-    return cores(), 1, 0
+    return *divided(cores(), memory(), at_once), 0
+
+
+def divided(cores: int, memory: int, at_once: int | None = None) -> tuple[int, int]:
+    """(workers, threads each): as many workers as have work and fit into memory (bytes), what cores are left as their
+    threads: on small models two processes with one thread each beat one with two."""
+    workers = max(1, min(cores, memory // MEMORY_A_WORKER, at_once or cores))
+    return workers, max(1, cores // workers)
+
+
+def memory() -> int:
+    """Bytes of physical memory, or what the control group leaves of it."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return whole
+    return min(whole, int(limit)) if limit.isdigit() else whole
 
 
 def cores() -> int:

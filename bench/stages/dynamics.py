@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from objectives.scoring import Scored
 
-VERSION = 3
+VERSION = 4
 PROBES = "probes.parquet"
 CURVES = "curves.parquet"
 CHOSEN, REJECTED = "chosen", "rejected"

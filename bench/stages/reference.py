@@ -11,7 +11,7 @@ from bench.data.source import DataSource
 from bench.models.encoding import Lengths
 from bench.stages.stage import Facts, Report
 
-VERSION = 2
+VERSION = 3
 FILE = "reference.parquet"
 
 

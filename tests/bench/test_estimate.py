@@ -1,6 +1,7 @@
 """Estimates by hand: rates from timed stages, the schedule of workers, what does not fit."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -74,9 +75,10 @@ def test_the_size_in_a_models_name(path, expected):
 
 def test_newer_records_replace_older_ones_of_the_same_work(tmp_path):
     store = Store(tmp_path)
-    remember([Record("a", 1, 1.0), Record("b", 1, 1.0)], store)
-    remember([Record("a", 1, 2.0), Record("a", 2, 3.0)], store)
-    assert {(r.group, r.units): r.seconds for r in records(store)} == {("a", 1): 2.0, ("b", 1): 1.0, ("a", 2): 3.0}
+    remember([Record("a", 1, 1.0), Record("b", 1, 1.0)], store, TWO)
+    remember([Record("a", 1, 2.0), Record("a", 2, 3.0)], store, TWO)
+    assert records(store, replace(TWO, name="another")) == []
+    assert {(r.group, r.units): r.seconds for r in records(store, TWO)} == {("a", 1): 2.0, ("b", 1): 1.0, ("a", 2): 3.0}
 
 
 def test_calibration_times_real_stages_and_keeps_them(tmp_path):

@@ -57,6 +57,21 @@ def test_small_batches_give_the_same(model_paths, monkeypatch):
     assert scored(model) == pytest.approx(one_by_one(model), abs=6e-5)
 
 
+def test_a_large_vocabulary_makes_batches_small(model_paths, monkeypatch):
+    model = AutoModelForCausalLM.from_pretrained(model_paths["llama"]).eval()
+    honest, sizes = scoring._PromptCache.logits, []
+
+    def noted(self, at, responses):
+        found = honest(self, at, responses)
+        sizes.append(found.numel())
+        return found
+
+    monkeypatch.setattr(scoring._PromptCache, "logits", noted)
+    monkeypatch.setattr(scoring, "LOGITS_A_BATCH", 6 * model.config.vocab_size)
+    assert scored(model) == pytest.approx(one_by_one(model), abs=6e-5)
+    assert max(sizes) <= scoring.LOGITS_A_BATCH
+
+
 def test_out_of_memory_is_met_with_smaller_batches_and_counts_nothing_twice(model_paths, monkeypatch):
     model = AutoModelForCausalLM.from_pretrained(model_paths["llama"]).eval()
     honest, sizes = scoring._PromptCache.logits, []
