@@ -137,7 +137,8 @@ class Progress:
         elif event.what == "failed" or now - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = now
             doing = " | ".join(self.running.values()) or label
-            self.console.print(f"{self._cells()}, stages {done}/{self.total}, {self._left(now)}: {doing}", **PLAIN)
+            parts = filter(None, (self._cells(), f"stages {done}/{self.total}", self._left(now)))
+            self.console.print(f"{', '.join(parts)}: {doing}", **PLAIN)
 
     def _write(self, event: Event) -> None:
         record = {"time": time.time(), "what": event.what, "kind": event.node.kind, "key": event.node.key}
@@ -145,7 +146,7 @@ class Progress:
 
     def _cells(self) -> str:
         done = sum(not any(key in self.clock.waiting for key in keys) for keys in self.cells.values())
-        return f"cells {done}/{len(self.cells)}"
+        return f"cells {done}/{len(self.cells)}" if self.cells else ""
 
     def _left(self, now: float) -> str:
         left = self.clock.remaining(now)

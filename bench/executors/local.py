@@ -106,7 +106,8 @@ def _obituary(code: int | None) -> str:
 def default_workers(at_once: int | None = None) -> tuple[int, int, int]:
     """(workers, threads each, GPUs) of this machine: one worker a GPU, else the cores divided among workers.
 
-    at_once: how many stages can run at the same time at most, as far as that is known.
+    at_once: how many stages can run at the same time at most, as far as that is known. It is a plan's, not what is left
+    of it or what --workers says: threads change the last bits, which a run that goes on must not.
     """
     devices = _gpus()
     if devices:

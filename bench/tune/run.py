@@ -92,7 +92,7 @@ def tune(
                 " or name another storage"
             )
     check_data(sources)
-    count, threads, devices = default_workers()
+    count, threads, devices = default_workers(block.trials)
     count = workers or count
     folder = results / "tune" / tasks[0].name.replace(" ", "-")
     _share(tasks[0], count, threads, devices, err, folder)

@@ -75,17 +75,19 @@ def storage_of(tune: Tune | None, results: Path) -> str | None:
 
 
 def storage(task: Task) -> optuna.storages.BaseStorage:
-    """sqlite and PostgreSQL with heartbeats; `journal:FILE` for file systems without locks for sqlite.
+    """sqlite, PostgreSQL, or `journal:FILE` for file systems without locks for sqlite; all with heartbeats.
 
     Raises UserError where the address cannot be opened.
     """
     import optuna
-    from optuna.storages.journal import JournalFileBackend
+
+    from bench.tune.journal import BeatingJournal
 
     quiet()
     kind, _, rest = task.storage.partition(":")
     if kind == "journal":
-        return optuna.storages.JournalStorage(JournalFileBackend(rest))
+        Path(rest).parent.mkdir(parents=True, exist_ok=True)
+        return BeatingJournal(rest, HEARTBEAT, GRACE, RETRIES)
     if kind == "sqlite":
         Path(rest.removeprefix("///")).parent.mkdir(parents=True, exist_ok=True)
     more = {"connect_args": {"timeout": 60}} if kind == "sqlite" else {"pool_pre_ping": True}

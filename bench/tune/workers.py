@@ -46,7 +46,7 @@ def _is_over(study: optuna.Study, task: Task) -> bool:
     import optuna
 
     while True:
-        optuna.storages.fail_stale_trials(study)  # nothing where the storage has no heartbeat
+        optuna.storages.fail_stale_trials(study)
         now = counts(study)
         if now.done >= task.tune.trials:
             return True
