@@ -59,7 +59,7 @@ def served(suite: str, uri: str, storage: str | None, log: Path) -> Iterator[lis
             if storage:
                 port = free_port(OPTUNA_PORT)
                 program = "import sys; from optuna_dashboard._cli import main; sys.exit(main())"
-                options = [storage, "--host", HOST, "--port", str(port)]
+                options = [*for_dashboard(storage), "--host", HOST, "--port", str(port)]
                 _start([sys.executable, "-c", program, *options], port, log, lines, own)
                 links.append(
                     Link("the studies of `bench tune`, in Optuna's dashboard", f"http://{HOST}:{port}/dashboard/")
@@ -68,6 +68,12 @@ def served(suite: str, uri: str, storage: str | None, log: Path) -> Iterator[lis
     finally:
         for server in own:
             _end(server)
+
+
+def for_dashboard(storage: str) -> list[str]:
+    """A study's storage as optuna-dashboard's arguments; it takes a journal file by its class."""
+    kind, _, place = storage.partition(":")
+    return [place, "--storage-class", "JournalFileStorage"] if kind == "journal" else [storage]
 
 
 def _links(suite: str, uri: str, address: str | None) -> list[Link]:

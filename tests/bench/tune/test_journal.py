@@ -11,6 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from bench.tune.journal import BEAT, BeatingJournal
+from bench.ui import for_dashboard
 
 HANGS = """
 import sys, time, optuna
@@ -51,3 +52,8 @@ def test_a_killed_trial_is_asked_again_and_a_living_one_is_not(tmp_path):
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
     assert study.trials[1].value == study.trials[0].params["x"]
+
+    from optuna_dashboard._storage_url import get_storage
+
+    place, _, kind = for_dashboard(f"journal:{file}")
+    assert [found.study_name for found in get_storage(place, kind).get_all_studies()] == ["s"]
