@@ -83,7 +83,9 @@ def tune(
         )
     blocks = [block]
     if block.fair:
-        blocks.append(block.model_copy(update={"over": "objective", "space": {}, "gate": None, "fair": False}))
+        sampler = "tpe" if block.sampler == "grid" else block.sampler  # beta and learning rate are ranges
+        its = {"over": "objective", "space": {}, "gate": None, "fair": False, "sampler": sampler}
+        blocks.append(block.model_copy(update=its))
     tasks = [make_task(suite, one, sources, results) for one in blocks]
     for task in tasks:
         if exists(task) and not resume:

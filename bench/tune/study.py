@@ -49,8 +49,10 @@ class Counts:
 
 
 def make_task(suite: Suite, tune: Tune, sources: Sources, results: Path) -> Task:
-    """The study's identity is what is searched, where and on which content; its budget may grow."""
+    """The study's identity is what is searched, where and on which content; its budget may grow, but not past a grid."""
     at = point(suite, tune)
+    if tune.sampler == "grid":
+        tune = tune.model_copy(update={"trials": min(tune.trials, math.prod(map(len, _grid(suite, tune).values())))})
     searched = tune.model_dump(mode="json", exclude={"trials", "hours", "storage", "fair", "sampler"})
     space = {name: keys_of(dimension) for name, dimension in dimensions(at, tune).items()}
     task = Task(suite, tune, sources, results / "store", "", tune.storage or f"sqlite:///{results / 'studies.db'}")
@@ -140,13 +142,18 @@ def _sampler(task: Task) -> optuna.samplers.BaseSampler:
         return optuna.samplers.NSGAIISampler(constraints_func=constraints)
     if tune.sampler == "random":
         return optuna.samplers.RandomSampler()
-    space = dimensions(point(task.suite, tune), tune)
+    return optuna.samplers.GridSampler(_grid(task.suite, tune))
+
+
+def _grid(suite: Suite, tune: Tune) -> dict[str, list[float | str]]:
+    """The values of every dimension. Raises UserError for a range."""
+    space = dimensions(point(suite, tune), tune)
     ranges = [name for name, dimension in space.items() if isinstance(dimension, Range)]
     if ranges:
         raise UserError(
             f"tune.sampler: grid needs a list of values for {', '.join(ranges)}; a range has no end of them"
         )
-    return optuna.samplers.GridSampler({name: list(d) for name, d in space.items() if not isinstance(d, Range)})
+    return {name: list(values) for name, values in space.items() if not isinstance(values, Range)}
 
 
 def _pruner(tune: Tune) -> optuna.pruners.BasePruner:

@@ -4,8 +4,10 @@ import pytest
 import yaml
 
 from bench.errors import UserError
+from bench.resolve import resolve
 from bench.suite import load_suite
 from bench.tune.space import best_suite, dimensions, point, trial_suite, tuned_gate
+from bench.tune.study import make_task
 from tests.bench.suites import GOOD, write
 
 ONE = GOOD.replace("[dpo, extended_sft]", "[dpo]")
@@ -87,7 +89,6 @@ def test_overrides_of_the_point_are_in_the_trials_recipe(tmp_path):
 @pytest.mark.parametrize("best", [{"kappa": 2.0, "percentile": 40.0}, {"kappa": 2.0, "tau": 0.1, "beta": 0.5}])
 def test_the_winners_suite_can_be_loaded_and_holds_what_it_has_to_beat(tmp_path, fair, best):
     from bench.plan import make_plan
-    from bench.resolve import resolve
 
     suite = load(tmp_path, ONE + TUNE)
     raw = best_suite(suite, suite.tune, best, fair, 3)
@@ -107,3 +108,15 @@ def test_the_winners_suite_can_be_loaded_and_holds_what_it_has_to_beat(tmp_path,
         (cell,) = [cell for cell in plan.cells if cell.objective == "dpo_fair"]
         assert plan.nodes[cell.stages["train"]].spec.recipe.learning_rate == 0.004
         assert plan.nodes[cell.stages["train"]].spec.parameters.beta == 0.02
+
+
+def test_a_grid_is_no_longer_than_its_points_and_has_no_ranges(tmp_path):
+    def task(block):
+        suite = load(tmp_path, ONE + f"tune: {{sampler: grid, {block}}}\n")
+        return make_task(suite, suite.tune, resolve(suite, tmp_path / "suite.yaml"), tmp_path / "results")
+
+    grid = "space: {kappa: [1, 2, 4], percentile: [10, 50]}"
+    assert task(f"trials: 40, {grid}").tune.trials == 6
+    assert task(f"trials: 4, {grid}").tune.trials == 4
+    with pytest.raises(UserError, match=r"tune\.sampler: grid needs a list of values for percentile"):
+        task("space: {kappa: [1, 2, 4]}")
