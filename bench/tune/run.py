@@ -84,7 +84,7 @@ def tune(
     blocks = [block]
     if block.fair:
         sampler = "tpe" if block.sampler == "grid" else block.sampler  # beta and learning rate are ranges
-        its = {"over": "objective", "space": {}, "gate": None, "fair": False, "sampler": sampler}
+        its: dict[str, Any] = {"over": "objective", "space": {}, "gate": None, "fair": False, "sampler": sampler}
         blocks.append(block.model_copy(update=its))
     tasks = [make_task(suite, one, sources, results) for one in blocks]
     for task in tasks:

@@ -49,7 +49,7 @@ class Counts:
 
 
 def make_task(suite: Suite, tune: Tune, sources: Sources, results: Path) -> Task:
-    """The study's identity is what is searched, where and on which content; its budget may grow, but not past a grid."""
+    """The study's identity is what is searched, where and on which content; its budget may grow, not past a grid."""
     at = point(suite, tune)
     if tune.sampler == "grid":
         tune = tune.model_copy(update={"trials": min(tune.trials, math.prod(map(len, _grid(suite, tune).values())))})
