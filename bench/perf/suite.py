@@ -57,19 +57,18 @@ def measure(model: str, data: DataSource, err: Console, tick: Tick) -> tuple[flo
             raise UserError("the suite failed: " + next(iter(done.outcome.failed.values())).message)
         train = next(node.spec.recipe for node in prepared.plan.nodes.values() if node.kind == "train")
         (source,) = prepared.sources.datasets.values()
-        count = len(prepared.plan.cells)
+        count, divided = len(prepared.plan.cells), default_workers(prepared.plan.at_once)
         cells = [
             StockCell(str(work.policy), asdict(source), LOSSES[number % len(LOSSES)], number, train.steps or 0,
                       train.evaluate_every, train.batch_size, train.max_length)
-            for number in range(min(count, WAVES * default_workers()[0]))
+            for number in range(min(count, WAVES * divided[0]))
         ]  # fmt: skip
         tick(f"{len(cells)} cells with nothing but TRL")
-        return done.seconds, _processes(cells, Path(folder) / "stock") * count / len(cells)
+        return done.seconds, _processes(cells, *divided[:2], Path(folder) / "stock") * count / len(cells)
 
 
-def _processes(cells: Sequence[StockCell], folder: Path) -> float:
+def _processes(cells: Sequence[StockCell], workers: int, threads: int, folder: Path) -> float:
     """Seconds that the cells take, as many processes at a time as the harness has workers, with as many threads."""
-    workers, threads, _ = default_workers()
     environment = {**os.environ, **dict.fromkeys(THREADS, str(threads))}
     started = time.monotonic()
     for at in range(0, len(cells), workers):
