@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from objectives.attention import BLOCK, FLEX, mask_for
 
@@ -168,4 +169,4 @@ def response_logits(model: Any, branches: Branches) -> Tensor:
 
 def target_log_probs(logits: Tensor, targets: Tensor) -> Tensor:
     """log p of each target: [N, V], [N] -> [N], in nats."""
-    return logits.gather(1, targets[:, None]).squeeze(1) - logits.logsumexp(dim=1)
+    return -cross_entropy(logits, targets, reduction="none")
