@@ -299,6 +299,9 @@ def perf(
     as_json: Json = False,
 ) -> None:
     """Measure this machine: a step and a suite against stock TRL, and what the harness itself costs."""
+    import os
+
+    os.environ.setdefault("TQDM_DISABLE", "1")  # stock TRL's bars would run through ours; read when tqdm is imported
     from rich.console import Console
 
     from bench.perf.run import DEFAULT_PARTS, MODELS, measure
@@ -308,7 +311,7 @@ def perf(
     figures = measure(parts or DEFAULT_PARTS, model or MODELS, data, err)
     if as_json:
         print_json(figures.to_json())
-    (err if as_json else results_console()).print(*perf_tables(figures))
+    results_console(stderr=as_json).print(*perf_tables(figures))
 
 
 @app.command()

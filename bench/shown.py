@@ -78,11 +78,11 @@ def print_results(summary: Summary, as_json: bool, folder: Path) -> None:
         console.print(claims_table(summary))
 
 
-def results_console() -> Console:
-    """stdout; a pipe has no width, and a table must not be cut to 80 columns there."""
+def results_console(stderr: bool = False) -> Console:
+    """stdout, or stderr where that is taken; a pipe has no width, and a table must not be cut to 80 columns there."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else 160)
+    return Console(stderr=stderr, width=None if (sys.stderr if stderr else sys.stdout).isatty() else 160)
 
 
 def print_json(value: Any) -> None:
