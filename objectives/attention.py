@@ -52,6 +52,12 @@ def sparse_mask(groups: Tensor, segments: Tensor) -> Any:
     )
 
 
+def flex_serves(layout: str | None) -> bool:
+    """Whether a layout is trained with FlexAttention here: several pairs a row, on a GPU; it has no backward pass
+    elsewhere."""
+    return layout == "packed" and torch.cuda.is_available()
+
+
 def mask_for(model: Any, groups: Tensor, segments: Tensor) -> Any:
     """The mask in the form that a transformers model's attention takes; groups, segments: [R, T]."""
     if model.config._attn_implementation == FLEX:

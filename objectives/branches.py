@@ -76,8 +76,9 @@ def lay_out(
     a_row: how many prompts each row takes, in order (one each by default); multiple: of which the width is one.
     Raises ValueError for an empty prompt: nothing would predict the first response token.
     """
-    rows = [_Row([], [], [], []) for _ in (a_row or prompts)]
-    row_of = [row for row, count in enumerate(a_row or [1] * len(prompts)) for _ in range(count)]
+    counts = a_row or [1] * len(prompts)
+    rows = [_Row([], [], [], []) for _ in counts]
+    row_of = [row for row, count in enumerate(counts) for _ in range(count)]
     places: list[tuple[int, int]] = []
     targets: list[int] = []
     response: list[int] = []

@@ -14,13 +14,15 @@ from bench.data.source import DataSource
 DEFAULT, PRECOMPUTED, PLAIN, OURS = "trl_default", "trl_precomputed", "trl_without_checkpointing", "gatebench"
 PACKED = "gatebench_packed"  # several pairs a row; on a GPU by FlexAttention
 TWO_ROWS = "gatebench_two_rows"  # our objectives and gates on TRL's own forward pass
+STORED = {"precompute_ref_log_probs": True}
+KEPT = {**STORED, "gradient_checkpointing": False}
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     DEFAULT: {},
-    PRECOMPUTED: {"precompute_ref_log_probs": True},
-    PLAIN: {"precompute_ref_log_probs": True, "gradient_checkpointing": False},
-    OURS: {"precompute_ref_log_probs": True, "gradient_checkpointing": False, "layout": "one_row"},
-    PACKED: {"precompute_ref_log_probs": True, "gradient_checkpointing": False, "layout": "packed"},
-    TWO_ROWS: {"precompute_ref_log_probs": True, "gradient_checkpointing": False, "layout": "trl"},
+    PRECOMPUTED: STORED,
+    PLAIN: KEPT,
+    OURS: {**KEPT, "layout": "one_row"},
+    PACKED: {**KEPT, "layout": "packed"},
+    TWO_ROWS: {**KEPT, "layout": "trl"},
 }
 STEPS = 20  # that are measured
 LEARNING_RATE = 1e-4
@@ -97,12 +99,12 @@ class Contestant:
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from trl import DPOConfig, DPOTrainer
 
-        from objectives.attention import FLEX
+        from objectives.attention import FLEX, flex_serves
         from objectives.trl import GatedDPOConfig, GatedDPOTrainer
 
         disable_progress_bar()
         ours = name in (OURS, PACKED, TWO_ROWS)
-        attention = FLEX if name == PACKED and torch.cuda.is_available() else "sdpa"
+        attention = FLEX if flex_serves(SETTINGS[name].get("layout")) else "sdpa"
         config = (GatedDPOConfig if ours else DPOConfig)(
             output_dir=str(work.folder / name), per_device_train_batch_size=work.batch_size,
             max_length=work.max_length, learning_rate=LEARNING_RATE, bf16=work.dtype == "bfloat16", report_to=[],

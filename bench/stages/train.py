@@ -129,7 +129,7 @@ class Given:
 
         from bench.models.loading import load_policy, lora_config
         from bench.stages.supervised import TRAINER, callback_for, checkpoint_callback, quiet, restore
-        from objectives.attention import FLEX
+        from objectives.attention import FLEX, flex_serves
         from objectives.trl import GatedDPOConfig, GatedDPOTrainer
 
         spec, recipe, gate = self.spec, self.spec.recipe, self.gate
@@ -147,7 +147,7 @@ class Given:
         )  # fmt: skip
         set_seed(spec.seed)  # an adapter starts at random
         model = load_policy(self.policy, spec.dtype)
-        if recipe.layout == "packed" and torch.cuda.is_available():  # elsewhere it has no backward pass
+        if flex_serves(recipe.layout):
             model.set_attn_implementation(FLEX)
         point = restore(model, self.out)
         trainer = GatedDPOTrainer(
