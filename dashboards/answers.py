@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.stages.generate import FILE
-from bench.store import Store
-from bench.summary import CellResult, Summary
+from gatebench.bench.analysis.summary import CellResult, Summary
+from gatebench.bench.stages.generate import FILE
+from gatebench.bench.store.store import Store
 
 PROMPTS = 20  # shown in a report
 LONGEST = 600  # characters of an answer shown

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench.aggregates import UNGATED as NO_GATE
-from bench.aggregates import Group
-from bench.summary import CellResult, Summary
-from dashboards.bands import Band, Curves, bands
+from gatebench.bench.analysis.aggregates import UNGATED as NO_GATE
+from gatebench.bench.analysis.aggregates import Group
+from gatebench.bench.analysis.summary import CellResult, Summary
+from gatebench.dashboards.curves import Band, Curves, bands
 
 UNGATED, GATED = "#D55E00", "#0072B2"
 UNGATED_BAND, GATED_BAND = "rgba(213,94,0,.18)", "rgba(0,114,178,.18)"

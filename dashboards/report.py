@@ -11,14 +11,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench.claims import ANSWERS
-from bench.stages.stage import KINDS, LIBRARIES
-from bench.store import Store, write_text
-from bench.summary import HEADLINE, CellResult, Summary, cell_curves
-from bench.tables import TITLES, with_interval
-from dashboards import figures, mass, paper
-from dashboards.answers import side_by_side
-from dashboards.bands import Curves
+from gatebench.bench.analysis.summary import HEADLINE, CellResult, Summary, cell_curves
+from gatebench.bench.analysis.tables import TITLES, with_interval
+from gatebench.bench.stages.stage import KINDS, LIBRARIES
+from gatebench.bench.store.files import write_text
+from gatebench.bench.store.store import Store
+from gatebench.bench.suite.claims import ANSWERS
+from gatebench.dashboards import export, figures, mass_account
+from gatebench.dashboards.answers import side_by_side
+from gatebench.dashboards.curves import Curves
 
 FILE = "report.html"
 STUDY = "study.json"  # figures of a study, where the run judges the winner of one
@@ -44,8 +45,10 @@ def write_report(summary: Summary, store: Store, folder: Path, command: str = ""
     samples = side_by_side(summary, store)
     template = Environment(autoescape=True).from_string((Path(__file__).parent / FILE).read_text(encoding="utf-8"))
     html = template.render(
-        summary=summary, figures=drawn, accounts={name: mass.account(cells, curves, name) for name in mass.ACCOUNTS},
-        parts=list(mass.PARTS), account_titles=mass.ACCOUNTS, columns=_columns([g.metrics for g in summary.groups]),
+        summary=summary, figures=drawn,
+        accounts={name: mass_account.account(cells, curves, name) for name in mass_account.ACCOUNTS},
+        parts=list(mass_account.PARTS), account_titles=mass_account.ACCOUNTS,
+        columns=_columns([g.metrics for g in summary.groups]),
         cell_columns=_columns([cell.metrics for cell in cells]), titles=TITLES, with_interval=with_interval,
         failed=[cell for cell in summary.cells if cell.status != "finished"], costs=_costs(summary),
         cautions=summary.cautions, dropped=_dropped(cells), provenance=_provenance(summary, store, command),
@@ -54,7 +57,7 @@ def write_report(summary: Summary, store: Store, folder: Path, command: str = ""
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     if not live:
-        paper.write(shown, summary, folder / FIGURES)
+        export.write(shown, summary, folder / FIGURES)
     write_text(folder / FILE, html)
     return folder / FILE
 
@@ -105,11 +108,11 @@ def _figures(summary: Summary, curves: Curves) -> list[dict[str, Any]]:
              "alt": f"{TITLES[metric]} at every checkpoint of {model} on {dataset}"}
             for metric in ("delta_chosen", "delta_rejected", "delta_argmax")
         ]  # fmt: skip
-        for prefix, title in mass.ACCOUNTS.items():
-            rows = mass.account(own, curves, prefix)
+        for prefix, title in mass_account.ACCOUNTS.items():
+            rows = mass_account.account(own, curves, prefix)
             if rows:
                 found.append({"title": f"Where the mass went, {model} on {dataset}: {title}",
-                              "spec": mass.stacked(rows, "change from step 0 by checkpoint"),
+                              "spec": mass_account.stacked(rows, "change from step 0 by checkpoint"),
                               "axes": {"model": model, "dataset": dataset},
                               "alt": f"Share of probability that each part gained at every checkpoint: {title}",
                               "rows": len({row.point[2] for row in rows})})  # fmt: skip

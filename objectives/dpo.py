@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from objectives.pairs import PairLogProbs
+from gatebench.objectives.pairs import PairLogProbs
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from objectives.pairs import PairLogProbs
+from gatebench.objectives.pairs import PairLogProbs
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from objectives.words import UnknownWord
+from gatebench.objectives.names import UnknownWord
 
 KINDS = ("none", "seq", "qNN", "token", "constant", "shuffled")
 CONTROLS = ("constant", "shuffled")

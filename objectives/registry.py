@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from objectives import cal_dpo, dpo, dpo_shift, ipo, sft, trl_types
-from objectives.pairs import PairLogProbs
-from objectives.plugins import with_third_parties
-from objectives.words import UnknownWord
+from gatebench.objectives import cal_dpo, dpo, dpo_shift, ipo, sft, trl_losses
+from gatebench.objectives.entry_points import with_third_parties
+from gatebench.objectives.names import UnknownWord
+from gatebench.objectives.pairs import PairLogProbs
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ BUILT_IN = (
     Loss("cal_dpo", cal_dpo.cal_dpo, cal_dpo.CalDPO, cal_dpo.caution, torch.float64),
     Loss("dpo_shift", dpo_shift.dpo_shift, dpo_shift.DPOShift),
     Loss("sft", sft.sft, sft.SFT),
-    *(Loss(f"trl:{name}", function, trl_types.TRL) for name, function in trl_types.TYPES.items()),
+    *(Loss(f"trl:{name}", function, trl_losses.TRL) for name, function in trl_losses.TYPES.items()),
 )
 
 

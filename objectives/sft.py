@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from objectives.pairs import PairLogProbs
+from gatebench.objectives.pairs import PairLogProbs
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Gate an existing TRL script: `GatedDPOConfig` and `GatedDPOTrainer` in place of TRL's two names.
 
-    from objectives.trl import GatedDPOConfig, GatedDPOTrainer
+    from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
     args = GatedDPOConfig(output_dir="out", gate="seq", gate_alpha=100, gate_tau="q50")
     GatedDPOTrainer(model=model, args=args, train_dataset=dataset, processing_class=tokenizer).train()
 
@@ -25,11 +25,12 @@ from trl import DPOConfig, DPOTrainer
 from trl.kernels import ChunkedLogProbFunction
 from trl.trainer.utils import get_config_model_id, use_adapter
 
-from objectives import branches, gates
-from objectives.gates import Gate
-from objectives.pairs import PairLogProbs
-from objectives.registry import get_loss
-from objectives.words import UnknownWord
+from gatebench.objectives import gates
+from gatebench.objectives.gates import Gate
+from gatebench.objectives.layout import shared_prompt
+from gatebench.objectives.names import UnknownWord
+from gatebench.objectives.pairs import PairLogProbs
+from gatebench.objectives.registry import get_loss
 
 logger = logging.getLogger(__name__)
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -53,7 +54,7 @@ class GatedDPOConfig(DPOConfig):
         a percentile gate_tau ("q50") is measured on the training pairs before the first step
     loss: a name of objectives.registry (dpo, ipo, cal_dpo, dpo_shift, sft, trl:NAME), in place of
         TRL's loss_type; loss_parameters: its parameters
-    layout: "trl" is TRL's two rows a pair; "one_row" computes the prompt once (branches.py); "packed" is that with
+    layout: "trl" is TRL's two rows a pair; "one_row" computes the prompt once (shared_prompt.py); "packed" is that with
         several pairs a row, for which a model with attn_implementation="flex_attention" skips what is masked
     """
 
@@ -308,7 +309,7 @@ def one_row_output(trainer: GatedDPOTrainer, model: Any, inputs: dict[str, Any])
     network = trainer.accelerator.unwrap_model(model)
     network = network.get_base_model() if hasattr(network, "peft_config") else network
     prompts, pairs = _split(inputs)
-    if not branches.supports(network) or prompts is None:
+    if not shared_prompt.supports(network) or prompts is None:
         logger.warning_once(  # type: ignore[attr-defined]
             f"layout {trainer.args.layout}: not for {network.config.model_type} or prompts cut unevenly; using two rows"
         )
@@ -321,16 +322,16 @@ def one_row_output(trainer: GatedDPOTrainer, model: Any, inputs: dict[str, Any])
     kept = int(inputs["completion_mask"].sum()) * head.weight.shape[0] <= LOGITS_KEPT
     found: list[list[Tensor]] = []
     places: list[Tensor] = []
-    bins = branches.pack(lengths) if trainer.args.layout == "packed" else [[i] for i in range(half)]
+    bins = shared_prompt.pack(lengths) if trainer.args.layout == "packed" else [[i] for i in range(half)]
     sizes = [sum(lengths[i] for i in row) for row in bins]
-    for part in branches.micro_batches(sizes, POSITIONS.get(device.type, max(POSITIONS.values()))):
+    for part in shared_prompt.micro_batches(sizes, POSITIONS.get(device.type, max(POSITIONS.values()))):
         order = [i for row in part for i in bins[row]]
-        rows = branches.lay_out(
+        rows = shared_prompt.lay_out(
             [prompts[i] for i in order], [pairs[i] for i in order], [len(bins[row]) for row in part],
-            branches.multiple_of(network),
+            shared_prompt.multiple_of(network),
         ).to(device)  # fmt: skip
         with trainer.accelerator.autocast():
-            found.append(_head_outputs(head, branches.response_states(network, rows), rows.targets, kept))
+            found.append(_head_outputs(head, shared_prompt.response_states(network, rows), rows.targets, kept))
         pair = torch.tensor(order, device=device)[rows.response // 2]
         row = pair + half * (rows.response % 2)
         first = torch.tensor(starts, device=device)[pair]

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from objectives.gates import Gate
-from objectives.pairs import PairLogProbs
-from objectives.registry import BUILT_IN, Loss
+from gatebench.objectives.gates import Gate
+from gatebench.objectives.pairs import PairLogProbs
+from gatebench.objectives.registry import BUILT_IN, Loss
 
 SELECTIVE = Gate("seq", 20.0, 0.3)
 GATES = {

@@ -21,8 +21,8 @@ FAMILIES = ("neox", "llama", "qwen")
 
 @pytest.fixture(scope="session")
 def tokenizer():
-    from bench.data import toolbox
-    from bench.models.ladder import make_tokenizer
+    from gatebench.bench.data import toolbox
+    from gatebench.bench.models.ladder import make_tokenizer
 
     return make_tokenizer(toolbox.load(10, 10, 0, 1500).corpus)
 
@@ -32,7 +32,7 @@ def model_paths(tmp_path_factory, tokenizer):
     """A saved random 0.3M model a family: family -> folder."""
     from transformers import AutoModelForCausalLM, set_seed
 
-    from bench.models.ladder import PREFIX, make_config
+    from gatebench.bench.models.ladder import PREFIX, make_config
 
     paths = {}
     for family in FAMILIES:
@@ -46,6 +46,6 @@ def model_paths(tmp_path_factory, tokenizer):
 @pytest.fixture(scope="session")
 def preference_rows():
     """Sixteen plain-text toolbox pairs as TRL takes them."""
-    from bench.data import toolbox
+    from gatebench.bench.data import toolbox
 
     return [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in toolbox.load(16, 4, 0, 0).train]

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.suite import load_suite
+from gatebench.bench.suite.reader import load_suite
 from tests.bench.suites import write
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")

@@ -10,11 +10,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.data import probes, toolbox
-from bench.data.pairs import Dropped, Pair, PreferenceData, Probe, Text
-from bench.data.source import TOOLBOX, DataSource
-from bench.errors import UserError, at
-from objectives.words import nearest
+from gatebench.bench.data import probes, toolbox
+from gatebench.bench.data.pairs import Dropped, Pair, PreferenceData, Probe, Text
+from gatebench.bench.data.source import TOOLBOX, DataSource
+from gatebench.bench.errors import UserError, at
+from gatebench.objectives.names import nearest
 
 TOOLBOX_DEFAULTS = (500, 200)
 TOOLBOX_CORPUS = 20_000

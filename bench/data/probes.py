@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from bench.data.pairs import Pair, Probe
+from gatebench.bench.data.pairs import Pair, Probe
 
 # Sentences a person wrote that answer nobody's question (the project's own).
 HUMAN = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from bench.data import toolbox
+from gatebench.bench.data import toolbox
 
 TOOLBOX = "builtin:toolbox"
 

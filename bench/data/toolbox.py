@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bench.data import probes
-from bench.data.pairs import Pair, PreferenceData, Probe
+from gatebench.bench.data import probes
+from gatebench.bench.data.pairs import Pair, PreferenceData, Probe
 
 VERSION = 1
 DAYS = tuple(calendar.day_name)

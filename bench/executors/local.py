@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,12 +11,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from bench.executors.base import Failure
-from bench.executors.worker import Job, serve
-from bench.plan import Node
-from bench.stages.stage import Run, run_of_kind
-
-MEMORY_A_WORKER = 1_500_000_000  # bytes: torch, TRL and a small model in training take 1.2 GB
+from gatebench.bench.executors.loop import Failure
+from gatebench.bench.executors.worker import Job, serve
+from gatebench.bench.plan.graph import Node
+from gatebench.bench.stages.stage import Run, run_of_kind
 
 
 @dataclass
@@ -101,44 +98,3 @@ class LocalExecutor:
 def _obituary(code: int | None) -> str:
     hint = "; signal 9 is often the system's answer to too little memory" if code == -9 else ""
     return f"its process was killed (exit code {code}{hint})"
-
-
-def default_workers(at_once: int | None = None) -> tuple[int, int, int]:
-    """(workers, threads each, GPUs) of this machine: one worker a GPU, else the cores divided among workers.
-
-    at_once: how many stages can run at the same time at most, as far as that is known. It is a plan's, not what is left
-    of it or what --workers says: threads change the last bits, which a run that goes on must not.
-    """
-    devices = _gpus()
-    if devices:
-        return devices, max(1, cores() // devices), devices
-    return *divided(cores(), memory(), at_once), 0
-
-
-def divided(cores: int, memory: int, at_once: int | None = None) -> tuple[int, int]:
-    """(workers, threads each): as many workers as have work and fit into memory (bytes), what cores are left as their
-    threads: on small models two processes with one thread each beat one with two."""
-    workers = max(1, min(cores, memory // MEMORY_A_WORKER, at_once or cores))
-    return workers, max(1, cores // workers)
-
-
-def memory() -> int:
-    """Bytes of physical memory, or what the control group leaves of it."""
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        return whole
-    return min(whole, int(limit)) if limit.isdigit() else whole
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _gpus() -> int:
-    """GPUs by their driver's files, so that the parent need not import torch; CUDA_VISIBLE_DEVICES counts."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([device for device in visible.split(",") if device.strip() and device != "-1"])
-    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))

@@ -16,9 +16,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from bench.errors import is_disk_full
-from bench.lifetime import die_with_parent
-from bench.stages.stage import Run, StageFailed
+from gatebench.bench.errors import is_disk_full
+from gatebench.bench.process import become_worker
+from gatebench.bench.stages.stage import Run, StageFailed
 
 SECONDS_BETWEEN_REPORTS = 0.2
 
@@ -33,16 +33,7 @@ class Job:
 
 def serve(connection: Connection, threads: int, device: int | None, log: Path) -> None:
     """Run jobs until told to end. The process's own output goes to `log`."""
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
-    if device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
-    with log.open("a", buffering=1) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    die_with_parent()
+    become_worker(threads, device, log)
     parent = os.getppid()
     while os.getppid() == parent:  # where the kernel cannot see to it, an orphan ends instead of training on
         if not connection.poll(1.0):

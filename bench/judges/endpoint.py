@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from bench.judges.judge import LOSS, TIE, WIN, Comparison, Spec, Verdict
+from gatebench.bench.judges.api import LOSS, TIE, WIN, Comparison, Spec, Verdict
 
 ASKED_AT_ONCE = 8
 TRIES, FIRST_PAUSE = 4, 0.5  # of a request that fails, with pauses that double; a server's own Retry-After counts

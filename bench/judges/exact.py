@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from bench.data.toolbox import grade
-from bench.judges.judge import Comparison, Verdict, preferred
+from gatebench.bench.data.toolbox import grade
+from gatebench.bench.judges.api import Comparison, Verdict, preferred
 
 
 class Exact:

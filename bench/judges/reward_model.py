@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bench.judges.judge import Comparison, Spec, Verdict, preferred
+from gatebench.bench.judges.api import Comparison, Spec, Verdict, preferred
 
 ROWS_A_BATCH = 16
 
@@ -18,7 +18,7 @@ class RewardModel:
     def __init__(self, spec: Spec) -> None:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        from bench.stages.stage import StageFailed
+        from gatebench.bench.stages.stage import StageFailed
 
         try:
             self.model: Any = AutoModelForSequenceClassification.from_pretrained(

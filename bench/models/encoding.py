@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.data.adapters import plain
-from bench.data.pairs import Dropped, Pair, Probe, Text
+from gatebench.bench.data.adapters import plain
+from gatebench.bench.data.pairs import Dropped, Pair, Probe, Text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

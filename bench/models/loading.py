@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import UserError
+from gatebench.bench.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from bench.models.source import Adapter
+    from gatebench.bench.models.source import Adapter
 
 POINTER = "source.json"
 MODEL = "model"

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from bench.data.source import digest
-from bench.models import ladder
+from gatebench.bench.data.source import digest
+from gatebench.bench.models import ladder
 
 BUILTIN = "builtin:"
 

@@ -8,10 +8,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 
-from bench.executors.local import default_workers
-from bench.perf import memory
-from bench.perf.contestants import DEFAULT, OURS, PLAIN, STEPS, TWO_ROWS, Contestant, Work
-from bench.perf.step import Tick
+from gatebench.bench.machine import default_workers
+from gatebench.bench.perf import memory
+from gatebench.bench.perf.step import Tick
+from gatebench.bench.perf.trainers import DEFAULT, OURS, PLAIN, STEPS, TWO_ROWS, Contestant, Work
 
 LOSSES = ("dpo", "ipo", "cal_dpo", "dpo_shift", "sft")
 TRLS = {"dpo": "sigmoid", "ipo": "ipo"}  # the losses that TRL has under its own names

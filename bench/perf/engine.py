@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from bench.data import toolbox
-from bench.engines import transformers, vllm
-from bench.engines.answers import Sampling
-from bench.models import ladder
-from bench.perf.step import Tick
-from bench.stages.generate import PROOFS
+from gatebench.bench.data import toolbox
+from gatebench.bench.engines import transformers, vllm
+from gatebench.bench.engines.sampling import Sampling
+from gatebench.bench.models import ladder
+from gatebench.bench.perf.step import Tick
+from gatebench.bench.stages.generate import PROOFS
 
 CHECKPOINTS = 8
 PROMPTS = 100

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench import runs
-from bench.estimate import estimate
-from bench.given import prepare
-from bench.machine import this_machine
-from bench.perf import noop
-from bench.stats import RESAMPLES, draws, intervals
-from bench.summary import Summary, summarize
-from bench.tracking.entries import cell_entry
-from bench.tracking.tracker import deliver
+from gatebench.bench.analysis.statistics import RESAMPLES, draws, intervals
+from gatebench.bench.analysis.summary import Summary, summarize
+from gatebench.bench.cost.estimate import estimate
+from gatebench.bench.machine import this_machine
+from gatebench.bench.perf import noop
+from gatebench.bench.run import suite_run
+from gatebench.bench.run.prepare import prepare
+from gatebench.bench.tracking.entries import cell_entry
+from gatebench.bench.tracking.tracker import deliver
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,16 +56,16 @@ def measure(
         estimate(prepared.plan, prepared.store.finished_among(prepared.plan.addresses), [], this_machine())
         yield Measured(f"plan of {len(prepared.plan.cells)} cells", time.monotonic() - started, 3.0)
         prepared = _prepared(Path(folder), cells)
-        first = runs.run(prepared, err, run_of=noop.run_of)
+        first = suite_run.run(prepared, err, run_of=noop.run_of)
         yield Measured(f"overhead a cell, over {cells} cells without work", first.seconds / cells, 0.5)
         started = time.monotonic()
-        runs.run(_prepared(Path(folder), cells), err, run_of=noop.run_of)
+        suite_run.run(_prepared(Path(folder), cells), err, run_of=noop.run_of)
         yield Measured(f"a finished suite of {cells} cells run again", time.monotonic() - started, 5.0)
         yield Measured("logging a cell to MLflow on sqlite", _logging(prepared, first.summary, logged), 0.2)
         prepared = _prepared(Path(folder), reported, PROBES_OF_A_REPORT)
-        runs.run(prepared, err, run_of=noop.run_of)
+        suite_run.run(prepared, err, run_of=noop.run_of)
         started = time.monotonic()
-        runs.build(summarize(prepared.plan, prepared.store), prepared)
+        suite_run.build(summarize(prepared.plan, prepared.store), prepared)
         what = f"the report of {reported} cells with {PROBES_OF_A_REPORT} probes each"
         yield Measured(what, time.monotonic() - started, 20.0)
     values = np.random.default_rng(0).normal(size=(1_000, 1, 500))
@@ -76,7 +76,7 @@ def measure(
     )
 
 
-def _logging(prepared: runs.Prepared, summary: Summary, count: int) -> float:
+def _logging(prepared: suite_run.Prepared, summary: Summary, count: int) -> float:
     """Seconds a cell, after a first one for which the database is made."""
     plan, store, folder = prepared.plan, prepared.store, prepared.results / "logged"
     folder.mkdir()
@@ -88,7 +88,7 @@ def _logging(prepared: runs.Prepared, summary: Summary, count: int) -> float:
     return (time.monotonic() - started) / len(entries)
 
 
-def _prepared(folder: Path, cells: int, probes: int = PROBES) -> runs.Prepared:
+def _prepared(folder: Path, cells: int, probes: int = PROBES) -> suite_run.Prepared:
     file = folder / f"{cells}-{probes}.yaml"
     seeds = ", ".join(map(str, range(cells // CELLS_A_SEED)))
     file.write_text(SUITE.format(seeds=seeds, probes=probes), encoding="utf-8")

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.errors import UserError
-from bench.perf.contestants import Contestant, Work
+from gatebench.bench.errors import UserError
+from gatebench.bench.perf.trainers import Contestant, Work
 
 
 def of_a_step(contestant: str, work: Work) -> int:

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.stages.stage import Facts, Report, Run
+from gatebench.bench.stages.stage import Facts, Report, Run
 
 if TYPE_CHECKING:
     import pandas
@@ -27,15 +27,15 @@ def _nothing(spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) -
 def _train(spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     import pandas
 
-    from bench.stages.train import CURVES
+    from gatebench.bench.stages.train import CURVES
 
     pandas.DataFrame({"step": STEPS[1:], "loss": [0.7, 0.6]}).to_parquet(out / CURVES)
     return {"tokens": 0, "steps": STEPS[-1]}
 
 
 def _dynamics(spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
-    from bench.metrics import curves
-    from bench.stages.dynamics import CURVES, PROBES
+    from gatebench.bench.metrics.dynamics import curves
+    from gatebench.bench.stages.dynamics import CURVES, PROBES
 
     frame = _probes(spec.data.probes)
     frame.to_parquet(out / PROBES)

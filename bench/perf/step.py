@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from bench.perf.breakdown import Breakdown, breakdown
-from bench.perf.contestants import DEFAULT, OURS, PACKED, PLAIN, PRECOMPUTED, STEPS, Contestant, Work
+from gatebench.bench.perf.breakdown import Breakdown, breakdown
+from gatebench.bench.perf.trainers import DEFAULT, OURS, PACKED, PLAIN, PRECOMPUTED, STEPS, Contestant, Work
 
 UNTIMED = 2  # steps at first: allocators and caches fill
 TIMED = (DEFAULT, PRECOMPUTED, PLAIN, OURS, PACKED)

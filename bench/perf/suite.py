@@ -12,14 +12,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from bench import runs
-from bench.data.source import TOOLBOX, DataSource
-from bench.errors import UserError
-from bench.executors.local import default_workers
-from bench.given import prepare
-from bench.perf.contestants import make_work
-from bench.perf.step import Tick
-from bench.perf.stock import StockCell
+from gatebench.bench.data.source import TOOLBOX, DataSource
+from gatebench.bench.errors import UserError
+from gatebench.bench.machine import default_workers
+from gatebench.bench.perf.step import Tick
+from gatebench.bench.perf.stock_trl import StockCell
+from gatebench.bench.perf.trainers import make_work
+from gatebench.bench.run import suite_run
+from gatebench.bench.run.prepare import prepare
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +52,7 @@ def measure(model: str, data: DataSource, err: Console, tick: Tick) -> tuple[flo
         file.write_text(SUITE.format(policy=work.policy, data=_absolute(data.path)), encoding="utf-8")
         prepared = prepare(file, None, Path(folder) / "results", None, None)
         tick("the suite of 16 cells")
-        done = runs.run(prepared, err)
+        done = suite_run.run(prepared, err)
         if done.outcome.failed:
             raise UserError("the suite failed: " + next(iter(done.outcome.failed.values())).message)
         train = next(node.spec.recipe for node in prepared.plan.nodes.values() if node.kind == "train")
@@ -74,7 +74,7 @@ def _processes(cells: Sequence[StockCell], workers: int, threads: int, folder: P
     for at in range(0, len(cells), workers):
         running = []
         for number, cell in enumerate(cells[at : at + workers], at):
-            command = [sys.executable, "-m", "bench.perf.stock", str(cell.write(folder / str(number)))]
+            command = [sys.executable, "-m", "gatebench.bench.perf.stock_trl", str(cell.write(folder / str(number)))]
             log = (folder / str(number) / "log").open("w")
             running.append((subprocess.Popen(command, env=environment, stdout=log, stderr=log), log))  # noqa: S603
         for process, log in running:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.data.source import DataSource
-from bench.models.source import ModelSource
-from bench.recipes import Base
-from bench.stages.stage import Facts, Report
+from gatebench.bench.data.source import DataSource
+from gatebench.bench.models.source import ModelSource
+from gatebench.bench.stages.stage import Facts, Report
+from gatebench.bench.suite.recipes import Base
 
 VERSION = 2
 
@@ -27,7 +27,7 @@ class Spec:
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
-    from bench.models.loading import MODEL, POINTER
+    from gatebench.bench.models.loading import MODEL, POINTER
 
     if spec.data is None or spec.recipe is None:
         (out / POINTER).write_text(json.dumps({"path": spec.model.path, "revision": spec.model.revision}))
@@ -36,10 +36,10 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     import torch
     from transformers import AutoModelForCausalLM, set_seed
 
-    from bench.data.adapters import load
-    from bench.models import ladder
-    from bench.stages.packing import Row
-    from bench.stages.supervised import fit
+    from gatebench.bench.data.adapters import load
+    from gatebench.bench.models import ladder
+    from gatebench.bench.stages.training.packing import Row
+    from gatebench.bench.stages.training.supervised import fit
 
     recipe = spec.recipe
     corpus = load(spec.data).corpus

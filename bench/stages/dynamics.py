@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.data.source import DataSource
-from bench.models.encoding import EncodedProbe, Lengths
-from bench.stages.stage import Facts, Report
+from gatebench.bench.data.source import DataSource
+from gatebench.bench.models.encoding import EncodedProbe, Lengths
+from gatebench.bench.stages.stage import Facts, Report
 
 if TYPE_CHECKING:
     import pandas
     import torch
 
-    from objectives.scoring import Scored
+    from gatebench.objectives.layout.scoring import Scored
 
 VERSION = 4
 PROBES = "probes.parquet"
@@ -39,10 +39,10 @@ class Spec:
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     import pandas
 
-    from bench.data.adapters import load
-    from bench.metrics import curves
-    from bench.models.encoding import Encoder
-    from bench.models.loading import MODEL, load_policy, load_tokenizer
+    from gatebench.bench.data.adapters import load
+    from gatebench.bench.metrics.dynamics import curves
+    from gatebench.bench.models.encoding import Encoder
+    from gatebench.bench.models.loading import MODEL, load_policy, load_tokenizer
 
     encoder = Encoder(load_tokenizer(inputs["policy"]), spec.lengths)
     encoded = {split: encoder.probes(rows) for split, rows in load(spec.data).probes.items()}
@@ -81,7 +81,7 @@ def measure(model: Any, reference: Any, encoded: Encoded, step: int, report: Any
     import pandas
     import torch
 
-    from objectives.scoring import map_batches
+    from gatebench.objectives.layout.scoring import map_batches
 
     def rows_of(split: str, rows: list[tuple[int, EncodedProbe]], scored: Scored) -> pandas.DataFrame:
         kinds = [list(rows[i][1].responses)[k] for i, k in scored.owners]
@@ -117,7 +117,7 @@ def response_sums(scored: Scored) -> dict[str, list[float]]:
     """tokens and log_prob of every response."""
     import torch
 
-    from objectives.branches import target_log_probs
+    from gatebench.objectives.layout.shared_prompt import target_log_probs
 
     target = target_log_probs(scored.logits, scored.targets)
     tokens = scored.sums(torch.ones_like(target)).long()
@@ -130,7 +130,7 @@ def chosen_quantities(
     """Quantities of the whole distribution along chosen responses, [responses] each."""
     import torch
 
-    from objectives.scoring import score
+    from gatebench.objectives.layout.scoring import score
 
     log_p = scored.logits.log_softmax(dim=1)
     target = log_p.gather(1, scored.targets[:, None]).squeeze(1)
@@ -171,7 +171,7 @@ def token_classes(probe: EncodedProbe, vocabulary: int) -> torch.Tensor:
     """[V] the index in MASSES of every token: of the first of the listed responses that it occurs in."""
     import torch
 
-    from bench.data.pairs import role_of
+    from gatebench.bench.data.pairs import role_of
 
     classes = torch.full((vocabulary,), MASSES.index("rest"))
     for name in reversed(MASSES):

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.data.source import TOOLBOX, DataSource
-from bench.engines.answers import Answer, Sampling
-from bench.models.encoding import Lengths
-from bench.stages.stage import Facts, Report
+from gatebench.bench.data.source import TOOLBOX, DataSource
+from gatebench.bench.engines.sampling import Answer, Sampling
+from gatebench.bench.models.encoding import Lengths
+from gatebench.bench.stages.stage import Facts, Report
 
 VERSION = 1
 FILE = "generations.parquet"
@@ -34,10 +34,10 @@ class Spec:
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     import pandas
 
-    from bench.data.adapters import load, plain
-    from bench.data.toolbox import grade
-    from bench.models.encoding import Encoder
-    from bench.models.loading import load_policy, load_tokenizer
+    from gatebench.bench.data.adapters import load, plain
+    from gatebench.bench.data.toolbox import grade
+    from gatebench.bench.models.encoding import Encoder
+    from gatebench.bench.models.loading import load_policy, load_tokenizer
 
     policy = inputs.get("train", inputs["policy"])
     tokenizer = load_tokenizer(policy)
@@ -66,7 +66,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
 def _by_transformers(
     model: Any, tokenizer: Any, prompts: Sequence[list[int]], spec: Spec, report: Report
 ) -> list[Answer]:
-    from bench.engines import transformers
+    from gatebench.bench.engines import transformers
 
     return transformers.generate(
         model, tokenizer, prompts, spec.sampling, lambda share: report(share, "answers by transformers")
@@ -77,7 +77,7 @@ def _by_vllm(
     model: Any, tokenizer: Any, prompts: Sequence[list[int]], spec: Spec, out: Path, report: Report, facts: Facts
 ) -> list[Answer]:
     """Falls back to transformers where vLLM cannot serve the model, and says so in the facts."""
-    from bench.engines import vllm
+    from gatebench.bench.engines import vllm
 
     report(0.0, "vLLM takes the weights (a first start takes about half a minute)")
     room = max(map(len, prompts), default=1) + spec.sampling.max_tokens

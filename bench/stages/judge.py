@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.judges.judge import Comparison, Judge, Spec, Verdict, make_judge
-from bench.stages.generate import FILE as ANSWERS
-from bench.stages.stage import Facts, Report, StageFailed
+from gatebench.bench.judges.api import OPPONENTS, Comparison, Judge, Spec, Verdict
+from gatebench.bench.judges.registry import make_judge
+from gatebench.bench.stages.generate import FILE as ANSWERS
+from gatebench.bench.stages.stage import Facts, Report, StageFailed
 
 if TYPE_CHECKING:
     import pandas
 
 VERSION = 1
 FILE = "verdicts.parquet"
-OPPONENTS = ("warmup", "ungated")
-__all__ = ["FILE", "OPPONENTS", "VERSION", "Spec", "run"]
+__all__ = ["FILE", "VERSION", "Spec", "run"]
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:

@@ -9,12 +9,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench.stages.stage import Facts, Report, StageFailed
+from gatebench.bench.data.source import digest
+from gatebench.bench.stages.stage import Facts, Report, StageFailed
 
 VERSION = 2
 FILE = "results.json"
 SEED = 1234  # lm-eval's own default
 SHIPPED = Path(__file__).parents[1] / "data/tasks"
+# Stands for what the shipped questions.py asks, whatever its text: to be changed with its documents, which a test holds.
+QUESTIONS = "450d41e0b9a31864a3de334e1c21ac1e7ba5f19bfd59b4625bee657c91cd1b4c"
 PROOFS = ("The first of a few texts that a warm engine has to score as transformers does.", "Question: 1 + 1?\nAnswer:")
 LONGEST = 2048  # tokens of a prompt and its answer, where the model has room for more
 
@@ -53,6 +56,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     return facts
 
 
+def shipped_content() -> list[str]:
+    """Digests of the shipped task files, for a task's identity."""
+    return [QUESTIONS, *(digest(str(file)) for file in sorted(SHIPPED.glob("*.yaml")))]
+
+
 @cache
 def _manager(include_path: str | None, content: str) -> Any:
     """lm-eval's index of tasks, which takes seconds to read; content: a changed task file is read again."""
@@ -65,8 +73,8 @@ def _model(policy: Path, spec: Spec, out: Path, facts: Facts) -> Any:
     """lm-eval's model; falls back to its hf backend where vLLM cannot serve the policy, and says so in the facts."""
     from lm_eval.models.huggingface import HFLM
 
-    from bench.engines import tasks, vllm
-    from bench.models.loading import load_policy, load_tokenizer
+    from gatebench.bench.engines import lm_eval_model, vllm
+    from gatebench.bench.models.loading import load_policy, load_tokenizer
 
     model, tokenizer = load_policy(policy, spec.dtype).eval(), load_tokenizer(policy)
     shared: dict[str, Any] = {"pretrained": model, "tokenizer": tokenizer, "batch_size": 16}
@@ -76,7 +84,7 @@ def _model(policy: Path, spec: Spec, out: Path, facts: Facts) -> Any:
     room = min(model.config.max_position_embeddings, LONGEST)
     try:
         engine, facts["engine"] = vllm.serve_model(model, tokenizer, out, spec.dtype, room, proofs)
-        return tasks.make_model(engine, **shared)
+        return lm_eval_model.make_model(engine, **shared)
     except vllm.VllmFailed as failure:
         facts["caution"] = f"{model.config.model_type} was not served by vLLM ({failure}); transformers did the tasks"
         facts["backend"] = "hf"

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.data.source import DataSource
-from bench.models.encoding import Lengths
-from bench.stages.stage import Facts, Report
+from gatebench.bench.data.source import DataSource
+from gatebench.bench.models.encoding import Lengths
+from gatebench.bench.stages.stage import Facts, Report
 
 VERSION = 3
 FILE = "reference.parquet"
@@ -26,11 +26,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     import pandas
     import torch
 
-    from bench.data.adapters import load
-    from bench.models.encoding import Encoder
-    from bench.models.loading import load_policy, load_tokenizer
-    from objectives.branches import target_log_probs
-    from objectives.scoring import Scored, map_batches
+    from gatebench.bench.data.adapters import load
+    from gatebench.bench.models.encoding import Encoder
+    from gatebench.bench.models.loading import load_policy, load_tokenizer
+    from gatebench.objectives.layout.scoring import Scored, map_batches
+    from gatebench.objectives.layout.shared_prompt import target_log_probs
 
     pairs, dropped = Encoder(load_tokenizer(inputs["policy"]), spec.lengths).pairs(load(spec.data).train)
     model = load_policy(inputs["policy"], spec.dtype).eval()

@@ -26,7 +26,7 @@ class Run(Protocol):
 
 def module_of(kind: str) -> ModuleType:
     """The module of a stage kind; its heavy imports happen inside run()."""
-    return import_module(f"bench.stages.{kind}")
+    return import_module(f"gatebench.bench.stages.{kind}")
 
 
 def run_of_kind(kind: str) -> Run:

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.data.source import DataSource
-from bench.models.source import Adapter
-from bench.recipes import Train
-from bench.stages.stage import Facts, Report, StageFailed
+from gatebench.bench.data.source import DataSource
+from gatebench.bench.models.source import Adapter
+from gatebench.bench.stages.stage import Facts, Report, StageFailed
+from gatebench.bench.suite.recipes import Train
 
 if TYPE_CHECKING:
     import torch
 
-    from objectives.gates import Gate
+    from gatebench.objectives.gates import Gate
 
 VERSION = 4
 CURVES = "curves.parquet"
@@ -53,14 +53,14 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     import torch
     from datasets import Dataset
 
-    from bench.data.adapters import load
-    from bench.models.encoding import Encoder
-    from bench.models.loading import MODEL, POINTER, load_tokenizer
-    from bench.stages.memory import with_smaller_batches
-    from bench.stages.reference import FILE
-    from bench.stages.supervised import TRAINER
-    from objectives import gates
-    from objectives.trl import REFERENCE_TOKENS
+    from gatebench.bench.data.adapters import load
+    from gatebench.bench.models.encoding import Encoder
+    from gatebench.bench.models.loading import MODEL, POINTER, load_tokenizer
+    from gatebench.bench.stages.reference import FILE
+    from gatebench.bench.stages.training.memory import with_smaller_batches
+    from gatebench.bench.stages.training.supervised import TRAINER
+    from gatebench.objectives import gates
+    from gatebench.objectives.trl import REFERENCE_TOKENS
 
     recipe = spec.recipe
     tokenizer = load_tokenizer(inputs["policy"])
@@ -127,10 +127,16 @@ class Given:
         import torch
         from transformers import set_seed
 
-        from bench.models.loading import load_policy, lora_config
-        from bench.stages.supervised import TRAINER, callback_for, checkpoint_callback, quiet, restore
-        from objectives.attention import FLEX, flex_serves
-        from objectives.trl import GatedDPOConfig, GatedDPOTrainer
+        from gatebench.bench.models.loading import load_policy, lora_config
+        from gatebench.bench.stages.training.supervised import (
+            TRAINER,
+            callback_for,
+            checkpoint_callback,
+            quiet,
+            restore,
+        )
+        from gatebench.objectives.layout.attention import FLEX, flex_serves
+        from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
 
         spec, recipe, gate = self.spec, self.spec.recipe, self.gate
         arguments = GatedDPOConfig(
@@ -168,7 +174,7 @@ def rejected_probabilities(kind: str, token_log_probs: Any) -> torch.Tensor:
     import torch
     from torch.nn.utils.rnn import pad_sequence
 
-    from objectives import gates
+    from gatebench.objectives import gates
 
     rows = [torch.tensor(tokens, dtype=torch.float32) for tokens in token_log_probs]
     mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.data.source import DataSource
-from bench.models.encoding import Lengths
-from bench.models.source import Adapter
-from bench.recipes import Warmup
-from bench.stages.stage import Facts, Report
+from gatebench.bench.data.source import DataSource
+from gatebench.bench.models.encoding import Lengths
+from gatebench.bench.models.source import Adapter
+from gatebench.bench.stages.stage import Facts, Report
+from gatebench.bench.suite.recipes import Warmup
 
 VERSION = 2
 
@@ -33,11 +33,11 @@ class Spec:
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     from transformers import set_seed
 
-    from bench.data.adapters import load
-    from bench.models.encoding import Encoder
-    from bench.models.loading import MODEL, load_policy, load_tokenizer
-    from bench.stages.packing import Row
-    from bench.stages.supervised import fit
+    from gatebench.bench.data.adapters import load
+    from gatebench.bench.models.encoding import Encoder
+    from gatebench.bench.models.loading import MODEL, load_policy, load_tokenizer
+    from gatebench.bench.stages.training.packing import Row
+    from gatebench.bench.stages.training.supervised import fit
 
     tokenizer = load_tokenizer(inputs["base"])
     pairs, dropped = Encoder(tokenizer, spec.lengths).pairs(load(spec.data).train[: spec.recipe.pairs])
@@ -51,7 +51,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         if spec.adapter:
             from peft import get_peft_model
 
-            from bench.models.loading import lora_config
+            from gatebench.bench.models.loading import lora_config
 
             model = get_peft_model(model, lora_config(spec.adapter))
         return model

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import keys
-from bench.errors import is_disk_full
-from bench.tracking.entries import KEY, VERSION, Entry
+from gatebench.bench import keys
+from gatebench.bench.errors import is_disk_full
+from gatebench.bench.tracking.entries import KEY, VERSION, Entry
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

@@ -11,12 +11,12 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import keys
-from bench.data.source import DataSource
-from bench.plan import Plan
-from bench.stages.generate import FILE as ANSWERS
-from bench.store import Store
-from bench.summary import CellResult, Summary, cell_curves
+from gatebench.bench import keys
+from gatebench.bench.analysis.summary import CellResult, Summary, cell_curves
+from gatebench.bench.data.source import DataSource
+from gatebench.bench.plan.graph import Plan
+from gatebench.bench.stages.generate import FILE as ANSWERS
+from gatebench.bench.store.store import Store
 
 if TYPE_CHECKING:
     import pandas

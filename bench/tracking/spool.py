@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from bench.errors import is_disk_full
-from bench.store import write_json
-from bench.tracking.delivery import Delivery, Refused, first_line, sqlite_file
-from bench.tracking.entries import Entry, from_json, to_json
+from gatebench.bench.errors import is_disk_full
+from gatebench.bench.store.files import write_json
+from gatebench.bench.tracking.delivery import Delivery, Refused, first_line, sqlite_file
+from gatebench.bench.tracking.entries import Entry, from_json, to_json
 
 FOLDER, MARKS = "spool", "tracked.jsonl"
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 10.0

@@ -12,14 +12,14 @@ from itertools import chain
 from pathlib import Path
 from types import TracebackType
 
-from bench.errors import is_disk_full
-from bench.executors.base import Event
-from bench.plan import Cell, Plan
-from bench.store import Store
-from bench.summary import CellResult, Summary, cell_result
-from bench.tracking.delivery import import_mlflow, why_not_written
-from bench.tracking.entries import Entry, cell_entry, cell_mark, parent_entry, system_entry
-from bench.tracking.spool import Say, Spool
+from gatebench.bench.analysis.summary import CellResult, Summary, cell_result
+from gatebench.bench.errors import is_disk_full
+from gatebench.bench.executors.loop import Event
+from gatebench.bench.plan.graph import Cell, Plan
+from gatebench.bench.store.store import Store
+from gatebench.bench.tracking.delivery import import_mlflow, why_not_written
+from gatebench.bench.tracking.entries import Entry, cell_entry, cell_mark, parent_entry, system_entry
+from gatebench.bench.tracking.spool import Say, Spool
 
 SECONDS_BETWEEN_SAMPLES = 10.0
 SECONDS_OF_PATIENCE = 20.0  # at the end of a run, for a server that does not answer

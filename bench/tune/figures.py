@@ -6,9 +6,9 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from bench.tune.block import Tune
-from bench.tune.study import completed
-from bench.tune.trial import METRICS
+from gatebench.bench.suite.tuning import Tune
+from gatebench.bench.tune.study import completed
+from gatebench.bench.tune.trial import METRICS
 
 if TYPE_CHECKING:
     import optuna

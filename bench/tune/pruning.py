@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.tune.block import Tune
+from gatebench.bench.suite.tuning import Tune
 
 if TYPE_CHECKING:
     import optuna
@@ -20,7 +20,7 @@ def is_hopeless(trial: optuna.Trial, tune: Tune, step: int, metrics: Mapping[str
     """With one metric Optuna's pruner decides; it knows no two, so there what completed trials were does."""
     from optuna.trial import TrialState
 
-    from bench.tune.study import is_feasible
+    from gatebench.bench.tune.study import is_feasible
 
     if tune.pruner == "none":
         return False

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import UserError
-from bench.plan import matches
-from bench.suite import GateAxis, Model, Objective, Suite
-from bench.tables import TITLES
-from bench.tune.block import Dimension, Range, Tune
-from objectives.registry import get_loss
+from gatebench.bench.analysis.tables import TITLES
+from gatebench.bench.errors import UserError
+from gatebench.bench.plan.graph import matches
+from gatebench.bench.suite.schema import GateAxis, Model, Objective, Suite
+from gatebench.bench.suite.tuning import Dimension, Range, Tune
+from gatebench.objectives.registry import get_loss
 
 if TYPE_CHECKING:
     import optuna

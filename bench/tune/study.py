@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import keys
-from bench.errors import UserError
-from bench.plan import Sources
-from bench.suite import Suite
-from bench.tune.block import Dimension, Range, Tune
-from bench.tune.space import dimensions, point
-from bench.tune.trial import CONSTRAINTS, METRICS, PARAMETERS, SAME_AS, SURPLUS, Task
+from gatebench.bench import keys
+from gatebench.bench.errors import UserError
+from gatebench.bench.plan.graph import Sources
+from gatebench.bench.suite.schema import Suite
+from gatebench.bench.suite.tuning import Dimension, Range, Tune
+from gatebench.bench.tune.space import dimensions, point
+from gatebench.bench.tune.trial import CONSTRAINTS, METRICS, PARAMETERS, SAME_AS, SURPLUS, Task
 
 if TYPE_CHECKING:
     import optuna
@@ -83,7 +83,7 @@ def storage(task: Task) -> optuna.storages.BaseStorage:
     """
     import optuna
 
-    from bench.tune.journal import BeatingJournal
+    from gatebench.bench.tune.journal import BeatingJournal
 
     quiet()
     kind, _, rest = task.storage.partition(":")

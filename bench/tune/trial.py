@@ -13,12 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.plan import Node, Plan, Sources, identity, make_plan
-from bench.stages.stage import StageFailed, code_revision
-from bench.store import Store
-from bench.suite import Suite
-from bench.tune.block import Tune
-from bench.tune.space import dimensions, point, suggest, trial_suite
+from gatebench.bench.plan.graph import Node, Plan, Sources, identity
+from gatebench.bench.plan.planner import make_plan
+from gatebench.bench.stages.stage import StageFailed, code_revision
+from gatebench.bench.store.store import Store
+from gatebench.bench.suite.schema import Suite
+from gatebench.bench.suite.tuning import Tune
+from gatebench.bench.tune.space import dimensions, point, suggest, trial_suite
 
 if TYPE_CHECKING:
     import optuna
@@ -113,8 +114,8 @@ class Runner:
         """The metrics of a train stage, which is made if it is not there. trial: asked at rungs whether to stop."""
         import optuna
 
-        from bench.models.loading import load_policy
-        from bench.stages import train
+        from gatebench.bench.models.loading import load_policy
+        from gatebench.bench.stages import train
 
         while not self.store.is_finished("train", node.key):
             lock = self.store.lock("train", node.key)
@@ -138,7 +139,7 @@ class Runner:
         return metrics
 
     def _watch(self, trial: optuna.Trial | None) -> Any:
-        from bench.tune.pruning import is_hopeless
+        from gatebench.bench.tune.pruning import is_hopeless
 
         def watch(step: int, model: Any) -> bool:
             if trial is None or step not in self.rungs:
@@ -165,8 +166,8 @@ class Runner:
         """Steps at which a trial is measured on its way, right after a logging step so that no metric is cut in two."""
         import pandas
 
-        from bench.stages.reference import FILE
-        from bench.stages.train import LOGGING_STEPS
+        from gatebench.bench.stages.reference import FILE
+        from gatebench.bench.stages.train import LOGGING_STEPS
 
         recipe = point(self.task.suite, self.task.tune).train
         pairs = len(pandas.read_parquet(self._input("reference") / FILE))
@@ -177,7 +178,7 @@ class Runner:
     @cached_property
     def judge(self) -> Any:
         """model -> its metrics on the tuning probes."""
-        from bench.tune.judge import Judge
+        from gatebench.bench.tune.scorer import Judge
 
         (start,) = [node for node in self.shared.nodes.values() if node.kind == "dynamics"]
         policy = next(self.store.path(kind, key) for role, kind, key in start.inputs if role == "policy")

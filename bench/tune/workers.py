@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.lifetime import die_with_parent
-from bench.tune.study import Counts, counts, open_study, quiet, winner
-from bench.tune.trial import Runner, Surplus, Task
+from gatebench.bench.process import become_worker
+from gatebench.bench.tune.study import Counts, counts, open_study, quiet, winner
+from gatebench.bench.tune.trial import Runner, Surplus, Task
 
 if TYPE_CHECKING:
     import optuna
@@ -24,16 +23,7 @@ SECONDS_BETWEEN_LINES = 15.0
 
 def work(task: Task, threads: int, device: int | None, log: Path) -> None:
     """Run trials until the study has its budget. The process's own output goes to `log`."""
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "warning")
-    if device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
-    with log.open("a", buffering=1) as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    die_with_parent()
+    become_worker(threads, device, log)
     quiet()
     study, runner = open_study(task), Runner(task)
     until = time.monotonic() + task.tune.hours * 3600 if task.tune.hours else None
@@ -109,7 +99,7 @@ class _Bar:
             self.bar.stop()
 
     def show(self) -> None:
-        from bench.progress import PLAIN
+        from gatebench.bench.executors.progress import PLAIN
 
         now = counts(self.study)
         text = self._text(now)
@@ -120,7 +110,7 @@ class _Bar:
             self.err.print(text, **PLAIN)
 
     def _text(self, now: Counts) -> str:
-        from bench.tables import duration
+        from gatebench.bench.analysis.tables import duration
 
         tune = self.task.tune
         done, made = now.done, now.done - self.before

@@ -10,7 +10,7 @@ from tests.bench.suites import GOOD, write
 
 
 def bench(*arguments):
-    command = [sys.executable, "-m", "bench.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "gatebench", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
 
 
@@ -75,6 +75,6 @@ def test_schema_is_json_schema():
 
 def test_help_needs_no_heavy_library():
     heavy = ("torch", "transformers", "mlflow", "pandas", "pydantic")
-    code = f"import sys, bench.cli; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, gatebench.bench.cli.app; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.aggregates import Group
-from bench.compare import Published, agreement, differences
-from bench.errors import UserError
-from bench.sides import read_published, read_run
+from gatebench.bench.analysis.aggregates import Group
+from gatebench.bench.analysis.comparison import Published, agreement, differences
+from gatebench.bench.analysis.saved_runs import read_published, read_run
+from gatebench.bench.errors import UserError
 from tests.bench.test_contrasts import VALUES, cell, suite_of
 
 PUBLISHED = Path(__file__).parents[2] / "results/published/gate_dpo.csv"

@@ -4,14 +4,14 @@ import numpy as np
 import pandas
 import pytest
 
-from bench.aggregates import gate_aggregates, groups, scale_slopes
-from bench.claims import Claim
-from bench.contrasts import judge
-from bench.errors import UserError
-from bench.paired import Measured, cube, with_intervals
-from bench.plan import make_plan
-from bench.resolve import resolve
-from bench.suite import load_suite
+from gatebench.bench.analysis.aggregates import gate_aggregates, groups, scale_slopes
+from gatebench.bench.analysis.claims import judge
+from gatebench.bench.analysis.probe_arrays import Measured, cube, with_intervals
+from gatebench.bench.errors import UserError
+from gatebench.bench.plan.planner import make_plan
+from gatebench.bench.plan.resolve import resolve
+from gatebench.bench.suite.claims import Claim
+from gatebench.bench.suite.reader import load_suite
 from tests.bench.suites import GOOD, write
 
 SIZES = {"small": 1_000_000, "large": 10_000_000}

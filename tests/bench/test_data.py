@@ -6,11 +6,11 @@ import random
 
 import pytest
 
-from bench.data import adapters, toolbox
-from bench.data.adapters import load
-from bench.data.pairs import is_unrelated
-from bench.data.source import DataSource, content_of
-from bench.errors import UserError
+from gatebench.bench.data import adapters, toolbox
+from gatebench.bench.data.adapters import load
+from gatebench.bench.data.pairs import is_unrelated
+from gatebench.bench.data.source import DataSource, content_of
+from gatebench.bench.errors import UserError
 from tests.conftest import SHARED, needs_hh
 
 ROWS = [{"prompt": f"Q{i}?", "chosen": f" yes {i}", "rejected": f" no {i}"} for i in range(40)]

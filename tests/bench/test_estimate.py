@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from bench.calibration import Record, records, remember
-from bench.estimate import Rates, cautions, estimate
-from bench.machine import Machine
-from bench.models.source import ModelSource
-from bench.store import Store
-from bench.work import parameters_of, work_of
+from gatebench.bench.cost.amounts import parameters_of, work_of
+from gatebench.bench.cost.calibration import Record, records, remember
+from gatebench.bench.cost.estimate import Rates, cautions, estimate
+from gatebench.bench.machine import Machine
+from gatebench.bench.models.source import ModelSource
+from gatebench.bench.store.store import Store
 from tests.bench.suites import GOOD, write
 from tests.bench.test_plan import plan_of
 from tests.end_to_end.test_run import bench

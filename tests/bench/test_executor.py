@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from bench.executors.base import execute
-from bench.executors.local import LocalExecutor, divided
-from bench.plan import Node, Plan
-from bench.store import Store
+from gatebench.bench.executors.local import LocalExecutor
+from gatebench.bench.executors.loop import execute
+from gatebench.bench.machine import divided
+from gatebench.bench.plan.graph import Node, Plan
+from gatebench.bench.store.store import Store
 
 VERSION = 1
 
@@ -39,7 +40,7 @@ def run(spec, inputs, out, report):
 @pytest.fixture(autouse=True)
 def trivial(monkeypatch):
     """This module as the stage kind `trivial`; spawned processes find run() by its name."""
-    monkeypatch.setattr("bench.plan.module_of", lambda kind: sys.modules[__name__])
+    monkeypatch.setattr("gatebench.bench.plan.planner.module_of", lambda kind: sys.modules[__name__])
 
 
 def node(name, *inputs, does="ok"):

@@ -5,7 +5,7 @@ import math
 import pandas
 import pytest
 
-from bench.generations import against, distinct, overlap, per_prompt, repeated
+from gatebench.bench.metrics.answers import against, distinct, overlap, per_prompt, repeated
 
 
 def test_distinct_is_the_share_of_different_pairs():

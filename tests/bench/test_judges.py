@@ -11,12 +11,13 @@ import numpy
 import pandas
 import pytest
 
-from bench import judgements
-from bench.data.toolbox import grade, load
-from bench.judges import endpoint
-from bench.judges.judge import Comparison, Spec, make_judge
-from bench.stages import judge as stage
-from bench.stages.stage import StageFailed
+from gatebench.bench.data.toolbox import grade, load
+from gatebench.bench.judges import endpoint
+from gatebench.bench.judges.api import Comparison, Spec
+from gatebench.bench.judges.registry import make_judge
+from gatebench.bench.metrics import verdicts
+from gatebench.bench.stages import judge as stage
+from gatebench.bench.stages.stage import StageFailed
 
 LONGER = Comparison("Which is better?", "a longer answer", "short")
 
@@ -159,7 +160,7 @@ def reward_model(tmp_path_factory):
     import torch
     from transformers import LlamaForSequenceClassification
 
-    from bench.models import ladder
+    from gatebench.bench.models import ladder
 
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("rewards")
@@ -222,7 +223,7 @@ def test_the_stage_asks_in_both_orders_and_counts_what_is_missing(tmp_path, impa
     frame = pandas.read_parquet(tmp_path / stage.FILE)
     assert frame["first"].tolist()[:3] == [1.0, 0.0, 1.0]
     assert frame["second"].tolist()[:3] == [1.0, 0.0, 0.0]
-    found = judgements.per_prompt(frame)
+    found = verdicts.per_prompt(frame)
     assert found["vs_warmup_win_rate"].tolist()[:3] == [1.0, 0.0, 0.5]
     assert math.isnan(found["vs_warmup_win_rate"][3])
     assert found["vs_warmup_missing"].mean() == 0.25
@@ -242,10 +243,10 @@ def test_the_win_rate_at_equal_length_is_that_of_a_judge_who_does_not_look_at_le
     longer = rng.normal(10, 20, 4000)  # answers are longer by 10 tokens, and each adds a hundredth to the win rate
     wins = (rng.random(4000) < 0.4 + 0.01 * longer.clip(-40, 60)).astype(float)
     assert wins.mean() == pytest.approx(0.5, abs=0.03)
-    assert judgements.at_equal_length(wins, longer).mean() == pytest.approx(0.4, abs=0.03)
-    numpy.testing.assert_array_equal(judgements.at_equal_length(wins, numpy.full(4000, 3.0)), wins)
+    assert verdicts.at_equal_length(wins, longer).mean() == pytest.approx(0.4, abs=0.03)
+    numpy.testing.assert_array_equal(verdicts.at_equal_length(wins, numpy.full(4000, 3.0)), wins)
     with_gap = wins.copy()
     with_gap[0] = math.nan
-    found = judgements.at_equal_length(with_gap, longer)
+    found = verdicts.at_equal_length(with_gap, longer)
     assert math.isnan(found[0])
     assert not numpy.isnan(found[1:]).any()

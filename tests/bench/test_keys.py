@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import keys
-from bench.data.source import DataSource
-from objectives.gates import Gate
+from gatebench.bench import keys
+from gatebench.bench.data.source import DataSource
+from gatebench.objectives.gates import Gate
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,17 @@ import threading
 
 import pytest
 
-from bench import live
-from bench.executors.base import Event
-from bench.live import LiveReport
-from bench.plan import Node
+from gatebench.bench.executors.loop import Event
+from gatebench.bench.plan.graph import Node
+from gatebench.bench.run import live_report
+from gatebench.bench.run.live_report import LiveReport
 
 FINISHED = Event("finished", Node("train", "key", {}, ()))
 
 
 @pytest.fixture
 def no_waiting(monkeypatch):
-    monkeypatch.setattr(live, "SECONDS_TO_REFRESH", 0)
+    monkeypatch.setattr(live_report, "SECONDS_TO_REFRESH", 0)
 
 
 def test_it_is_built_at_the_start_and_when_something_finished(no_waiting):

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from bench.plan import make_plan
-from bench.resolve import resolve
-from bench.stages.memory import with_smaller_batches
-from bench.stages.stage import StageFailed, module_of
-from bench.suite import load_suite
+from gatebench.bench.plan.planner import make_plan
+from gatebench.bench.plan.resolve import resolve
+from gatebench.bench.stages.stage import StageFailed, module_of
+from gatebench.bench.stages.training.memory import with_smaller_batches
+from gatebench.bench.suite.reader import load_suite
 from tests.bench.suites import GOOD, write
 
 

@@ -5,7 +5,7 @@ import math
 import pandas
 import pytest
 
-from bench.metrics import answer_masses, curves, probe_deltas
+from gatebench.bench.metrics.dynamics import answer_masses, curves, probe_deltas
 
 
 def frame():

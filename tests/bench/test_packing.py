@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from bench.stages.packing import IGNORED, Row, collator, packed, padded
+from gatebench.bench.stages.training.packing import IGNORED, Row, collator, packed, padded
 
 ROWS = [Row(list(range(10, 30)), 5), Row([40, 41, 42]), Row(list(range(50, 61)), 4), Row(list(range(70, 77)), 2)]
 

@@ -10,13 +10,13 @@ import torch
 from rich.console import Console
 from transformers import AutoModelForCausalLM
 
-from bench.cli import print_json
-from bench.data.source import TOOLBOX
-from bench.errors import UserError
-from bench.models import ladder
-from bench.perf import checks, contestants, harness, run, step, suite
-from bench.perf.contestants import DEFAULT, OURS
-from bench.perf.shown import perf_tables
+from gatebench.bench.cli.app import print_json
+from gatebench.bench.data.source import TOOLBOX
+from gatebench.bench.errors import UserError
+from gatebench.bench.models import ladder
+from gatebench.bench.perf import checks, harness, session, step, suite, trainers
+from gatebench.bench.perf.tables import perf_tables
+from gatebench.bench.perf.trainers import DEFAULT, OURS
 
 QUIET = Console(quiet=True)
 RATIOS = ("vs_trl_default", "vs_trl_precomputed", "vs_trl_without_checkpointing", "vs_gatebench_packed")
@@ -43,12 +43,12 @@ def test_the_harness_is_measured_over_cells_without_work():
 
 
 def test_a_step_is_measured_against_stock_trl(monkeypatch, capsys):
-    for module in (contestants, step, checks):
+    for module in (trainers, step, checks):
         monkeypatch.setattr(module, "STEPS", 3)
     monkeypatch.setattr(step, "UNTIMED", 1)
     monkeypatch.setattr(checks, "LOSSES", ("ipo", "cal_dpo"))
     monkeypatch.setattr(checks, "LARGE_VOCABULARY", 20_000)
-    figures = run.measure(["step", "checks"], ["neox-0.3m"], TOOLBOX, QUIET)
+    figures = session.measure(["step", "checks"], ["neox-0.3m"], TOOLBOX, QUIET)
     found = figures.to_json()["models"]["neox-0.3m"]
     assert set(found) == {f"step.{key}" for key in KEYS}
     assert min(found.values()) > 0
@@ -75,7 +75,7 @@ def test_a_suite_is_measured_against_stock_processes(monkeypatch):
     for name, value in {"train": 16, "test": 4, "steps": 2, "evaluate_every": 1, "probes": 2}.items():
         small = re.sub(rf"\b{name}: \d+", f"{name}: {value}", small)
     monkeypatch.setattr(suite, "SUITE", small)
-    figures = run.measure(["suite"], ["neox-0.3m"], TOOLBOX, QUIET)
+    figures = session.measure(["suite"], ["neox-0.3m"], TOOLBOX, QUIET)
     ours, theirs = figures.suites["neox-0.3m"]
     assert figures.to_json()["models"] == {"neox-0.3m": {"suite.vs_trl_processes": theirs / ours}}
     assert "a TRL process a cell" in text_of(perf_tables(figures))
@@ -92,20 +92,20 @@ def test_a_suite_is_measured_against_stock_processes(monkeypatch):
 )
 def test_what_cannot_be_measured_is_refused(given, sentence):
     with pytest.raises(UserError, match=sentence.replace("?", r"\?").replace("-", r"\-")):
-        run.measure(*given, QUIET)
+        session.measure(*given, QUIET)
 
 
 def test_the_model_for_a_gpu_has_half_a_billion_parameters():
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(contestants.half_billion())
+        model = AutoModelForCausalLM.from_config(trainers.half_billion())
     assert model.num_parameters() == 494_032_768  # Qwen2.5-0.5B's
 
 
 def test_a_contestant_steps_in_bfloat16(tmp_path):
     """As the GPU's does, on a model that a processor steps in time."""
-    work = contestants.make_work(f"{ladder.PREFIX}qwen-0.3m", run.data_source(TOOLBOX), tmp_path / "work")
+    work = trainers.make_work(f"{ladder.PREFIX}qwen-0.3m", session.data_source(TOOLBOX), tmp_path / "work")
     work = replace(work, dtype="bfloat16", batch_size=16)
-    one, other = (contestants.Contestant(name, work) for name in (OURS, contestants.PACKED))
+    one, other = (trainers.Contestant(name, work) for name in (OURS, trainers.PACKED))
     assert one.trainer.model.dtype == torch.bfloat16
     for number in range(2):
         assert one.step(number) == pytest.approx(other.step(number), abs=0.02)

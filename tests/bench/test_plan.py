@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.data.source import DataSource
-from bench.models.source import ModelSource
-from bench.plan import Sources, make_plan
-from bench.resolve import resolve
-from bench.stages import train
-from bench.suite import load_suite
+from gatebench.bench.data.source import DataSource
+from gatebench.bench.models.source import ModelSource
+from gatebench.bench.plan.graph import Sources
+from gatebench.bench.plan.planner import make_plan
+from gatebench.bench.plan.resolve import resolve
+from gatebench.bench.stages import train
+from gatebench.bench.suite.reader import load_suite
 from tests.bench.suites import GOOD, write
 
 SUITES = Path(__file__).resolve().parents[2] / "suites"
@@ -75,7 +76,7 @@ def test_a_new_version_of_a_stage_moves_its_key_and_those_after_it(tmp_path, mon
 
 def test_a_new_library_version_moves_every_key(tmp_path, monkeypatch):
     before = plan_of(tmp_path)
-    monkeypatch.setattr("bench.plan.library_versions", lambda: {"torch": "9"})
+    monkeypatch.setattr("gatebench.bench.plan.planner.library_versions", lambda: {"torch": "9"})
     assert not set(before.nodes) & set(plan_of(tmp_path).nodes)
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.plan import make_plan
-from bench.resolve import resolve
-from bench.stages import supervised
-from bench.stages.stage import module_of
-from bench.suite import load_suite
+from gatebench.bench.plan.planner import make_plan
+from gatebench.bench.plan.resolve import resolve
+from gatebench.bench.stages.stage import module_of
+from gatebench.bench.stages.training import supervised
+from gatebench.bench.suite.reader import load_suite
 from tests.bench.suites import GOOD, write
 
 LONG = GOOD.replace("steps: 4", "steps: 24").replace("evaluate_every: 2", "evaluate_every: 10")
@@ -90,7 +90,7 @@ def test_a_half_written_checkpoint_is_passed_over(tmp_path):
 
 
 def test_a_training_that_its_watch_stops_goes_on_to_the_same_weights(stages, tmp_path):
-    from bench.stages import train
+    from gatebench.bench.stages import train
 
     plan, cell, folder = stages
     node = plan.nodes[cell.stages["train"]]

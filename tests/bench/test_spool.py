@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from bench.tracking.delivery import Refused
-from bench.tracking.entries import Entry
-from bench.tracking.spool import FOLDER, MARKS, Spool
+from gatebench.bench.tracking.delivery import Refused
+from gatebench.bench.tracking.entries import Entry
+from gatebench.bench.tracking.spool import FOLDER, MARKS, Spool
 
 URI = "http://127.0.0.1:9"
 
@@ -34,7 +34,7 @@ class Server:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    monkeypatch.setattr("bench.tracking.spool.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("gatebench.bench.tracking.spool.FIRST_PAUSE", 0.01)
 
 
 def silent(sentence):
@@ -127,9 +127,9 @@ def test_the_machines_load_and_a_delivery_can_be_first_at_the_same_moment(tmp_pa
     """Two threads inside MLflow's imports would leave it broken for the rest of the process."""
     code = """
 import sys, threading, time
-from bench.tracking.delivery import Delivery
-from bench.tracking.entries import Entry
-from bench.tracking.tracker import _load
+from gatebench.bench.tracking.delivery import Delivery
+from gatebench.bench.tracking.entries import Entry
+from gatebench.bench.tracking.tracker import _load
 
 class Slow:  # the first thread is held in the middle of its import until the second is there
     inside = threading.Event()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench import stats
+from gatebench.bench.analysis import statistics
 
 RNG = np.random.default_rng(7)
 
@@ -16,7 +16,7 @@ def simulate(rng, seeds, probes, effect=0.7, spread=(1.0, 2.0, 1.0), cells=1):
 
 
 def mean_of(drawn, cell):
-    return stats.estimate(drawn.only([cell]), lambda means: means[0])
+    return statistics.estimate(drawn.only([cell]), lambda means: means[0])
 
 
 TRIALS = 3000  # the count of 1000 itself wanders by 0.7 percentage points
@@ -27,7 +27,7 @@ def coverage(seeds, probes, spread):
     rng = np.random.default_rng(11)
     held = 0
     for trial in range(TRIALS):
-        found = mean_of(stats.draws(simulate(rng, seeds, probes, spread=spread), resamples=1000, seed=trial), 0)
+        found = mean_of(statistics.draws(simulate(rng, seeds, probes, spread=spread), resamples=1000, seed=trial), 0)
         held += found.lo <= 0.7 <= found.hi
     return held / TRIALS
 
@@ -49,10 +49,10 @@ def test_a_null_claim_is_supported_at_most_5_percent_of_the_time_after_holm():
     supported = significant = 0
     for trial in range(1000):
         values = simulate(rng, 3, 50, effect=0.0, cells=4)
-        drawn = stats.draws(values, resamples=500, seed=trial)
+        drawn = statistics.draws(values, resamples=500, seed=trial)
         contrasts = [mean_of(drawn, cell) for cell in range(4)]
-        adjusted = stats.holm([c.p for c in contrasts])
-        supported += stats.verdict([c.value for c in contrasts], adjusted, 1) == "supported"
+        adjusted = statistics.holm([c.p for c in contrasts])
+        supported += statistics.verdict([c.value for c in contrasts], adjusted, 1) == "supported"
         significant += min(adjusted) < 0.05
     assert supported <= 50
     assert significant <= 50  # the family-wise error of four contrasts
@@ -61,28 +61,28 @@ def test_a_null_claim_is_supported_at_most_5_percent_of_the_time_after_holm():
 def test_paired_differences_are_narrower_than_their_parts():
     shared = 10 * RNG.standard_normal((1, 1, 200))
     values = np.concatenate([shared + 1, shared]) + 0.1 * RNG.standard_normal((2, 3, 200))
-    drawn = stats.draws(values)
-    difference = stats.difference(drawn, 0, 1)
+    drawn = statistics.draws(values)
+    difference = statistics.difference(drawn, 0, 1)
     assert difference.value == pytest.approx(1.0, abs=0.05)
     assert difference.hi - difference.lo < 0.1 * (mean_of(drawn, 0).hi - mean_of(drawn, 0).lo)
 
 
 def test_draws_are_deterministic_by_seed():
     values = simulate(RNG, 3, 20)
-    one, two, three = (mean_of(stats.draws(values, seed=s), 0) for s in (1, 1, 2))
+    one, two, three = (mean_of(statistics.draws(values, seed=s), 0) for s in (1, 1, 2))
     assert one == two
     assert one != three
 
 
 def test_one_seed_and_identical_values():
-    found = mean_of(stats.draws(np.full((1, 1, 10), 2.0)), 0)
+    found = mean_of(statistics.draws(np.full((1, 1, 10), 2.0)), 0)
     assert (found.value, found.lo, found.hi) == pytest.approx((2.0, 2.0, 2.0))
-    assert mean_of(stats.draws(np.zeros((1, 1, 10))), 0).p == 1.0
+    assert mean_of(statistics.draws(np.zeros((1, 1, 10))), 0).p == 1.0
 
 
 def test_holm_by_hand():
-    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert stats.holm([0.9, 0.9]) == [1.0, 1.0]
+    assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert statistics.holm([0.9, 0.9]) == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -95,11 +95,11 @@ def test_holm_by_hand():
     ],
 )
 def test_verdicts(values, adjusted, expected):
-    assert stats.verdict(values, adjusted, 1) == expected
+    assert statistics.verdict(values, adjusted, 1) == expected
 
 
 def test_power_and_the_detectable_effect_agree():
-    design = stats.Design(seed_error=0.0, probe_error=0.5, seeds=1, probes=100_000)
+    design = statistics.Design(seed_error=0.0, probe_error=0.5, seeds=1, probes=100_000)
     effect = design.detectable()
     assert effect == pytest.approx((1.959964 + 0.841621) * 0.5, rel=1e-4)
     assert design.power(effect) == pytest.approx(0.8, abs=1e-3)
@@ -107,20 +107,20 @@ def test_power_and_the_detectable_effect_agree():
 
 
 def test_three_seeds_count_as_three():
-    design = stats.Design(seed_error=1.0, probe_error=0.0, seeds=3, probes=500)
+    design = statistics.Design(seed_error=1.0, probe_error=0.0, seeds=3, probes=500)
     assert design.reach(0.025) == pytest.approx(4.302653, rel=1e-6)
     assert design.p_value(4.302653) == pytest.approx(0.05, abs=1e-6)
 
 
 def test_interquartile_mean_and_probability_of_improvement_by_hand():
-    assert stats.interquartile_mean(np.array([0.0, 1.0, 2.0, 100.0])) == pytest.approx(1.5)
+    assert statistics.interquartile_mean(np.array([0.0, 1.0, 2.0, 100.0])) == pytest.approx(1.5)
     # six values: weights 0, 1/6 (half of the second), 1/3, 1/3, 1/6, 0 of the middle half
-    assert stats.interquartile_mean(np.arange(6.0)) == pytest.approx(2.5)
+    assert statistics.interquartile_mean(np.arange(6.0)) == pytest.approx(2.5)
     ours, theirs = np.array([[[1.0], [3.0]]]), np.array([[[2.0], [3.0]]])  # one point, two runs
-    assert stats.probability_of_improvement(ours, theirs) == pytest.approx([(0 + 0 + 1 + 0.5) / 4])
+    assert statistics.probability_of_improvement(ours, theirs) == pytest.approx([(0 + 0 + 1 + 0.5) / 4])
 
 
 def test_slopes_by_hand():
-    assert stats.slopes(np.array([0.0, 1.0, 2.0]), np.array([[1.0, 0.0], [3.0, 0.0], [5.0, 3.0]])) == pytest.approx(
-        [2.0, 1.5]
-    )
+    assert statistics.slopes(
+        np.array([0.0, 1.0, 2.0]), np.array([[1.0, 0.0], [3.0, 0.0], [5.0, 3.0]])
+    ) == pytest.approx([2.0, 1.5])

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.store import DAMAGED, LOCKS, PARTIAL, Store, remove, write_json
+from gatebench.bench.store.files import remove, write_json
+from gatebench.bench.store.store import DAMAGED, LOCKS, PARTIAL, Store
 
-HOLD = "import sys, time; from bench.store import Store; from pathlib import Path; "
+HOLD = "import sys, time; from gatebench.bench.store.store import Store; from pathlib import Path; "
 HOLD += (
     "lock = Store(Path(sys.argv[1])).lock('train', 'k'); print('held' if lock else 'no', flush=True); time.sleep(60)"
 )

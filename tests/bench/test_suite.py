@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import UserError
-from bench.suite import load_suite
+from gatebench.bench.errors import UserError
+from gatebench.bench.suite.reader import load_suite
 from tests.bench.suites import GOOD, write
 
 SUITES = Path(__file__).resolve().parents[2] / "suites"

@@ -3,9 +3,9 @@
 import pandas
 import pytest
 
-from bench.summary import CellResult
-from dashboards.bands import bands
-from dashboards.mass import account, stacked
+from gatebench.bench.analysis.summary import CellResult
+from gatebench.dashboards.curves import bands
+from gatebench.dashboards.mass_account import account, stacked
 
 
 def cell(gate, seed):

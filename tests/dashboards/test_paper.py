@@ -9,12 +9,12 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import create_trial
 
-from bench.aggregates import Group
-from bench.contrasts import ClaimResult, ContrastResult
-from bench.summary import HEADLINE, Summary
-from bench.tune.block import Tune
-from bench.tune.figures import draw
-from dashboards import figures, paper
+from gatebench.bench.analysis.aggregates import Group
+from gatebench.bench.analysis.claims import ClaimResult, ContrastResult
+from gatebench.bench.analysis.summary import HEADLINE, Summary
+from gatebench.bench.suite.tuning import Tune
+from gatebench.bench.tune.figures import draw
+from gatebench.dashboards import export, figures
 
 
 def group(gate, mean):
@@ -45,7 +45,7 @@ def study():
 
 def test_the_figures_of_a_run_and_of_a_study_become_vector_files_with_their_numbers(tmp_path):
     shown = [{"title": "What the gate changes", "spec": figures.strip(SUMMARY)}, *draw(study(), Tune(), "gate")]
-    paper.write(shown, SUMMARY, tmp_path)
+    export.write(shown, SUMMARY, tmp_path)
     names = sorted(file.stem for file in tmp_path.glob("*.csv"))
     assert [name[:2] for name in names] == ["00", "01", "02", "03"]
     for name in names:
@@ -58,7 +58,7 @@ def test_the_figures_of_a_run_and_of_a_study_become_vector_files_with_their_numb
 
 
 def test_a_point_has_its_interval_in_the_csv():
-    rows = list(csv.DictReader(io.StringIO(paper.as_csv(figures.strip(SUMMARY)))))
+    rows = list(csv.DictReader(io.StringIO(export.as_csv(figures.strip(SUMMARY)))))
     [gated] = [row for row in rows if "a|b" in row["series"] and row["low"]]
     assert [float(gated[name]) for name in ("y", "low", "high")] == [3, 2, 4]
 
@@ -67,7 +67,7 @@ def test_tables_hold_half_the_interval_and_escape_what_would_be_read_as_markup()
     contrast = ContrastResult("a|b − none", 6.0, 5.0, 7.0, seeds=2, p_holm=0.012)
     claimed = Summary("s", "run", (), (ClaimResult("the gate & raises it", "delta_chosen", "greater", "supported",
                                                    (contrast,)),), GROUPS)  # fmt: skip
-    markdown, latex = paper.markdown(claimed), paper.latex(claimed)
+    markdown, latex = export.markdown(claimed), export.latex(claimed)
     assert r"| m_1 | toolbox | dpo | a\|b | 2 | 3.00 ± 1.00 |" in markdown
     assert r"m\_1 & toolbox & dpo & a|b & 2 & 3.00 $\pm$ 1.00" in latex
     assert r"the gate \& raises it & supported" in latex

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas
 import pytest
 
-from bench.engines import vllm
+from gatebench.bench.engines import vllm
 from tests.bench.suites import GOOD, write
 from tests.bench.test_judges import judge_server
 from tests.end_to_end.test_run import bench, run_folder
@@ -224,13 +224,13 @@ def test_a_model_that_vllm_does_not_serve_is_said_and_answered_by_transformers(t
 def test_vllm_never_outlives_the_run(tmp_path):
     file = write(tmp_path, suite("vllm", "neox-1.3m"))
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.cli", "run", str(file), "--results", str(tmp_path / "results")],
+        [sys.executable, "-m", "gatebench", "run", str(file), "--results", str(tmp_path / "results")],
         start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
 
     def servers():
         found = subprocess.run(
-            ["pgrep", "-f", "bench.engines.vllm_server"], capture_output=True, text=True, check=False
+            ["pgrep", "-f", "gatebench.bench.engines.vllm_server"], capture_output=True, text=True, check=False
         )
         own = [p for p in found.stdout.split() if Path(f"/proc/{p}").exists()]
         return [p for p in own if f"{os.getsid(int(p))}" == str(process.pid)]

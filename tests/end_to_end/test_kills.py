@@ -14,9 +14,9 @@ from contextlib import closing
 
 import pytest
 
-from bench.errors import is_disk_full
-from bench.tracking.entries import Entry
-from bench.tracking.spool import Spool
+from gatebench.bench.errors import is_disk_full
+from gatebench.bench.tracking.entries import Entry
+from gatebench.bench.tracking.spool import Spool
 from tests.bench.suites import GOOD, write
 from tests.end_to_end.test_run import bench, run_folder
 
@@ -31,7 +31,7 @@ LAST_KILL = 0.8  # of the stages, so that the last kill still hits a run that ha
 
 def start(suite, results):
     """`bench run` in a process group of its own."""
-    command = [sys.executable, "-m", "bench.cli", "run", str(suite), "--results", str(results)]
+    command = [sys.executable, "-m", "gatebench", "run", str(suite), "--results", str(results)]
     environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{results}/mlflow.db"}
     return subprocess.Popen(
         command, start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,

@@ -11,7 +11,16 @@ GOES_ON = "The run goes on; this page reads itself again"
 
 def test_the_report_is_there_while_the_run_goes_on_and_final_after_it(tmp_path):
     suite = write(tmp_path, GOOD.replace("seeds: [0]", "seeds: [0, 1]"))
-    command = [sys.executable, "-m", "bench.cli", "run", suite, "--live", "--results", tmp_path / "results"]
+    command = [
+        sys.executable,
+        "-m",
+        "gatebench.bench.cli.app",
+        "run",
+        suite,
+        "--live",
+        "--results",
+        tmp_path / "results",
+    ]
     running = subprocess.Popen(
         [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         text=True,

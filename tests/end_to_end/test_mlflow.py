@@ -11,7 +11,7 @@ import time
 import pytest
 import requests
 
-from bench.tracking.spool import FOLDER
+from gatebench.bench.tracking.spool import FOLDER
 from tests.bench.suites import GOOD, write
 from tests.end_to_end.test_run import bench, run_folder
 
@@ -91,7 +91,7 @@ def finished(folder, kind):
 def test_a_server_killed_in_the_middle_of_a_run_has_every_metric_once(tmp_path, server):
     suite = write(tmp_path, GOOD)
     run = subprocess.Popen(
-        [sys.executable, "-m", "bench.cli", "run", str(suite), "--results", str(tmp_path / "results")],
+        [sys.executable, "-m", "gatebench", "run", str(suite), "--results", str(tmp_path / "results")],
         env={**os.environ, "MLFLOW_TRACKING_URI": server.uri}, text=True,
         stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
     )  # fmt: skip

@@ -17,7 +17,7 @@ STAGES = {"base": 1, "warmup": 2, "reference": 2, "train": 4, "dynamics": 6}
 
 
 def bench(*arguments, cwd=None, **environment):
-    command = [sys.executable, "-m", "bench.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "gatebench", *map(str, arguments)]
     return subprocess.run(
         command, capture_output=True, text=True, cwd=cwd, check=False, stdin=subprocess.DEVNULL,
         env={**os.environ, **environment}, timeout=500,

@@ -69,7 +69,7 @@ def test_the_winner_is_judged_on_probes_that_no_trial_saw(tuned):
     assert len(summary["claims"]) == 4  # two rivals, two metrics
     import pandas
 
-    from bench.metrics import probe_deltas
+    from gatebench.bench.metrics.dynamics import probe_deltas
 
     (cell,) = [cell for cell in summary["cells"] if cell["gate"] == "tuned"]
     frame = pandas.read_parquet(
@@ -144,7 +144,7 @@ def children_of(pid):
 
 def start(suite, results, *more):
     return subprocess.Popen(
-        [sys.executable, "-m", "bench.cli", "tune", str(suite), "--results", str(results), "--workers", "1", *more],
+        [sys.executable, "-m", "gatebench", "tune", str(suite), "--results", str(results), "--workers", "1", *more],
         start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{results}/mlflow.db"},
     )  # fmt: skip

@@ -35,7 +35,7 @@ def suite(tmp_path_factory):
 def links(suite):
     """What the command says -> its address, while it runs."""
     server = subprocess.Popen(
-        [sys.executable, "-m", "bench.cli", "ui", str(suite), "--results", str(suite.parent / "results")],
+        [sys.executable, "-m", "gatebench", "ui", str(suite), "--results", str(suite.parent / "results")],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip

@@ -5,8 +5,8 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.integrations import flex_attention
 
-from objectives import branches
-from objectives.attention import FLEX, dense_mask
+from gatebench.objectives.layout import shared_prompt
+from gatebench.objectives.layout.attention import FLEX, dense_mask
 from tests.conftest import FAMILIES
 
 PROMPTS = [[5, 6, 7, 8], [9, 10], [11]]
@@ -22,11 +22,11 @@ def one_by_one(model, prompt, tokens):
 
 def check(model, a_row):
     """The log-probs of PROMPTS and RESPONSES are those of separate rows."""
-    assert branches.supports(model)
-    rows = branches.lay_out(PROMPTS, RESPONSES, a_row, branches.multiple_of(model))
+    assert shared_prompt.supports(model)
+    rows = shared_prompt.lay_out(PROMPTS, RESPONSES, a_row, shared_prompt.multiple_of(model))
     with torch.no_grad():
-        logits = branches.response_logits(model, rows)
-        found = torch.zeros(9).index_add(0, rows.response, branches.target_log_probs(logits, rows.targets))
+        logits = shared_prompt.response_logits(model, rows)
+        found = torch.zeros(9).index_add(0, rows.response, shared_prompt.target_log_probs(logits, rows.targets))
         expected = [one_by_one(model, p, tokens) for p, own in zip(PROMPTS, RESPONSES, strict=True) for tokens in own]
     torch.testing.assert_close(found, torch.tensor(expected), atol=6e-5, rtol=0)
 
@@ -51,7 +51,7 @@ def test_flex_attention_sees_what_the_others_see(model_paths, family, monkeypatc
 
 
 def test_layout_by_hand():
-    rows = branches.lay_out([[1, 2, 3]], [[[4, 5], [6]]])
+    rows = shared_prompt.lay_out([[1, 2, 3]], [[[4, 5], [6]]])
     assert rows.input_ids.tolist() == [[1, 2, 3, 4, 3]]
     assert rows.position_ids.tolist() == [[0, 1, 2, 3, 2]]
     assert rows.groups.tolist() == [[0, 0, 0, 0, 0]]
@@ -64,7 +64,7 @@ def test_layout_by_hand():
 
 
 def test_packed_layout_by_hand():
-    rows = branches.lay_out([[1, 2], [3, 4], [5]], [[[6], [7]], [[8, 9], []], [[10], []]], a_row=[2, 1])
+    rows = shared_prompt.lay_out([[1, 2], [3, 4], [5]], [[[6], [7]], [[8, 9], []], [[10], []]], a_row=[2, 1])
     assert rows.input_ids.tolist() == [[1, 2, 2, 3, 4, 8], [5, 0, 0, 0, 0, 0]]
     assert rows.position_ids.tolist() == [[0, 1, 1, 0, 1, 2], [0, 0, 0, 0, 0, 0]]
     assert rows.groups.tolist() == [[0, 0, 0, 1, 1, 1], [2, -1, -1, -1, -1, -1]]
@@ -85,16 +85,16 @@ def seen(rows):
 
 
 def test_texts_share_a_row_as_long_as_the_longest():
-    assert branches.pack([20, 3, 11, 7]) == [[0], [2, 3], [1]]
-    assert branches.pack([5, 5, 5]) == [[0], [1], [2]]
+    assert shared_prompt.pack([20, 3, 11, 7]) == [[0], [2, 3], [1]]
+    assert shared_prompt.pack([5, 5, 5]) == [[0], [1], [2]]
 
 
 def test_an_empty_prompt_is_refused():
     with pytest.raises(ValueError, match="prompt 0 of the batch has no tokens"):
-        branches.lay_out([[]], [[[1]]])
+        shared_prompt.lay_out([[]], [[[1]]])
 
 
 def test_micro_batches_hold_rows_of_like_length_and_no_more_than_asked():
-    assert branches.micro_batches([10, 90, 20, 100, 15], 100) == [[0, 4, 2], [1], [3]]
-    assert branches.micro_batches([500], 100) == [[0]]
-    assert branches.micro_batches([], 100) == []
+    assert shared_prompt.micro_batches([10, 90, 20, 100, 15], 100) == [[0, 4, 2], [1], [3]]
+    assert shared_prompt.micro_batches([500], 100) == [[0]]
+    assert shared_prompt.micro_batches([], 100) == []

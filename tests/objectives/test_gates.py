@@ -7,11 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from objectives import gates
-from objectives.gates import Gate
-from objectives.pairs import masked_sum
-from objectives.registry import get_loss
-from objectives.words import UnknownWord
+from gatebench.objectives import gates
+from gatebench.objectives.gates import Gate
+from gatebench.objectives.names import UnknownWord
+from gatebench.objectives.pairs import masked_sum
+from gatebench.objectives.registry import get_loss
 from tests.cases import GATES, LOSSES, batch_from, golden_pair, token_log_probs
 
 KINDS = ("seq", "q10", "q50", "token")

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from objectives.pairs import PairLogProbs
-from objectives.registry import get_loss
-from objectives.words import UnknownWord
+from gatebench.objectives.names import UnknownWord
+from gatebench.objectives.pairs import PairLogProbs
+from gatebench.objectives.registry import get_loss
 from tests.cases import LOSSES, batch_from, golden_pair, token_log_probs
 
 GOLDEN = [
@@ -80,7 +80,7 @@ def test_dpo_shift_with_lambda_one_is_dpo():
 
 
 def test_dpo_shift_schedules_run_between_their_bounds():
-    from objectives.dpo_shift import DPOShift, shift
+    from gatebench.objectives.dpo_shift import DPOShift, shift
 
     up, down = DPOShift(lam=0.5, schedule="linear_up"), DPOShift(lam=0.5, schedule="linear_down")
     assert [shift(up, t) for t in (0.0, 0.5, 1.0)] == [0.5, 0.75, 1.0]

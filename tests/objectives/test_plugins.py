@@ -11,9 +11,9 @@ import pytest
 EXAMPLE = Path(__file__).resolve().parents[1] / "example_plugin"
 USE = """
 import torch
-from objectives import gates
-from objectives.gates import Gate
-from objectives.registry import get_loss
+from gatebench.objectives import gates
+from gatebench.objectives.gates import Gate
+from gatebench.objectives.registry import get_loss
 from tests.cases import golden_pair
 loss = get_loss("slic")
 value = loss.function(golden_pair(), loss.make_parameters(margin=20.0, regularizer=0.5))
@@ -21,7 +21,7 @@ assert value.item() == 20 + 50 - 62 + 25, value
 p = gates.probability("worst", torch.log(torch.tensor([[0.5, 0.25, 1.0]])), torch.tensor([[1, 1, 0]]))
 assert abs(p.item() - 0.25) < 1e-6
 assert gates.weights(Gate("worst", 1e6, 0.3), torch.log(torch.tensor([[0.5, 0.25]])), torch.ones(1, 2)).item() == 0
-from bench.suite import Objective
+from gatebench.bench.suite.schema import Objective
 assert Objective.model_validate({"loss": "slic", "margin": 2.0}).parameters == {"margin": 2.0}
 print("plugged in")
 """

@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from objectives import scoring
-from objectives.branches import target_log_probs
+from gatebench.objectives.layout import scoring
+from gatebench.objectives.layout.shared_prompt import target_log_probs
 from tests.conftest import FAMILIES
 
 PROMPTS = [[5, 6, 7, 8], [9, 10], [11], [12, 13, 14]]

@@ -7,9 +7,9 @@ import pytest
 import torch
 from trl import DPOTrainer
 
-from objectives.pairs import PairLogProbs
-from objectives.registry import get_loss
-from objectives.trl_types import TYPES
+from gatebench.objectives.pairs import PairLogProbs
+from gatebench.objectives.registry import get_loss
+from gatebench.objectives.trl_losses import TYPES
 from tests.cases import NEEDED
 
 

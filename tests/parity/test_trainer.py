@@ -9,8 +9,8 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM
 from trl import DPOConfig, DPOTrainer
 
-from objectives.trl import GatedDPOConfig, GatedDPOTrainer
-from objectives.words import UnknownWord
+from gatebench.objectives.names import UnknownWord
+from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
 
 SETTINGS = {
     "plain": {},
@@ -164,7 +164,7 @@ def test_logits_that_are_not_kept_give_the_same_weights(model_paths, tokenizer, 
         return train("ours", model_paths["llama"], tokenizer, preference_rows, tmp_path, "precomputed", **setting)
 
     kept = trained()
-    monkeypatch.setattr("objectives.trl.LOGITS_KEPT", 0)
+    monkeypatch.setattr("gatebench.objectives.trl.LOGITS_KEPT", 0)
     tiled = trained()
     for name, weight in weights(kept).items():
         torch.testing.assert_close(weights(tiled)[name], weight, atol=1e-5, rtol=1e-4)

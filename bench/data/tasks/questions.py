@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from bench.data import toolbox
+from gatebench.bench.data import toolbox
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -3,11 +3,11 @@
 import pytest
 import yaml
 
-from bench.errors import UserError
-from bench.resolve import resolve
-from bench.suite import load_suite
-from bench.tune.space import best_suite, dimensions, point, trial_suite, tuned_gate
-from bench.tune.study import make_task
+from gatebench.bench.errors import UserError
+from gatebench.bench.plan.resolve import resolve
+from gatebench.bench.suite.reader import load_suite
+from gatebench.bench.tune.space import best_suite, dimensions, point, trial_suite, tuned_gate
+from gatebench.bench.tune.study import make_task
 from tests.bench.suites import GOOD, write
 
 ONE = GOOD.replace("[dpo, extended_sft]", "[dpo]")
@@ -88,7 +88,7 @@ def test_overrides_of_the_point_are_in_the_trials_recipe(tmp_path):
 @pytest.mark.parametrize("fair", [None, {"beta": 0.02, "learning_rate": 0.004}])
 @pytest.mark.parametrize("best", [{"kappa": 2.0, "percentile": 40.0}, {"kappa": 2.0, "tau": 0.1, "beta": 0.5}])
 def test_the_winners_suite_can_be_loaded_and_holds_what_it_has_to_beat(tmp_path, fair, best):
-    from bench.plan import make_plan
+    from gatebench.bench.plan.planner import make_plan
 
     suite = load(tmp_path, ONE + TUNE)
     raw = best_suite(suite, suite.tune, best, fair, 3)

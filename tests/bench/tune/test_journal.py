@@ -10,12 +10,12 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from bench.tune.journal import BEAT, BeatingJournal
-from bench.ui import for_dashboard
+from gatebench.bench.tracking.ui import for_dashboard
+from gatebench.bench.tune.journal import BEAT, BeatingJournal
 
 HANGS = """
 import sys, time, optuna
-from bench.tune.journal import BeatingJournal
+from gatebench.bench.tune.journal import BeatingJournal
 study = optuna.load_study(study_name="s", storage=BeatingJournal(sys.argv[1], 1, 3, 1))
 study.optimize(lambda trial: trial.suggest_float("x", 0, 1) + time.sleep(600), n_trials=1)
 """

@@ -4,9 +4,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from bench.tune.block import Tune
-from bench.tune.pruning import adds_nothing
-from bench.tune.study import completed, counts, front, winner
+from gatebench.bench.suite.tuning import Tune
+from gatebench.bench.tune.pruning import adds_nothing
+from gatebench.bench.tune.study import completed, counts, front, winner
 
 
 def study_of(*rows, directions=("maximize", "maximize")):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from objectives.pairs import PairLogProbs
-from objectives.registry import Loss
+from gatebench.objectives.pairs import PairLogProbs
+from gatebench.objectives.registry import Loss
 
 
 @dataclass(frozen=True)

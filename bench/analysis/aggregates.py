@@ -1,0 +1,184 @@
+"""What many cells say together: each point over its seeds, each gate over all points, the gate's effect by scale."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gatebench.bench.analysis.probe_arrays import Measured, cube, drawn, tasks, with_intervals
+from gatebench.bench.analysis.statistics import (
+    LEVEL,
+    RESAMPLES,
+    SEED,
+    Array,
+    estimate,
+    interquartile_mean,
+    probability_of_improvement,
+    slopes,
+)
+from gatebench.bench.metrics import answers, verdicts
+from gatebench.bench.metrics.dynamics import METRICS, PREFIX
+
+ALL = (
+    *(PREFIX[split] + metric for split in ("train", "test") for metric in METRICS), *answers.NAMES,
+    *verdicts.NAMES,
+)  # fmt: skip
+POINT = ("model", "dataset", "objective", "gate")
+UNGATED = "none"
+
+
+@dataclass(frozen=True)
+class Group:
+    """One point of the suite over its seeds. metrics: means, with `_lo` and `_hi` after the name for the interval.
+    Those of lm-eval carry its own standard errors and the spread between seeds."""
+
+    model: str
+    dataset: str
+    objective: str
+    gate: str
+    seeds: tuple[int, ...]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """lo and hi are missing where there is one seed."""
+
+    value: float
+    lo: float | None
+    hi: float | None
+
+
+@dataclass(frozen=True)
+class GateAggregate:
+    """A gate over all points of the suite (Agarwal et al. 2021, rliable), intervals by resampling seeds within points.
+
+    iqm: the interquartile mean of the metric over points and seeds; improvement: the probability that a run with the
+    gate beats an ungated one of the same point.
+    """
+
+    gate: str
+    metric: str
+    points: int
+    seeds: int
+    iqm: Interval
+    improvement: Interval | None
+
+
+@dataclass(frozen=True)
+class ScaleSlope:
+    """How the gate's effect on the metric (gated minus ungated; for gate none the ungated value itself) changes with
+    every factor of ten in parameters: the least-squares slope over the models, with its interval."""
+
+    dataset: str
+    objective: str
+    gate: str
+    metric: str
+    models: tuple[str, ...]
+    slope: float
+    lo: float
+    hi: float
+    p: float
+    seeds: int
+
+
+def flat(measures: Mapping[str, tuple[float, float, float]]) -> dict[str, float]:
+    """name -> value, name_lo, name_hi."""
+    return {
+        f"{name}{end}": value for name, bounds in measures.items()
+        for end, value in zip(("", "_lo", "_hi"), bounds, strict=True)
+    }  # fmt: skip
+
+
+def points(cells: Sequence[Measured]) -> dict[tuple[Any, ...], dict[int, Measured]]:
+    """The cells of every point of the suite, by seed."""
+    found: dict[tuple[Any, ...], dict[int, Measured]] = {}
+    for cell in cells:
+        found.setdefault(tuple(cell.axes[axis] for axis in POINT), {})[cell.axes["seed"]] = cell
+    return found
+
+
+def groups(cells: Sequence[Measured]) -> list[Group]:
+    """A group a point, in the order of the suite."""
+    return [
+        Group(model, dataset, objective, gate, tuple(sorted(row)), flat({**with_intervals(row, ALL), **tasks(row)}))
+        for (model, dataset, objective, gate), row in points(cells).items()
+    ]
+
+
+def gate_aggregates(cells: Sequence[Measured], metric: str = "delta_chosen") -> list[GateAggregate]:
+    """A row a gate, over the points and seeds that all gates have."""
+    by_gate: dict[str, dict[tuple[Any, ...], dict[int, float]]] = {}
+    for point, row in points(cells).items():
+        found = cube([row], metric)
+        if found is not None:
+            means = found.values[0].mean(axis=1)
+            by_gate.setdefault(point[-1], {})[point[:-1]] = dict(zip(found.seeds, means.tolist(), strict=True))
+    if not by_gate:
+        return []
+    places = [place for place in next(iter(by_gate.values())) if all(place in rows for rows in by_gate.values())]
+    seeds = sorted(set.intersection(*(set(rows[p]) for rows in by_gate.values() for p in places))) if places else []
+    if not seeds:
+        return []
+    values = {gate: np.array([[rows[p][s] for s in seeds] for p in places]) for gate, rows in by_gate.items()}
+    return [_aggregate(gate, metric, own, values.get(UNGATED)) for gate, own in values.items()]
+
+
+def _aggregate(gate: str, metric: str, own: Array, ungated: Array | None) -> GateAggregate:
+    """own, ungated: [points, seeds]"""
+    again = _resampled(own, stream=0)
+    iqm = _interval(interquartile_mean(own.reshape(-1, 1)), interquartile_mean(again.reshape(-1, RESAMPLES)), own)
+    improvement = None
+    if ungated is not None and gate != UNGATED:
+        better = probability_of_improvement(again, _resampled(ungated, stream=1))
+        improvement = _interval(probability_of_improvement(own[..., None], ungated[..., None]), better, own)
+    return GateAggregate(gate, metric, own.shape[0], own.shape[1], iqm, improvement)
+
+
+def _resampled(values: Array, stream: int) -> Array:
+    """[points, seeds, R]: the seeds of every point drawn again with replacement, each point apart."""
+    count, seeds = values.shape
+    drawn_seeds = np.random.default_rng([SEED, stream]).integers(seeds, size=(count, seeds, RESAMPLES))
+    return np.take_along_axis(values[:, :, None], drawn_seeds, axis=1)
+
+
+def _interval(value: Array, resampled: Array, cells: Array) -> Interval:
+    """value: [1]; resampled: [R]; cells: [points, seeds]"""
+    if cells.shape[1] < 2:
+        return Interval(float(value[0]), None, None)
+    tail = (1 - LEVEL) / 2
+    lo, hi = np.quantile(resampled, [tail, 1 - tail])
+    return Interval(float(value[0]), float(lo), float(hi))
+
+
+def scale_slopes(cells: Sequence[Measured], metric: str = "delta_chosen") -> list[ScaleSlope]:
+    """The gate's effect over log10 parameters, for every data set, objective and gate with models of two sizes."""
+    rows = points(cells)
+    found = []
+    for dataset, objective, gate in dict.fromkeys(point[1:] for point in rows):
+        models = [
+            point[0] for point in rows
+            if point[1:] == (dataset, objective, gate) and (point[0], dataset, objective, UNGATED) in rows
+        ]  # fmt: skip
+        sizes = [next(iter(rows[model, dataset, objective, gate].values())).parameters for model in models]
+        known = [(model, size) for model, size in zip(models, sizes, strict=True) if size]
+        if len({size for _, size in known}) < 2:
+            continue
+        kept = [model for model, _ in known]
+        x = np.log10([float(size) for _, size in known])
+        both = [rows[model, dataset, objective, name] for name in (gate, UNGATED) for model in kept]
+        resampled = drawn(both, metric)
+        if resampled is None:
+            continue
+        alone = gate == UNGATED
+
+        def slope(means: Array, count: int = len(kept), x: Array = x, alone: bool = alone) -> Array:
+            return slopes(x, means[:count] if alone else means[:count] - means[count:])
+
+        result = estimate(resampled, slope)
+        found.append(ScaleSlope(dataset, objective, gate, metric, tuple(kept), result.value, result.lo, result.hi,
+                                result.p, resampled.seeds))  # fmt: skip
+    return found

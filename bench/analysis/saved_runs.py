@@ -1,0 +1,77 @@
+"""What `bench compare` is given, read: run folders and tables of published results."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gatebench.bench.analysis.comparison import METRICS, Published
+from gatebench.bench.analysis.probe_arrays import Measured
+from gatebench.bench.analysis.summary import Summary, measured, read
+from gatebench.bench.errors import UserError, at
+from gatebench.bench.store.store import Store
+from gatebench.objectives.names import nearest
+
+COLUMNS = ("model", "loss", "gate", *METRICS)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder with its results. probes: data set -> what its probes follow from."""
+
+    folder: Path
+    summary: Summary
+    probes: dict[str, Any]
+
+    def cells(self) -> list[Measured]:
+        """The finished cells with their probes' values, from the store that the run's folder stands beside."""
+        store = Store(self.folder.resolve().parents[2] / "store")
+        missing = [c.id for c in self.summary.finished if not store.is_finished("dynamics", c.stages["dynamics"].key)]
+        if missing:
+            raise UserError(
+                f"{self.folder}: the store beside it lacks the dynamics of {missing[0]}"
+                f" ({len(missing)} cells in all); run the suite again"
+            )
+        return [measured(cell, store, self.summary.tuned_on) for cell in self.summary.finished]
+
+
+def read_run(given: str, results: Path) -> Run:
+    """A run by its folder, its summary.json, or the name of a suite that has one run."""
+    folder = Path(given)
+    folder = folder.parent if folder.name == "summary.json" else folder
+    runs = results / "runs"
+    if not (folder / "summary.json").exists() and (runs / given).is_dir():
+        found = sorted(path.parent for path in (runs / given).glob("*/summary.json"))
+        if len(found) > 1:
+            raise UserError(f"{given}: {len(found)} runs; name one of {', '.join(map(str, found))}")
+        folder = found[0] if found else folder
+    if not (folder / "summary.json").exists():
+        suites = [path.name for path in runs.glob("*")]
+        raise UserError(
+            f"{given}: no run; expected a folder with summary.json or a suite that was run in {runs}"
+            + (f"; {nearest(given, suites)}" if suites else "")
+        )
+    plan = json.loads((folder / "plan.json").read_text())
+    stages = plan["stages"]
+    probes = {cell["dataset"]: stages[cell["stages"]["dynamics"]]["spec"]["data"] for cell in plan["cells"]}
+    return Run(folder, read(folder), probes)
+
+
+def read_published(file: Path) -> list[Published]:
+    """The rows of a table with the columns of COLUMNS; an empty figure is missing."""
+    with file.open(encoding="utf-8", newline="") as stream:
+        reader = csv.DictReader(stream)
+        lacking = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        if lacking:
+            raise UserError(f"{file}: no column {', '.join(lacking)}; expected {', '.join(COLUMNS)}")
+        rows = []
+        for row in reader:
+            try:
+                metrics = {name: float(row[name]) for name in METRICS if row[name]}
+            except ValueError as error:
+                raise UserError(f"{at(file, reader.line_num)} {error}; expected a number or nothing") from None
+            rows.append(Published(row["model"], row["loss"], row["gate"], metrics))
+    return rows

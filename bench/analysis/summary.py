@@ -1,0 +1,246 @@
+"""`summary.json`, the machine-readable result of a run, read from the plan and the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from gatebench.bench import keys
+from gatebench.bench.analysis.aggregates import (
+    ALL,
+    GateAggregate,
+    Group,
+    ScaleSlope,
+    flat,
+    gate_aggregates,
+    groups,
+    scale_slopes,
+)
+from gatebench.bench.analysis.claims import ClaimResult, judge
+from gatebench.bench.analysis.probe_arrays import Measured, tasks, with_intervals
+from gatebench.bench.executors.loop import Outcome
+from gatebench.bench.metrics.answers import against, per_prompt
+from gatebench.bench.metrics.dynamics import curves, probe_deltas
+from gatebench.bench.plan.graph import Cell, Plan
+from gatebench.bench.stages import lm_eval
+from gatebench.bench.stages.dynamics import CURVES, PROBES
+from gatebench.bench.stages.generate import FILE as ANSWERS
+from gatebench.bench.stages.judge import FILE as VERDICTS
+from gatebench.bench.stages.lm_eval import FILE as RESULTS
+from gatebench.bench.stages.train import CURVES as TRAIN_CURVES
+from gatebench.bench.store.files import write_json
+from gatebench.bench.store.store import Store
+
+if TYPE_CHECKING:
+    import pandas
+
+FACTS = (
+    "gate", "caution", "dropped", "pairs", "parameters", "steps", "micro_batch_size", "remade", "backend", "engine",
+    "comparisons", "missing",
+)  # fmt: skip
+HEADLINE = ("delta_chosen", "delta_rejected", "margin", "delta_others", "accuracy")
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One stage of a cell. seconds, tokens: of the run that made it, now or earlier."""
+
+    key: str
+    seconds: float | None = None
+    tokens: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """metrics, each with `_lo` and `_hi` of its interval over probes, are missing, never 0, for a cell without a
+    result; `reason` says why."""
+
+    id: str
+    model: str
+    dataset: str
+    objective: str
+    loss: str
+    warmup: str
+    gate: str
+    seed: int
+    status: Literal["finished", "failed", "missing"]
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    stages: Mapping[str, StageRecord] = field(default_factory=dict)
+    reason: str | None = None
+    log: str | None = None
+
+    def axes(self) -> dict[str, Any]:
+        return {n: getattr(self, n) for n in ("model", "dataset", "objective", "loss", "warmup", "gate", "seed")}
+
+
+@dataclass(frozen=True)
+class Summary:
+    suite: str
+    run_id: str
+    cells: tuple[CellResult, ...]
+    claims: tuple[ClaimResult, ...] = ()
+    groups: tuple[Group, ...] = ()
+    gates: tuple[GateAggregate, ...] = ()
+    scale: tuple[ScaleSlope, ...] = ()
+    tuned_on: int = 0
+
+    @property
+    def cautions(self) -> list[str]:
+        """What stages found out on their way: gates that are shut on the data, models that vLLM does not serve."""
+        found = [record.facts.get("caution") for cell in self.finished for record in cell.stages.values()]
+        return sorted({sentence for sentence in found if sentence})
+
+    @property
+    def remade(self) -> list[str]:
+        """Stages that were made again because a file in the store was not what its manifest said."""
+        records = ((kind, record) for cell in self.cells for kind, record in cell.stages.items())
+        return sorted({f"{kind} {record.key}" for kind, record in records if "remade" in record.facts})
+
+    @property
+    def finished(self) -> list[CellResult]:
+        return [cell for cell in self.cells if cell.status == "finished"]
+
+
+def run_id(plan: Plan) -> str:
+    """The identity of a run: what its cells are, not when it ran."""
+    return keys.digest({cell.id: dict(cell.stages) for cell in plan.cells})[:12]
+
+
+def cell_result(cell: Cell, plan: Plan, store: Store) -> CellResult:
+    """A cell whose stages are all finished, with its metrics."""
+    found = _result(cell, plan, store, Outcome(), {})
+    return replace(found, metrics=_metrics({cell.seed: measured(found, store, plan.tuned_on)}))
+
+
+def summarize(
+    plan: Plan, store: Store, outcome: Outcome | None = None, known: Mapping[str, CellResult] | None = None
+) -> Summary:
+    """The results that the store holds for a plan; outcome adds what this run did and what failed.
+
+    known: cells whose metrics were computed already, by id.
+    """
+    outcome, known = outcome or Outcome(), known or {}
+    records: dict[str, StageRecord] = {}
+    cells = [_result(cell, plan, store, outcome, records) for cell in plan.cells]
+    own = {cell.id: measured(cell, store, plan.tuned_on) for cell in cells if cell.status == "finished"}
+    cells = [
+        cell if cell.id not in own
+        else replace(cell, metrics=known[cell.id].metrics if cell.id in known else _metrics({cell.seed: own[cell.id]}))
+        for cell in cells
+    ]  # fmt: skip
+    finished, planned = list(own.values()), [cell.axes() for cell in plan.cells]
+    return Summary(
+        plan.suite, run_id(plan), tuple(cells), tuple(judge(claim, planned, finished) for claim in plan.claims),
+        tuple(groups(finished)), tuple(gate_aggregates(finished)), tuple(scale_slopes(finished)), plan.tuned_on,
+    )  # fmt: skip
+
+
+def _metrics(row: Mapping[int, Measured]) -> dict[str, float]:
+    return flat({**with_intervals(row, ALL), **tasks(row)})
+
+
+def measured(cell: CellResult, store: Store, tuned_on: int = 0) -> Measured:
+    """A finished cell with the changes of its probes from step 0 to the true end, without those it was tuned on."""
+    import pandas
+
+    place = store.path("dynamics", cell.stages["dynamics"].key) / PROBES
+    last = cell.stages["dynamics"].facts["steps"][-1]
+    frame = unseen(pandas.read_parquet(place, filters=[("step", "in", (0, last))]), tuned_on)
+    parameters = cell.stages["base"].facts.get("parameters") if "base" in cell.stages else None
+    deltas = probe_deltas(frame, last)
+    if "generate" in cell.stages:
+        deltas = pandas.concat([deltas, _split(_answers(cell, store), "generation")], ignore_index=True)
+    if "judge" in cell.stages:
+        verdicts = pandas.read_parquet(store.path("judge", cell.stages["judge"].key) / VERDICTS)
+        deltas = pandas.concat([deltas, _split(verdicts.per_prompt(verdicts), "judge")], ignore_index=True)
+    return Measured(cell.axes(), deltas, parameters, _tasks(cell, store))
+
+
+def _split(by_prompt: pandas.DataFrame, name: str) -> pandas.DataFrame:
+    return by_prompt.rename_axis("prompt").reset_index().assign(split=name)
+
+
+def _answers(cell: CellResult, store: Store) -> pandas.DataFrame:
+    """generations.METRICS by prompt, with the change against the reference policy's own answers."""
+    import pandas
+
+    key = cell.stages["generate"].key
+    own, reference = (
+        per_prompt(pandas.read_parquet(store.path("generate", k) / ANSWERS))
+        for k in (key, store.manifest("generate", key)["inputs"]["start"])
+    )
+    return against(own, reference)
+
+
+def _tasks(cell: CellResult, store: Store) -> dict[str, tuple[float, float | None]]:
+    if "lm_eval" not in cell.stages:
+        return {}
+    results = json.loads((store.path("lm_eval", cell.stages["lm_eval"].key) / RESULTS).read_text())
+    return {f"lm_eval/{name}": value for name, value in lm_eval.metrics(results).items()}
+
+
+def unseen(frame: pandas.DataFrame, tuned_on: int) -> pandas.DataFrame:
+    """The probes that nothing was tuned on."""
+    return frame[(frame["split"] != "train") | (frame["prompt"] >= tuned_on)] if tuned_on else frame
+
+
+def _result(cell: Cell, plan: Plan, store: Store, outcome: Outcome, records: dict[str, StageRecord]) -> CellResult:
+    own = [plan.nodes[key] for key in cell.stages.values()]
+    for node in own:
+        if node.key not in records and store.is_finished(node.kind, node.key):
+            manifest = store.manifest(node.kind, node.key)
+            facts = {k: manifest[k] for k in FACTS if manifest.get(k)}
+            records[node.key] = StageRecord(node.key, manifest["seconds"], manifest.get("tokens"), facts)
+    stages = {node.kind: records[node.key] for node in own if node.key in records}
+    failure = next((outcome.failed[node.key] for node in plan.needed_by(cell) if node.key in outcome.failed), None)
+    reason = f"{failure.kind}: {failure.message}" if failure else None
+    log = failure.tail or None if failure else None
+    if cell.stages["dynamics"] in records:  # what a later stage failed to add is missing; the rest is kept
+        missing = [kind for kind in cell.stages if kind not in stages]
+        why = reason or (f"{', '.join(missing)} not run yet" if missing else None)
+        return CellResult(cell.id, **cell.axes(), status="finished", stages=stages, reason=why, log=log)
+    if failure is None:
+        return CellResult(cell.id, **cell.axes(), status="missing", stages=stages, reason="not run yet")
+    return CellResult(cell.id, **cell.axes(), status="failed", stages=stages, reason=reason, log=log)
+
+
+def cell_curves(store: Store, cell: CellResult, tuned_on: int = 0) -> tuple[pandas.DataFrame, pandas.DataFrame]:
+    """(learning dynamics by step, training log by step) of a finished cell, without probes it was tuned on."""
+    import pandas
+
+    place = store.path("dynamics", cell.stages["dynamics"].key)
+    if tuned_on:
+        dynamics = curves(unseen(pandas.read_parquet(place / PROBES), tuned_on))
+    else:
+        dynamics = pandas.read_parquet(place / CURVES)
+    training = pandas.read_parquet(store.path("train", cell.stages["train"].key) / TRAIN_CURVES)
+    return dynamics, training
+
+
+def read(folder: Path) -> Summary:
+    """The summary that `write` left in a folder."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Summary).validate_json((folder / "summary.json").read_bytes())
+
+
+def write(summary: Summary, plan: Plan, folder: Path) -> None:
+    """summary.json, plan.json and cells.parquet of a run."""
+    import pandas
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "summary.json", asdict(summary))
+    write_json(folder / "plan.json", {
+        "suite": plan.suite,
+        "cells": [asdict(cell) for cell in plan.cells],
+        "stages": {
+            key: {"kind": node.kind, "spec": keys.canonical(node.spec), "inputs": node.inputs}
+            for key, node in plan.nodes.items()
+        },
+    })  # fmt: skip
+    rows = [{"id": cell.id, **cell.axes(), "status": cell.status, **cell.metrics} for cell in summary.cells]
+    pandas.DataFrame(rows).to_parquet(folder / "cells.parquet")

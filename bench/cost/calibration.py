@@ -1,0 +1,147 @@
+"""A few steps of every stage on this machine, timed and kept in the store, to foretell what a suite will take."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatebench.bench import keys
+from gatebench.bench.cost.amounts import work_of
+from gatebench.bench.errors import UserError
+from gatebench.bench.executors.local import LocalExecutor
+from gatebench.bench.executors.loop import execute
+from gatebench.bench.executors.progress import Progress
+from gatebench.bench.machine import Machine, default_workers, this_machine
+from gatebench.bench.plan.graph import Node, Plan, identity
+from gatebench.bench.store.files import write_json
+from gatebench.bench.store.store import Store
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FOLDER = ".calibration"
+STARTUP = "startup"
+ROWS_A_STEP = 8
+SIZES = (5, 5, 25)  # steps; the first set pays for imports: what it takes more than the second is the startup
+
+
+@dataclass(frozen=True)
+class Record:
+    """One timed stage; under the group STARTUP, what a fresh process takes once."""
+
+    group: str
+    units: float
+    seconds: float
+    tokens: int = 0
+    peak_memory: int = 0
+
+
+def records(store: Store, machine: Machine) -> list[Record]:
+    """What has been timed on a machine like this one."""
+    file = _file(store, machine)
+    return [Record(**entry) for entry in json.loads(file.read_text())] if file.exists() else []
+
+
+def remember(found: Iterable[Record], store: Store, machine: Machine) -> None:
+    """Keep records, newer ones in place of older ones of the same work."""
+    kept = {(record.group, record.units): record for record in [*records(store, machine), *found]}
+    file = _file(store, machine)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_json(file, [asdict(record) for record in kept.values()])
+
+
+def timed(plan: Plan, store: Store, keys_run: Iterable[str]) -> list[Record]:
+    """Records of stages that were run on this machine just now."""
+    found = []
+    for key in keys_run:
+        node = plan.nodes[key]
+        work, manifest = work_of(node, plan.nodes), store.manifest(node.kind, key)
+        if work:
+            tokens, memory = manifest.get("tokens") or 0, manifest["peak_memory"]
+            found.append(Record(work.group, work.amount.units, manifest["seconds"], tokens, memory))
+    return found
+
+
+def calibrate(plan: Plan, store: Store, err: Console) -> None:
+    """Time short versions of the plan's stages, as many at once as a run would have; keeps the records.
+
+    Each distinct training of the plan gives one chain of stages, which every worker runs with a seed of its own.
+    Raises UserError where a stage fails.
+    """
+    workers, threads, devices = default_workers(plan.at_once)
+    place = store.root / FOLDER / f"work-{os.getpid()}"
+    executor = LocalExecutor(workers, threads, devices, place / "logs")
+    found: list[Record] = []
+    try:
+        for number, chain in enumerate(_chains(plan)):
+            sets = []
+            for turn in range(0 if number == 0 else 1, len(SIZES)):
+                scratch = Store(place / f"{number}-{turn}")
+                short = _short(chain, SIZES[turn], workers)
+                with Progress(short, scratch, workers, err, place / "log.jsonl") as progress:
+                    outcome = execute(short, scratch, executor, progress)
+                for failure in outcome.failed.values():
+                    raise UserError(f"{failure.kind} could not be timed: {failure.message}")
+                sets.append(timed(short, scratch, outcome.ran))
+            if number == 0:
+                first, second = (sum(record.seconds for record in records) for records in sets[:2])
+                found.append(Record(STARTUP, 0, max(0.0, first - second) / workers))
+            found += [record for records in sets[-2:] for record in records]
+    finally:
+        executor.close()
+        shutil.rmtree(place, ignore_errors=True)
+    remember(found, store, this_machine(plan.at_once))
+
+
+def _chains(plan: Plan) -> Iterable[list[Node]]:
+    """One cell's stages for each distinct group of trainings."""
+    seen = set()
+    for cell in plan.cells:
+        node = plan.nodes[cell.stages["train"]]
+        work = work_of(node, plan.nodes)
+        if work and work.group not in seen:
+            seen.add(work.group)
+            yield [node for node in plan.needed_by(cell) if node.kind not in ("generate", "lm_eval", "judge")]
+
+
+def _short(chain: list[Node], steps: int, copies: int) -> Plan:
+    """The stages cut to a few steps, once for every worker."""
+    nodes: dict[str, Node] = {}
+    for copy in range(copies):
+        renamed: dict[str, str] = {}
+        for node in chain:
+            inputs = tuple((role, kind, renamed[key]) for role, kind, key in node.inputs)
+            spec = _cut(node, steps)
+            if node.kind == "base":
+                spec = replace(spec, seed=copy)
+            key = keys.digest_of_json(identity(node.kind, spec, inputs))
+            nodes[key] = Node(node.kind, spec, inputs, key)
+            renamed[node.key] = key
+    return Plan("calibration", (), nodes)
+
+
+def _cut(node: Node, steps: int) -> Any:
+    """A stage's parameters with little to do; all stages of one size read the same rows."""
+    spec = node.spec
+    if node.kind == "base":
+        if spec.recipe is None:
+            return spec
+        size = spec.recipe.batch_size * spec.recipe.context
+        return replace(spec, recipe=replace(spec.recipe, tokens=steps * size))
+    data = replace(spec.data, train=steps * ROWS_A_STEP, probes=steps, max_dropped=1.0)
+    if node.kind == "warmup":
+        pairs = min(spec.recipe.batch_size, ROWS_A_STEP) * steps
+        return replace(spec, recipe=replace(spec.recipe, epochs=1, pairs=pairs), data=data)
+    if node.kind == "train":
+        recipe = replace(spec.recipe, steps=steps, evaluate_every=-(-steps // 2))
+        return replace(spec, recipe=recipe, data=data)
+    return replace(spec, data=data)
+
+
+def _file(store: Store, machine: Machine) -> Path:
+    return store.root / FOLDER / f"{keys.digest(machine.name)[:12]}.json"

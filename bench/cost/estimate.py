@@ -1,0 +1,179 @@
+"""What a suite will take on this machine: tokens, operations, memory, disk and hours, a cell and in all."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
+
+import numpy as np
+
+from gatebench.bench.cost.amounts import Work, work_of
+from gatebench.bench.cost.calibration import STARTUP, Record
+from gatebench.bench.machine import Machine
+from gatebench.bench.plan.graph import Plan
+
+BYTES = {"float32": 4, "bfloat16": 2}
+ACTIVATIONS = 34  # numbers a token, layer and hidden unit that training keeps (Korthikanti et al. 2022, eq. 2)
+HIDDEN_A_PARAMETER = 12  # parameters = 12 layers hidden^2 (Kaplan et al. 2020)
+LAYERS = 24  # of a model known by its size alone
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What stages take. seconds: of one worker, None where nothing like them was timed on this machine;
+    memory: the largest of one stage, in bytes; measured: whether tokens and memory are, rather than upper bounds."""
+
+    seconds: float | None
+    tokens: float
+    flops: float
+    memory: float
+    disk: float
+    measured: bool
+
+    def divided(self, by: int) -> Cost:
+        """One share of a cost that several have in common; memory is needed whole."""
+        seconds = None if self.seconds is None else self.seconds / by
+        return replace(self, seconds=seconds, tokens=self.tokens / by, flops=self.flops / by, disk=self.disk / by)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """by_kind, in_all: of the stages that would run; cells: of all that a cell rests on, what is shared divided
+    among those that share it; wall: seconds until the end with all workers, None where unknown."""
+
+    by_kind: Mapping[str, Cost]
+    cells: Mapping[str, Cost]
+    in_all: Cost
+    wall: float | None
+
+
+class Rates:
+    """Timed stages -> seconds, tokens and memory of stages of their group."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.by_group: dict[str, list[Record]] = defaultdict(list)
+        for record in records:
+            self.by_group[record.group].append(record)
+
+    @property
+    def startup(self) -> float:
+        return max((record.seconds for record in self.by_group.get(STARTUP, ())), default=0.0)
+
+    def seconds(self, work: Work) -> float | None:
+        """A constant and a rate fitted to the group, every stage weighing alike in relative error."""
+        own = self.by_group.get(work.group)
+        if not own:
+            return None
+        units, seconds = (np.array([getattr(r, name) for r in own], dtype=float) for name in ("units", "seconds"))
+        near = np.isclose(units, work.amount.units, rtol=0.1)
+        if near.any():
+            return float(seconds[near].mean())
+        if len(set(units)) > 1:
+            rate, constant = np.polyfit(units, seconds, 1, w=1 / seconds)
+            if rate > 0:
+                return float(max(constant, 0.0) + rate * work.amount.units)
+        longest = own[int(units.argmax())]
+        return longest.seconds * work.amount.units / longest.units if longest.units else longest.seconds
+
+    def tokens_a_unit(self, work: Work) -> float | None:
+        own = [record for record in self.by_group.get(work.group, ()) if record.units]
+        return sum(r.tokens for r in own) / sum(r.units for r in own) if own else None
+
+    def memory(self, work: Work) -> float | None:
+        return max((record.peak_memory for record in self.by_group.get(work.group, ())), default=None)
+
+
+def estimate(plan: Plan, finished: AbstractSet[str], records: Sequence[Record], machine: Machine) -> Estimate:
+    """The cost of what is left of a plan, from what was timed on the machine where that is known."""
+    rates = Rates(records)
+    works = {key: work_of(node, plan.nodes) for key, node in plan.nodes.items()}
+    known = {work: _cost(work, rates) for work in set(works.values())}
+    costs = {key: known[work] for key, work in works.items()}
+    left = [key for key in plan.nodes if key not in finished]
+    by_kind: dict[str, list[Cost]] = defaultdict(list)
+    for key in left:
+        by_kind[plan.nodes[key].kind].append(costs[key])
+    rests = {cell.id: plan.keys_of(cell) for cell in plan.cells}
+    shared = Counter(key for keys in rests.values() for key in keys)
+    return Estimate(
+        {kind: _sum(found) for kind, found in by_kind.items()},
+        {cell: _sum([costs[key].divided(shared[key]) for key in keys]) for cell, keys in rests.items()},
+        _sum([costs[key] for key in left]),
+        _wall(plan, left, {key: cost.seconds for key, cost in costs.items()}, machine.workers, rates.startup),
+    )
+
+
+def cautions(found: Estimate, machine: Machine, free: int) -> list[str]:
+    """Sentences where the suite does not fit: memory of the workers at once, and free bytes of the results' disk."""
+    at_once = 1 if machine.gpus else machine.workers
+    memory, sentences = found.in_all.memory * at_once, []
+    if machine.memory and memory > machine.memory:
+        what = "the GPU" if machine.gpus else f"{machine.workers} workers"
+        sentences.append(
+            f"{what} would need about {memory / 1e9:.1f} GB of memory and there are {machine.memory / 1e9:.1f}: "
+            "lower micro_batch_size or max_length, or give --workers"
+        )
+    if found.in_all.disk > free:
+        sentences.append(
+            f"the results would take about {found.in_all.disk / 1e9:.1f} GB of disk and {free / 1e9:.1f} are free: "
+            "raise evaluate_every, or give --results another disk"
+        )
+    return sentences
+
+
+def _cost(work: Work | None, rates: Rates) -> Cost:
+    if work is None:
+        return Cost(None, 0, 0, 0, 0, False)
+    amount, n = work.amount, work.parameters or 0
+    per_unit, memory = rates.tokens_a_unit(work), rates.memory(work)
+    tokens = amount.units * (amount.unit_tokens if per_unit is None else per_unit)
+    size = BYTES[work.model.dtype]
+    seconds = rates.seconds(work) if amount.units else 0.0
+    states = 1 if work.model.adapter and amount.saved else amount.states  # an adapter's own are next to nothing
+    foreseen = size * (n * states + _activations(n) * amount.batch_tokens * (amount.states > 2))
+    return Cost(seconds, tokens, tokens * n * amount.flops_a_token, memory or foreseen, amount.saved * n * size,
+                per_unit is not None or not amount.units)  # fmt: skip
+
+
+def _activations(parameters: float) -> float:
+    """Numbers kept a token for the backward pass of a transformer of LAYERS layers."""
+    return ACTIVATIONS * LAYERS * math.sqrt(parameters / (HIDDEN_A_PARAMETER * LAYERS))
+
+
+def _sum(costs: Sequence[Cost]) -> Cost:
+    seconds = [cost.seconds for cost in costs]
+    return Cost(
+        None if None in seconds else sum(s for s in seconds if s is not None),
+        sum(cost.tokens for cost in costs), sum(cost.flops for cost in costs),
+        max((cost.memory for cost in costs), default=0), sum(cost.disk for cost in costs),
+        all(cost.measured for cost in costs),
+    )  # fmt: skip
+
+
+def _wall(
+    plan: Plan, left: Sequence[str], seconds: Mapping[str, float | None], workers: int, startup: float
+) -> float | None:
+    """Seconds until the end, each worker taking the first stage in the plan whose inputs are there."""
+    known = {key: own for key in left if (own := seconds[key]) is not None}
+    if len(known) < len(left):
+        return None
+    sorter = TopologicalSorter({key: [i for _, _, i in plan.nodes[key].inputs if i in known] for key in left})
+    sorter.prepare()
+    order = {key: position for position, key in enumerate(left)}
+    ready: list[tuple[int, str]] = []
+    running: list[tuple[float, int, str]] = []
+    now = startup if left else 0.0
+    while sorter.is_active():
+        for key in sorter.get_ready():
+            heapq.heappush(ready, (order[key], key))
+        while ready and len(running) < workers:
+            key = heapq.heappop(ready)[1]
+            heapq.heappush(running, (now + known[key], order[key], key))
+        now, _, key = heapq.heappop(running)
+        sorter.done(key)
+    return now

@@ -1,0 +1,55 @@
+"""What every judge takes and gives, and the judges by name.
+
+A third party adds one through an entry point of the group `gatebench.judges`, whose value makes a Judge from a Spec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+WIN, TIE, LOSS = 1.0, 0.5, 0.0
+OPPONENTS = ("warmup", "ungated")  # a cell's answers are compared with those of its warm-up policy and ungated twin
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Who judges. model: the name at an endpoint, or a reward model's folder or hub id; content stands for a reward
+    model's weights in stage keys; url and key, the environment variable with the endpoint's key, stay out of them."""
+
+    kind: str
+    model: str = ""
+    content: str = ""
+    url: str = field(default="", metadata={"key": False})
+    key: str = field(default="", metadata={"key": False})
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A prompt and two answers to it, in the order in which they are shown."""
+
+    prompt: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """score: WIN, TIE or LOSS of the first answer; None where the judge gave none, and why."""
+
+    score: float | None
+    why: str = ""
+
+
+class Judge(Protocol):
+    """ordered: whether the order in which answers are shown can matter, so that both are asked."""
+
+    ordered: bool
+
+    def __call__(self, comparisons: Sequence[Comparison], report: Callable[[float], None]) -> list[Verdict]: ...
+
+
+def preferred(first: float, second: float) -> Verdict:
+    """The verdict where each answer has a number of its own, higher being better."""
+    return Verdict(TIE if first == second else WIN if first > second else LOSS)

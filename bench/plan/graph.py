@@ -1,0 +1,120 @@
+"""What a plan is: cells, the stages they share as nodes by key, and the content they stand on. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gatebench.bench import keys
+from gatebench.bench.data.source import DataSource
+from gatebench.bench.models.source import ModelSource
+from gatebench.bench.stages import judge, lm_eval
+from gatebench.bench.stages.stage import library_versions, module_of
+from gatebench.bench.suite.claims import Claim
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage to have: its parameters and the keys of its inputs by role, in order of the roles."""
+
+    kind: str
+    spec: Any
+    inputs: tuple[tuple[str, str, str], ...]  # (role, kind, key)
+    key: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the cross product and the stages that make it, by kind."""
+
+    id: str
+    model: str
+    dataset: str
+    objective: str
+    loss: str
+    warmup: str
+    gate: str
+    seed: int
+    stages: Mapping[str, str]
+
+    def axes(self) -> dict[str, Any]:
+        found = asdict(self)
+        del found["stages"], found["id"]
+        return found
+
+
+@dataclass(frozen=True)
+class Plan:
+    """cells in the order of the suite; nodes by key, inputs before what needs them; claims to be judged at the end.
+
+    tuned_on: how many of the first probes of training prompts are left out of every figure."""
+
+    suite: str
+    cells: tuple[Cell, ...]
+    nodes: Mapping[str, Node]
+    claims: tuple[Claim, ...] = ()
+    tuned_on: int = 0
+
+    @property
+    def addresses(self) -> list[tuple[str, str]]:
+        """(kind, key) of every stage, as a store knows them."""
+        return [(node.kind, key) for key, node in self.nodes.items()]
+
+    @property
+    def at_once(self) -> int:
+        """How many stages can run at the same time at most: those of the most frequent kind."""
+        return max(Counter(node.kind for node in self.nodes.values()).values(), default=1)
+
+    def keys_of(self, cell: Cell) -> set[str]:
+        """The keys of every stage the cell rests on."""
+        wanted, pending = set[str](), list(cell.stages.values())
+        while pending:
+            key = pending.pop()
+            if key not in wanted:
+                wanted.add(key)
+                pending += [key for _, _, key in self.nodes[key].inputs]
+        return wanted
+
+    def needed_by(self, cell: Cell) -> list[Node]:
+        """Every stage the cell rests on, in order."""
+        wanted = self.keys_of(cell)
+        return [node for key, node in self.nodes.items() if key in wanted]
+
+
+def identity(
+    kind: str,
+    spec: Any,
+    inputs: tuple[tuple[str, str, str], ...],
+    libraries: Mapping[str, str] | None = None,
+    memo: keys.Memo | None = None,
+) -> dict[str, Any]:
+    """Everything that a stage's key is the hash of, in canonical form; the manifest keeps it."""
+    return {
+        "kind": kind, "version": module_of(kind).VERSION, "spec": keys.canonical(spec, memo),
+        "inputs": {role: key for role, _, key in inputs}, "libraries": libraries or library_versions(),
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The suite's models and data sets by name, its lm-eval tasks and its judge, resolved to content."""
+
+    models: Mapping[str, ModelSource]
+    datasets: Mapping[str, DataSource]
+    tasks: lm_eval.Spec | None = None
+    judge: judge.Spec | None = None
+
+    def unpinned(self) -> list[str]:
+        """One sentence where a hub name without a revision leaves content open."""
+        hub: list[ModelSource | DataSource] = [*self.models.values(), *self.datasets.values()]
+        found = [source.path for source in hub if source.content.startswith("hub:") and source.revision is None]
+        if not found:
+            return []
+        return [f"not pinned, so a change on the hub would go unnoticed: {', '.join(found)}; give each a revision"]
+
+
+def matches(where: Mapping[str, Any], axes: Mapping[str, Any]) -> bool:
+    """Whether a cell has one of the wanted values on every axis that `where` names."""
+    return all(axes[key] in (wanted if isinstance(wanted, list) else [wanted]) for key, wanted in where.items())

@@ -1,0 +1,186 @@
+"""Suite -> frozen Plan: the cells of the cross product and the stages they share. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from gatebench.bench import keys
+from gatebench.bench.data.source import DataSource
+from gatebench.bench.engines import vllm
+from gatebench.bench.engines.sampling import Sampling
+from gatebench.bench.errors import UserError
+from gatebench.bench.models.source import ModelSource
+from gatebench.bench.plan.graph import Cell, Node, Plan, Sources, identity, matches
+from gatebench.bench.stages import base, dynamics, generate, judge, reference, train, warmup
+from gatebench.bench.stages.stage import library_versions
+from gatebench.bench.suite.claims import Claim
+from gatebench.bench.suite.recipes import Generate, Train, Warmup
+from gatebench.bench.suite.schema import Dataset, GateAxis, Model, Objective, Suite
+from gatebench.objectives.registry import get_loss
+
+NO_VLLM = "evaluate.generate: vLLM is not installed here, so transformers generates; `make vllm` installs it"
+
+
+class _Nodes:
+    """Nodes under construction: equal stages get one key and stand once."""
+
+    def __init__(self) -> None:
+        self.by_key: dict[str, Node] = {}
+        self._libraries = library_versions()
+        self._memo: keys.Memo = {}
+
+    def add(self, kind: str, spec: Any, **inputs: Node) -> Node:
+        roles = tuple((role, node.kind, node.key) for role, node in sorted(inputs.items()))
+        key = keys.digest_of_json(identity(kind, spec, roles, self._libraries, self._memo))
+        return self.by_key.setdefault(key, Node(kind, spec, roles, key))
+
+
+def cautions(plan: Plan) -> list[str]:
+    """What a user should know of the plan's loss parameters before paying for the training."""
+    specs = {(node.spec.loss, node.spec.parameters) for node in plan.nodes.values() if node.kind == "train"}
+    found = (get_loss(loss).caution(parameters) for loss, parameters in specs)
+    asked = [n.spec for n in plan.nodes.values() if n.kind == "generate" and n.spec.asked == "vllm"]
+    if any(spec.backend == "transformers" for spec in asked):
+        return sorted([NO_VLLM, *(sentence for sentence in found if sentence)])
+    return sorted(sentence for sentence in found if sentence)
+
+
+def make_plan(suite: Suite, sources: Sources, only: Callable[[Mapping[str, Any]], bool] = lambda axes: True) -> Plan:
+    """The plan of a suite; `only` keeps the cells it is true of (all by default).
+
+    Raises UserError for claims about cells that the suite does not have.
+    """
+    nodes, cells = _Nodes(), []
+    stages_of = _Cells(suite, sources, nodes).stages
+    points = list(_points(suite))
+    _check_claims(suite.claims, points)
+    for axes in filter(only, points):
+        identifier = "/".join(str(axes[axis]) for axis in ("model", "dataset", "objective", "gate", "seed"))
+        cells.append(Cell(id=identifier, **axes, stages=stages_of(axes)))
+    if sources.judge:
+        ungated = next((gate.name for gate in suite.gates if gate.kind == "none"), None)
+        cells = [_judged(cell, cells, ungated, nodes, sources.judge) for cell in cells]
+    return Plan(suite.name, tuple(cells), nodes.by_key, tuple(suite.claims), suite.evaluate.dynamics.tuned_on)
+
+
+def _points(suite: Suite) -> Iterator[dict[str, Any]]:
+    """The axes of every cell that is not excluded."""
+    for point in product(suite.models, suite.datasets, suite.objectives, suite.gates, suite.seeds):
+        axes = _axes(*point)
+        if not any(matches(where, axes) for where in suite.exclude):
+            yield axes
+
+
+def _check_claims(claims: Sequence[Claim], points: Sequence[Mapping[str, Any]]) -> None:
+    missing = [
+        f"claim {claim.name!r}: the suite has no cell with {', '.join(f'{k} {v}' for k, v in side.items())}; "
+        "it is excluded, or its values do not occur together"
+        for claim in claims
+        for side in (side for pair in claim.contrast.sides() for side in pair)
+        if not any(matches(side, axes) for axes in points)
+    ]
+    if missing:
+        raise UserError(*missing)
+
+
+def _axes(model: Model, dataset: Dataset, objective: Objective, gate: GateAxis, seed: int) -> dict[str, Any]:
+    return {
+        "model": model.name, "dataset": dataset.name, "objective": objective.name, "loss": objective.loss,
+        "warmup": objective.warmup, "gate": gate.name, "seed": seed,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Policy:
+    """The warm-up policy that cells start from and the stages that come with it."""
+
+    node: Node
+    reference: Node
+    followed: dynamics.Spec
+    start: Node
+    asked: generate.Spec | None
+    stages: Mapping[str, str]
+
+
+def _policy(
+    sources: Sources, nodes: _Nodes, axes: Mapping[str, Any], suite: Suite, recipe: Train, warm_recipe: Warmup
+) -> _Policy:
+    wish = suite.evaluate.generate
+    model, probed = sources.models[axes["model"]], sources.datasets[axes["dataset"]]
+    data = replace(probed, probes=0)
+    if model.is_builtin:
+        base_node = nodes.add("base", base.Spec(model, data, suite.base))
+    else:
+        base_node = nodes.add("base", base.Spec(model))
+    found, policy = {"base": base_node.key}, base_node
+    if axes["warmup"] != "none":
+        warm = warmup.Spec(axes["warmup"], warm_recipe, recipe.lengths, model.dtype, model.adapter, data)
+        policy = nodes.add("warmup", warm, base=base_node)
+        found["warmup"] = policy.key
+    scored = nodes.add("reference", reference.Spec(recipe.lengths, model.dtype, data), policy=policy)
+    followed = dynamics.Spec(recipe.lengths, model.dtype, probed)
+    start = nodes.add("dynamics", followed, policy=policy)
+    asked = _generation(wish, recipe, model, data) if wish else None
+    return _Policy(policy, scored, followed, start, asked, {**found, "reference": scored.key})
+
+
+def _generation(wish: Generate, recipe: Train, model: ModelSource, data: DataSource) -> generate.Spec:
+    """vLLM by its version where it is installed, else transformers."""
+    sampling = Sampling(wish.temperature, wish.top_p, wish.max_tokens, wish.stop, wish.seed)
+    backend = (vllm.installed() if wish.backend == "vllm" else None) or "transformers"
+    return generate.Spec(backend, sampling, wish.prompts, recipe.lengths, model.dtype, data, wish.backend)
+
+
+class _Cells:
+    """The stages of one cell after another; what cells share is worked out once."""
+
+    def __init__(self, suite: Suite, sources: Sources, nodes: _Nodes) -> None:
+        self.suite, self.sources, self.nodes = suite, sources, nodes
+        self.gates = {gate.name: suite.gate(gate) for gate in suite.gates}
+        self.parameters = {o.name: get_loss(o.loss).make_parameters(**o.parameters) for o in suite.objectives}
+        self.policies: dict[Any, _Policy] = {}
+
+    def stages(self, axes: Mapping[str, Any]) -> dict[str, str]:
+        recipe, warm_recipe = _recipes(self.suite, axes)
+        place = (axes["model"], axes["dataset"], axes["warmup"], recipe.lengths, warm_recipe)
+        if place not in self.policies:
+            self.policies[place] = _policy(self.sources, self.nodes, axes, self.suite, recipe, warm_recipe)
+        policy = self.policies[place]
+        model, data = self.sources.models[axes["model"]], policy.reference.spec.data
+        gate, parameters = self.gates[axes["gate"]], self.parameters[axes["objective"]]
+        spec = train.Spec(axes["loss"], parameters, gate, recipe, model.dtype, model.adapter, data, axes["seed"])
+        trained = self.nodes.add("train", spec, policy=policy.node, reference=policy.reference)
+        ended = self.nodes.add("dynamics", policy.followed, policy=policy.node, start=policy.start, train=trained)
+        found = {**policy.stages, "train": trained.key, "dynamics": ended.key}
+        if policy.asked:
+            own = self.nodes.add("generate", policy.asked, policy=policy.node)
+            answered = self.nodes.add("generate", policy.asked, policy=policy.node, start=own, train=trained)
+            found["generate"] = answered.key
+        if self.sources.tasks:
+            wanted = replace(self.sources.tasks, dtype=model.dtype)
+            found["lm_eval"] = self.nodes.add("lm_eval", wanted, policy=policy.node, train=trained).key
+        return found
+
+
+def _judged(cell: Cell, cells: Sequence[Cell], ungated: str | None, nodes: _Nodes, spec: judge.Spec) -> Cell:
+    """The cell with the stage that compares its answers with the warm-up policy's and with its ungated twin's."""
+    own = nodes.by_key[cell.stages["generate"]]
+    opponents = {"warmup": nodes.by_key[next(key for role, _, key in own.inputs if role == "start")]}
+    twin = {**cell.axes(), "gate": ungated}
+    for other in cells:
+        if cell.gate != ungated and other.axes() == twin:
+            opponents["ungated"] = nodes.by_key[other.stages["generate"]]
+    return replace(cell, stages={**cell.stages, "judge": nodes.add("judge", spec, own=own, **opponents).key})
+
+
+def _recipes(suite: Suite, axes: Mapping[str, Any]) -> tuple[Train, Warmup]:
+    """The suite's recipes with the overrides whose `where` holds, later ones on top."""
+    recipe, warm = suite.train, suite.warmup
+    for override in suite.overrides:
+        if matches(override.where, axes):
+            recipe = replace(recipe, **override.train)
+            warm = replace(warm, **override.warmup)
+    return recipe, warm

@@ -1,0 +1,127 @@
+"""The suite's names -> content: the only reading that happens before a plan."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from gatebench.bench import keys
+from gatebench.bench.data import toolbox
+from gatebench.bench.data.adapters import TOOLBOX_DEFAULTS, load
+from gatebench.bench.data.source import TOOLBOX, DataSource, digest
+from gatebench.bench.data.source import content_of as data_content
+from gatebench.bench.engines import vllm
+from gatebench.bench.errors import UserError, at
+from gatebench.bench.models.source import BUILTIN, ModelSource
+from gatebench.bench.models.source import content_of as model_content
+from gatebench.bench.plan.graph import Sources
+from gatebench.bench.stages import judge as judging
+from gatebench.bench.stages import lm_eval
+from gatebench.bench.suite.recipes import Judge, LmEval
+from gatebench.bench.suite.schema import Dataset, Model, Suite
+from gatebench.objectives.names import nearest
+
+
+def resolve(suite: Suite, file: Path) -> Sources:
+    """Models and data sets of a suite; relative paths are relative to the suite file.
+
+    Local files are hashed, hub names are taken by name and revision (no network). Raises UserError, all
+    at once, for paths that do not exist.
+    """
+    mistakes: list[str] = []
+    models = {m.name: _model(m, file, f"models.{i}", mistakes) for i, m in enumerate(suite.models)}
+    probes = suite.evaluate.dynamics.probes
+    datasets = {d.name: _dataset(d, file, f"datasets.{i}", probes, mistakes) for i, d in enumerate(suite.datasets)}
+    answers = suite.evaluate.generate
+    with_vllm = answers is not None and answers.backend == "vllm"
+    tasks = _tasks(suite.evaluate.lm_eval, with_vllm, file, mistakes) if suite.evaluate.lm_eval else None
+    judge = _judge(suite.evaluate.judge, suite, file, mistakes) if suite.evaluate.judge else None
+    if mistakes:
+        raise UserError(*mistakes)
+    return Sources(models, datasets, tasks, judge)
+
+
+def _judge(wish: Judge, suite: Suite, file: Path, mistakes: list[str]) -> judging.Spec | None:
+    """Who judges; a reward model's weights count by their content."""
+    model, content = wish.model, ""
+    if wish.kind == "reward_model":
+        model = _local(wish.model, file)
+        if looks_local(wish.model) and not Path(model).exists():
+            mistakes.append(f"{at(file, None, 'evaluate.judge.model')}: {wish.model!r} does not exist{_beside(model)}")
+            return None
+        content = model_content(model, None)
+    wrong = [d.name for d in suite.datasets if d.path != TOOLBOX] if wish.kind == "exact" else []
+    if wrong:
+        place = at(file, None, "evaluate.judge")
+        mistakes.append(f"{place}: {wrong[0]} has no exact grading; judge it by an endpoint or a reward_model")
+    return judging.Spec(wish.kind, model, content, wish.url, wish.key)
+
+
+def _tasks(wish: LmEval, with_vllm: bool, file: Path, mistakes: list[str]) -> lm_eval.Spec | None:
+    """lm-eval's tasks, through vLLM where the suite has it running anyway; task files are hashed."""
+    key = "evaluate.lm_eval"
+    try:
+        found = version("lm-eval")
+    except PackageNotFoundError:
+        mistakes.append(f"{at(file, None, key)}: lm-eval is not installed; pip install lm-eval")
+        return None
+    folder = _local(wish.include_path, file) if wish.include_path else None
+    if folder and not Path(folder).is_dir():
+        mistakes.append(f"{at(file, None, key + '.include_path')}: {wish.include_path!r} is no folder{_beside(folder)}")
+        return None
+    content = keys.digest([toolbox.VERSION, *lm_eval.shipped_content(), digest(folder) if folder else ""])
+    backend = (vllm.installed() if with_vllm else None) or "hf"
+    return lm_eval.Spec(wish.tasks, content, wish.limit, "float32", found, backend, folder)
+
+
+def check_data(sources: Sources) -> None:
+    """Read every local data set once, so that a bad one is refused before anything runs."""
+    for source in sources.datasets.values():
+        if not source.content.startswith("hub:"):
+            load(source)
+
+
+def _model(model: Model, file: Path, key: str, mistakes: list[str]) -> ModelSource:
+    path = _local(model.path, file) if not model.path.startswith(BUILTIN) else model.path
+    if looks_local(model.path) and not Path(path).exists():
+        mistakes.append(f"{at(file, None, key + '.path')}: {model.path!r} does not exist{_beside(path)}")
+        return ModelSource("", path=path)
+    if Path(path).is_dir() and not (Path(path) / "config.json").exists():
+        mistakes.append(f"{at(file, None, key + '.path')}: {model.path!r} holds no config.json of a Hugging Face model")
+        return ModelSource("", path=path)
+    return ModelSource(model_content(path, model.revision), model.dtype, model.adapter, path, model.revision)
+
+
+def _dataset(dataset: Dataset, file: Path, key: str, probes: int, mistakes: list[str]) -> DataSource:
+    if dataset.path == TOOLBOX:
+        train, test = dataset.train or TOOLBOX_DEFAULTS[0], dataset.test or TOOLBOX_DEFAULTS[1]
+        return DataSource(data_content(TOOLBOX, None, None), train, test, probes, path=TOOLBOX)
+    found = {name: _local(value, file) for name in ("path", "test_path", "probes") if (value := getattr(dataset, name))}
+    for name, path in found.items():
+        given = getattr(dataset, name)
+        if (looks_local(given) or name != "path") and not Path(path).exists():
+            mistakes.append(f"{at(file, None, f'{key}.{name}')}: {given!r} does not exist{_beside(path)}")
+    if mistakes:
+        return DataSource("", None, None, probes)
+    return DataSource(
+        data_content(found["path"], dataset.subset, dataset.revision, found.get("test_path"), found.get("probes")),
+        dataset.train, dataset.test, probes, dataset.train_split, dataset.test_split, dataset.max_dropped,
+        found["path"], dataset.subset, dataset.revision, found.get("test_path"), found.get("probes"),
+    )  # fmt: skip
+
+
+def looks_local(path: str) -> bool:
+    """A path rather than a hub name: it starts like one or names a data file."""
+    return path.startswith(("/", "./", "../", "~")) or path.endswith((".jsonl", ".gz", ".json", ".parquet"))
+
+
+def _local(path: str, file: Path) -> str:
+    beside = (file.parent / Path(path).expanduser()).resolve()
+    return str(beside) if looks_local(path) or beside.exists() else path
+
+
+def _beside(path: str) -> str:
+    parent = Path(path).parent
+    if not parent.exists():
+        return f"; neither does the folder {parent}"
+    return f"; {nearest(Path(path).name, [p.name for p in sorted(parent.iterdir())])}" if any(parent.iterdir()) else ""

@@ -1,0 +1,33 @@
+"""What every child process of ours is: quiet, on its share of the machine, and gone when its parent is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+QUIET = {
+    "TOKENIZERS_PARALLELISM": "false", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "warning",
+}  # fmt: skip
+
+
+def become_worker(threads: int, device: int | None, log: Path) -> None:
+    """To be called first in a spawned process: its own output goes to `log`; device: the one GPU it sees."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if device is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
+    with log.open("a", buffering=1) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    die_with_parent()
+
+
+def die_with_parent() -> None:
+    """Linux: be killed at once when the parent is, so that no orphan writes what the next run writes."""
+    if sys.platform == "linux":
+        import ctypes
+        import signal
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG

@@ -1,0 +1,189 @@
+"""One suite from plan to results: what stands in the store is kept, what is missing is made, and all of it told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatebench import dashboards
+from gatebench.bench import keys
+from gatebench.bench.analysis import summary as summaries
+from gatebench.bench.cost.calibration import remember, timed
+from gatebench.bench.data.source import digest
+from gatebench.bench.executors.local import LocalExecutor
+from gatebench.bench.executors.loop import Event, Outcome, check_store, execute
+from gatebench.bench.executors.progress import PLAIN, Progress
+from gatebench.bench.machine import default_workers, this_machine
+from gatebench.bench.plan.graph import Plan, Sources
+from gatebench.bench.plan.resolve import check_data
+from gatebench.bench.run.live_report import LiveReport
+from gatebench.bench.stages.stage import Run, run_of_kind
+from gatebench.bench.store.files import write_json
+from gatebench.bench.store.store import Store
+from gatebench.bench.tracking.delivery import tracking_uri
+from gatebench.bench.tracking.tracker import Tracker
+from gatebench.dashboards.report import FILE as REPORT
+from gatebench.dashboards.report import write_report
+
+BUILT = "built.json"
+CODE = (".py", ".html", ".css", ".js")
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A suite file read, resolved and planned, and the folder of its results."""
+
+    file: Path
+    plan: Plan
+    sources: Sources
+    results: Path
+    command: str = ""  # that makes this run, with its profile and settings
+
+    @property
+    def store(self) -> Store:
+        return Store(self.results / "store")
+
+    @property
+    def folder(self) -> Path:
+        """Where this run's results go; equal cells have an equal folder."""
+        return self.results / "runs" / self.plan.suite / summaries.run_id(self.plan)
+
+    @property
+    def missing(self) -> int:
+        """How many stages are not finished."""
+        return len(self.plan.nodes) - len(self.store.finished_among(self.plan.addresses))
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a run made and where it is. tracked: MLflow's address, or why nothing could be written there."""
+
+    summary: summaries.Summary
+    outcome: Outcome
+    report: Path
+    tracked: str
+    seconds: float
+
+
+def run(
+    prepared: Prepared,
+    err: Console,
+    workers: int | None = None,
+    fail_fast: bool = False,
+    run_of: Callable[[str], Run] = run_of_kind,
+    live: bool = False,
+) -> Done:
+    """Make every missing stage, then summary, report and MLflow runs. err: where progress is shown; live: the report
+    is kept up to date meanwhile.
+
+    Raises KeyboardInterrupt through, with all workers stopped; DiskFull when nothing more can be written.
+    """
+    started = time.monotonic()
+    plan, store = prepared.plan, prepared.store
+    tracker = Tracker(plan, store, prepared.folder, summaries.run_id(plan), tracking_uri(prepared.results))
+    damaged = check_store(prepared.plan, prepared.store)
+    if not damaged and not prepared.missing and _built(prepared):
+        summary, outcome = summaries.read(prepared.folder), Outcome(cached=set(prepared.plan.nodes))
+    else:
+        watchers: list[Tracker | LiveReport] = [tracker, *([_live(prepared, tracker, err)] if live else [])]
+        outcome = _make_stages(prepared, err, workers, fail_fast, run_of, damaged, watchers)
+        remember(timed(plan, store, outcome.ran), store, this_machine(plan.at_once))
+        summary = summaries.summarize(plan, store, outcome, tracker.results)
+        build(summary, prepared)
+    tracked = tracker.finish(summary, partial(err.print, **PLAIN))
+    return Done(summary, outcome, prepared.folder / REPORT, tracked, time.monotonic() - started)
+
+
+def _live(prepared: Prepared, tracker: Tracker, err: Console) -> LiveReport:
+    plan, store, folder = prepared.plan, prepared.store, prepared.folder
+    say = partial(err.print, **PLAIN)
+    say(f"report, kept up to date while the run goes on: {folder / REPORT}")
+
+    def rebuild() -> None:
+        summary = summaries.summarize(plan, store, known=dict(tracker.results))
+        write_report(summary, store, folder, prepared.command, live=True)
+
+    return LiveReport(rebuild, say)
+
+
+def build(summary: summaries.Summary, prepared: Prepared) -> Path:
+    """Write all that a run's folder holds; returns the report."""
+    (prepared.folder / BUILT).unlink(missing_ok=True)
+    summaries.write(summary, prepared.plan, prepared.folder)
+    report = write_report(summary, prepared.store, prepared.folder, prepared.command)
+    shutil.copyfile(prepared.file, prepared.folder / "suite.yaml")
+    if all(cell.status == "finished" and cell.reason is None for cell in summary.cells):
+        write_json(prepared.folder / BUILT, _maker(prepared))
+    return report
+
+
+def _built(prepared: Prepared) -> bool:
+    """Whether this code wrote the folder from all of the run's cells, so that nothing in it can be out of date."""
+    try:
+        found: dict[str, str] = json.loads((prepared.folder / BUILT).read_text())
+    except (OSError, ValueError):
+        return False
+    return found == _maker(prepared)
+
+
+def _maker(prepared: Prepared) -> dict[str, str]:
+    """What a run's folder follows from besides its cells."""
+    plan = prepared.plan
+    judged = keys.digest([[claim.model_dump() for claim in plan.claims], plan.tuned_on])
+    return {"code": _code(), "judged": judged}
+
+
+@cache
+def _code() -> str:
+    """A digest of the code that turns stages into results."""
+    roots = [Path(__file__).parents[1], Path(dashboards.__file__).parent]
+    files = [
+        file for root in roots for file in sorted(root.rglob("*")) if file.suffix in (".py", ".html", ".css", ".js")
+    ]
+    return keys.digest([(file.name, digest(str(file))) for file in files])
+
+
+def _make_stages(
+    prepared: Prepared,
+    err: Console,
+    workers: int | None,
+    fail_fast: bool,
+    run_of: Callable[[str], Run],
+    damaged: Sequence[Event],
+    watchers: Sequence[Tracker | LiveReport],
+) -> Outcome:
+    plan, store = prepared.plan, prepared.store
+    missing = prepared.missing
+    if not missing:
+        return Outcome(cached=set(plan.nodes))
+    check_data(prepared.sources)
+    prepared.folder.mkdir(parents=True, exist_ok=True)
+    count, threads, devices = default_workers(plan.at_once)
+    count = min(workers or count, missing)
+    err.print(f"{len(plan.cells)} cells, {missing} of {len(plan.nodes)} stages to run, {count} workers", **PLAIN)
+    executor = LocalExecutor(count, threads, devices, prepared.folder / "logs", run_of)
+    try:
+        with Progress(plan, store, count, err, prepared.folder / "log.jsonl") as progress, ExitStack() as stack:
+            for watcher in watchers:
+                stack.enter_context(watcher)
+
+            def listen(event: Event) -> None:
+                progress(event)
+                for watcher in watchers:
+                    watcher(event)
+
+            for event in damaged:
+                progress(event)
+            return execute(plan, store, executor, listen, fail_fast)
+    finally:
+        executor.close()

@@ -1,0 +1,75 @@
+"""Rows of unlike length in as few rows of a batch as they fit into, each blind to the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Row:
+    """Token ids, and how many of the first ones are context that is not learned."""
+
+    ids: list[int]
+    context: int = 0
+
+
+def collator(model: Any) -> Callable[[Sequence[Row]], dict[str, Any]]:
+    """Packs where that saves rows and the model's attention can be cut into blocks, else pads."""
+    from gatebench.objectives.layout import shared_prompt
+
+    network = model.get_base_model() if hasattr(model, "peft_config") else model
+    if not shared_prompt.supports(network):
+        return padded
+    dtype = network.dtype
+
+    def collate(rows: Sequence[Row]) -> dict[str, Any]:
+        bins = shared_prompt.pack([len(row.ids) for row in rows])
+        return padded(rows) if len(bins) == len(rows) else packed([[rows[i] for i in some] for some in bins], dtype)
+
+    return collate
+
+
+def padded(rows: Sequence[Row]) -> dict[str, Any]:
+    """Right-padded input_ids, attention_mask and labels [B, T], IGNORED where nothing is learned."""
+    import torch
+
+    width = max(len(row.ids) for row in rows)
+    mask = [[1] * len(row.ids) + [0] * (width - len(row.ids)) for row in rows]
+    ids, labels = zip(*(_filled([row], width)[:2] for row in rows), strict=True)
+    return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask), "labels": torch.tensor(labels)}
+
+
+def packed(bins: Sequence[Sequence[Row]], dtype: Any) -> dict[str, Any]:
+    """input_ids, position_ids and labels [B, T] with the rows of each bin one after another, and an additive
+    attention_mask [B, 1, T, T] by which each sees itself alone. The tokens that are learned are those of `padded`."""
+    import torch
+
+    from gatebench.objectives.layout.attention import dense_mask
+
+    width = max(sum(len(row.ids) for row in some) for some in bins)
+    ids, labels, positions, segments = zip(*(_filled(some, width) for some in bins), strict=True)
+    groups = torch.tensor(segments)
+    return {
+        "input_ids": torch.tensor(ids), "labels": torch.tensor(labels), "position_ids": torch.tensor(positions),
+        "attention_mask": dense_mask(groups, torch.zeros_like(groups), dtype),
+    }  # fmt: skip
+
+
+def _filled(rows: Sequence[Row], width: int) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Ids, labels, positions and segments (1 ... K, -1 padding) of rows in one of `width` tokens."""
+    ids: list[int] = []
+    labels: list[int] = []
+    positions: list[int] = []
+    segments: list[int] = []
+    for number, row in enumerate(rows, 1):
+        ignored = max(1, row.context)  # nothing of this row predicts its first token
+        ids += row.ids
+        labels += [IGNORED] * ignored + row.ids[ignored:]
+        positions += range(len(row.ids))
+        segments += [number] * len(row.ids)
+    gap = width - len(ids)
+    return ids + [0] * gap, labels + [IGNORED] * gap, positions + [0] * gap, segments + [-1] * gap

@@ -1,0 +1,139 @@
+"""Next-token training with transformers' Trainer, for the base and warm-up stages."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from gatebench.bench.stages.stage import Facts, Report, StageFailed
+from gatebench.bench.stages.training.packing import Row, collator
+
+TRAINER = "trainer"
+LOGGING_STEPS = 10
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
+
+
+def resume_point(out: Path) -> str | None:
+    """The newest whole checkpoint that a killed run left in a stage's folder, or None.
+
+    The Trainer writes its state last, so a checkpoint with a readable one is whole.
+    """
+    for folder in sorted((out / TRAINER).glob("checkpoint-*"), key=lambda p: -int(p.name.split("-")[1])):
+        try:
+            json.loads((folder / "trainer_state.json").read_text())
+        except (OSError, ValueError):
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            return str(folder)
+    return None
+
+
+def restore(model: Any, out: Path) -> str | None:
+    """Put the weights of the newest checkpoint into the model and return the checkpoint's folder, if there is one.
+
+    The Trainer's own loading skips parameters that a checkpoint names otherwise than the model does (the head of a
+    GPT-NeoX), with no more than a warning; from_pretrained knows both names. Adapters are left to the Trainer.
+    """
+    point = resume_point(out)
+    if point is not None and not (Path(point) / "adapter_config.json").exists():
+        model.load_state_dict(type(model).from_pretrained(point, dtype=model.dtype).state_dict())
+    return point
+
+
+def checkpoint_callback(logging_steps: int) -> Any:
+    """Saves the trainer's whole state about every SECONDS_BETWEEN_CHECKPOINTS, right after a logging step, so that
+    no half-accumulated metric is lost. When it saves does not change what it computes."""
+    from transformers import TrainerCallback
+
+    class Checkpoint(TrainerCallback):
+        last = time.monotonic()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            due = time.monotonic() - self.last >= SECONDS_BETWEEN_CHECKPOINTS
+            if due and state.global_step % logging_steps == 0 and state.global_step < state.max_steps:
+                control.should_save = True
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.last = time.monotonic()
+
+    return Checkpoint()
+
+
+def callback_for(report: Report, text: str) -> Any:
+    """A Trainer callback that reports progress, logs the last step and stops at the first loss that is not a number."""
+    from transformers import TrainerCallback
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            report(state.global_step / max(1, state.max_steps), text)
+            if state.global_step >= state.max_steps:
+                control.should_log = True  # curves reach the true end, whatever the logging interval
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+            for name in ("loss", "grad_norm"):
+                value = (logs or {}).get(name)
+                if value is not None and not math.isfinite(float(value)):
+                    raise StageFailed(f"{name} is {value} at step {state.global_step}; try a lower learning rate")
+
+    return Watch()
+
+
+def fit(
+    make_model: Callable[[], Any],
+    rows: Sequence[Row],
+    *,
+    learning_rate: float,
+    batch_size: int,
+    epochs: float = 1,
+    steps: int = -1,
+    seed: int,
+    report: Report,
+    out: Path,
+) -> tuple[Any, Facts]:
+    """Train a causal model on rows, packed where they differ in length, with AdamW and a cosine schedule.
+
+    make_model: gives the model at its start, again for each micro-batch that is tried. Returns the trained model and,
+    as a fact for the manifest, the micro-batch that fitted into memory.
+
+    Raises StageFailed with the step when the loss or gradient stops being finite.
+    """
+    from gatebench.bench.stages.training.memory import with_smaller_batches
+
+    def attempt(micro: int) -> Any:
+        from transformers import Trainer, TrainingArguments
+
+        model = make_model()
+        point = restore(model, out)
+        arguments = TrainingArguments(
+            output_dir=str(out / TRAINER), per_device_train_batch_size=micro,
+            gradient_accumulation_steps=batch_size // micro, num_train_epochs=epochs,
+            max_steps=steps, learning_rate=learning_rate, lr_scheduler_type="cosine", warmup_steps=0.05, seed=seed,
+            logging_steps=LOGGING_STEPS, save_strategy="no", save_total_limit=1, report_to=[], disable_tqdm=True,
+            remove_unused_columns=False, dataloader_pin_memory=False, bf16=False, max_grad_norm=1.0,
+        )  # fmt: skip
+        trainer = Trainer(
+            model=model, args=arguments, train_dataset=list(rows), data_collator=collator(model),
+            callbacks=[callback_for(report, "training"), checkpoint_callback(LOGGING_STEPS)],
+        )  # fmt: skip
+        quiet(trainer)
+        trainer.train(resume_from_checkpoint=point)
+        return model
+
+    def clear() -> None:
+        shutil.rmtree(out / TRAINER, ignore_errors=True)
+
+    model, micro = with_smaller_batches(batch_size, attempt, clear)
+    clear()
+    return model, {"micro_batch_size": micro}
+
+
+def quiet(trainer: Any) -> None:
+    """Workers share the terminal with the suite's bar: no trainer prints its own lines."""
+    from transformers.trainer_callback import PrinterCallback
+
+    trainer.remove_callback(PrinterCallback)

@@ -1,0 +1,68 @@
+"""What a claim of a suite says: written down before the run, judged after it (see contrasts.py)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from gatebench.bench.metrics import answers, verdicts
+from gatebench.bench.metrics.dynamics import METRICS
+from gatebench.bench.suite.strict import Strict
+from gatebench.objectives.names import UnknownWord
+
+ANSWERS = (*answers.NAMES, *verdicts.NAMES)
+AXES = ("model", "dataset", "objective", "loss", "warmup")
+SPREADS = ("model", "dataset", "objective")
+Expectation = Literal["greater", "less"]
+
+
+class Contrast(Strict):
+    """Two sides to compare: two gates on the same cells, or the cells of two descriptions.
+
+    gate: [ours, theirs]; theirs may be a list, which gives one contrast with each.
+    cell: [ours, theirs], each an axis -> value mapping.
+    """
+
+    gate: tuple[str, str | list[str]] | None = None
+    cell: tuple[dict[str, Any], dict[str, Any]] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Contrast:
+        if (self.gate is None) == (self.cell is None):
+            raise ValueError("give either gate: [OURS, THEIRS] or cell: [{...}, {...}]")
+        return self
+
+    def sides(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+        """(ours, theirs) as axis -> value mappings, one pair a contrast."""
+        if self.gate is None:
+            return [self.cell] if self.cell else []
+        ours, theirs = self.gate
+        return [({"gate": ours}, {"gate": other}) for other in ([theirs] if isinstance(theirs, str) else theirs)]
+
+
+class Claim(Strict):
+    """A pre-registered contrast.
+
+    by: one contrast for every value of these axes. spread: compare how far the cells of this axis lie apart (their
+    standard deviation) in place of their mean. effect: the size that is expected, for the power to have seen it.
+    """
+
+    name: str
+    metric: str
+    contrast: Contrast
+    by: list[str] = Field(default_factory=list)
+    expect: Expectation
+    spread: str | None = None
+    effect: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _known(self) -> Claim:
+        if self.metric.removeprefix("test_") not in METRICS and self.metric not in ANSWERS:
+            raise UnknownWord("metric", self.metric, (*METRICS, *ANSWERS))
+        for axis, known in [*((axis, AXES) for axis in self.by), *([(self.spread, SPREADS)] if self.spread else [])]:
+            if axis not in known:
+                raise UnknownWord("axis", axis, known)
+            if any(axis in side for pair in self.contrast.sides() for side in pair):
+                raise ValueError(f"{axis!r} is what the contrast compares, so it cannot stand in by or spread as well")
+        return self

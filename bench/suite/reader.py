@@ -1,0 +1,127 @@
+"""A suite file, read: its profiles, its overrides and its errors, every one at once with file, line and key."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from gatebench.bench.errors import UserError, at
+from gatebench.bench.suite.schema import Suite
+from gatebench.objectives.names import nearest
+
+
+def load_suite(file: Path, profile: str | None = None, settings: Mapping[str, Any] | None = None) -> Suite:
+    """Read, overlay and validate a suite file.
+
+    settings: dotted keys over the file's ("train.learning_rate": 1e-6). Raises UserError with every
+    mistake, each with file, line, key and the nearest valid word.
+    """
+    raw, lines = _read(file)
+    profiles = raw.pop("profiles", {}) or {}
+    if profile is not None:
+        if profile not in profiles:
+            raise UserError(
+                f"{file}: profiles: no profile {profile!r}; "
+                + (nearest(profile, profiles) if profiles else "the suite has none")
+            )
+        raw = _overlay(raw, profiles[profile])
+        lines = {**lines, **{key[2:]: line for key, line in lines.items() if key[:2] == ("profiles", profile)}}
+    for key, value in (settings or {}).items():
+        raw = _overlay(raw, _nested(key, value))
+    try:
+        return Suite.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(*(_sentence(file, lines, problem) for problem in error.errors())) from None
+
+
+def profiles_of(file: Path) -> list[str]:
+    """The names of a suite's profiles."""
+    return list(_read(file)[0].get("profiles") or {})
+
+
+def _read(file: Path) -> tuple[dict[str, Any], dict[tuple[Any, ...], int]]:
+    """The raw mapping of a suite file and the line of each of its keys."""
+    if not file.exists():
+        others = [path.name for path in file.parent.glob("*.yaml")] if file.parent.exists() else []
+        raise UserError(f"{file}: no such suite file" + (f"; {nearest(file.name, others)}" if others else ""))
+    text = file.read_text(encoding="utf-8")
+    try:
+        raw, lines = yaml.safe_load(text), _lines(yaml.compose(text, Loader=yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        raise UserError(
+            f"{at(file, mark.line + 1 if mark else None)} not YAML ({getattr(error, 'problem', error)})"
+        ) from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{file}: expected a mapping with name, models, datasets, objectives and gates")
+    return raw, lines
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return dict(value)
+
+
+def _overlay(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """above over below; mappings are merged, everything else replaced."""
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(merged.get(key), dict) and isinstance(value, dict)
+        merged[key] = _overlay(merged[key], value) if both else value
+    return merged
+
+
+def _lines(node: yaml.Node | None, path: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], int]:
+    """The line of every key and list item of a YAML document."""
+    found: dict[tuple[Any, ...], int] = {}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            found[(*path, key.value)] = key.start_mark.line + 1
+            found |= _lines(value, (*path, key.value))
+    elif isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            found[(*path, index)] = item.start_mark.line + 1
+            found |= _lines(item, (*path, index))
+    return found
+
+
+def _sentence(file: Path, lines: Mapping[tuple[Any, ...], int], problem: Mapping[str, Any]) -> str:
+    location = tuple(part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("function-")))
+    known = location
+    while known and known not in lines:
+        known = known[:-1]
+    key = ".".join(map(str, location))
+    place = at(file, lines.get(known), key).removesuffix(":")  # without a key it ends in a colon
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        return f"{place}: unknown key; {nearest(str(location[-1]), _keys_at(location[:-1]))}"
+    if problem["type"] == "missing":
+        return f"{place}: missing; this key is required"
+    given = problem.get("input")
+    shown = f" (got {given!r})" if isinstance(given, str | int | float) else ""
+    return (
+        f"{place}: {problem['msg'].removeprefix('Value error, ')}{shown if 'Value error' not in problem['msg'] else ''}"
+    )
+
+
+def _keys_at(location: tuple[Any, ...]) -> list[str]:
+    """The valid keys of the block at a location of the schema."""
+    schema: Any = Suite
+    for part in location:
+        if isinstance(part, int):
+            continue
+        hint = get_type_hints(schema).get(part) if isinstance(schema, type) else None
+        options = [hint, *get_args(hint), *(inner for outer in get_args(hint) for inner in get_args(outer))]
+        schema = next((option for option in options if _is_block(option)), None)
+    if schema is None:
+        return []
+    return list(schema.model_fields) if issubclass(schema, BaseModel) else [f.name for f in dataclasses.fields(schema)]
+
+
+def _is_block(option: Any) -> bool:
+    return isinstance(option, type) and (issubclass(option, BaseModel) or dataclasses.is_dataclass(option))

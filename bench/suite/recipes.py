@@ -1,0 +1,123 @@
+"""The parts of a suite that stages are run with: schema of the YAML and content of the stage keys in one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from gatebench.bench.judges.registry import get_maker
+from gatebench.bench.models.encoding import Lengths
+
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Base:
+    """How built-in models are trained from scratch: tokens of the corpus, packed into rows of `context`."""
+
+    tokens: Count = 2_500_000
+    learning_rate: Positive = 2e-3
+    batch_size: Count = 16
+    context: Count = 256
+
+
+@dataclass(frozen=True, config=STRICT)
+class Warmup:
+    """Supervised epochs before the preference loss; pairs: how many of the training pairs (all by default)."""
+
+    epochs: Count = 2
+    learning_rate: Positive = 5e-6
+    batch_size: Count = 16
+    pairs: Count | None = None
+
+
+@dataclass(frozen=True, config=STRICT)
+class Train:
+    """Preference training. `steps` wins over `epochs`; the defaults are Ren & Sutherland's protocol."""
+
+    epochs: Count = 5
+    steps: Count | None = None
+    batch_size: Count = 16
+    micro_batch_size: Count | None = None
+    learning_rate: Positive = 5e-7
+    optimizer: Literal["rmsprop", "adamw_torch"] = "rmsprop"
+    warmup_steps: Annotated[int, Field(ge=0)] = 150
+    max_grad_norm: Positive = 10.0
+    max_length: Count = 512
+    max_prompt_length: Count | None = None
+    evaluate_every: Count = 100
+    layout: Literal["one_row", "packed", "trl"] = "one_row"
+
+    def __post_init__(self) -> None:
+        if self.max_prompt_length and self.max_prompt_length >= self.max_length:
+            raise ValueError(
+                f"max_prompt_length {self.max_prompt_length} leaves no room in max_length {self.max_length}"
+            )
+        if self.micro_batch_size and self.batch_size % self.micro_batch_size:
+            raise ValueError(f"micro_batch_size {self.micro_batch_size} does not divide batch_size {self.batch_size}")
+
+    @property
+    def lengths(self) -> Lengths:
+        return Lengths(self.max_length, self.max_prompt_length)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Generate:
+    """Answers to held-out prompts. temperature 0 is greedy; stop: texts that end an answer."""
+
+    backend: Literal["vllm", "transformers"] = "vllm"
+    prompts: Count = 100
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_tokens: Count = 64
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, config=STRICT)
+class LmEval:
+    """Tasks of lm-eval by its names; include_path: a folder of local task files."""
+
+    tasks: Annotated[tuple[str, ...], Field(min_length=1)]
+    limit: Count | None = None
+    include_path: str | None = None
+
+
+@dataclass(frozen=True, config=STRICT)
+class Judge:
+    """Who compares a cell's answers with its warm-up policy's and its ungated twin's.
+
+    kind: exact (data with exact grading), endpoint (url of an OpenAI-compatible server, model, and key: the environment
+    variable that holds its key), reward_model (model: a folder or hub id), or a third party's.
+    """
+
+    kind: str
+    model: str = ""
+    url: str = ""
+    key: str = "OPENAI_API_KEY"
+
+    def __post_init__(self) -> None:
+        get_maker(self.kind)
+        needed = {"endpoint": ("url", "model"), "reward_model": ("model",)}.get(self.kind, ())
+        for name in needed:
+            if not getattr(self, name):
+                raise ValueError(f"a judge of kind {self.kind} needs {' and '.join(needed)}; {name} is missing")
+        if self.url and not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"url {self.url!r} is no address; expected http://HOST:PORT/v1 or https://HOST/v1")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Dynamics:
+    """How many probes of each split are tracked. tuned_on: how many of the first probes of training prompts something
+    was tuned on; they are left out of every figure."""
+
+    probes: Count = 500
+    tuned_on: Annotated[int, Field(ge=0)] = 0
+
+    def __post_init__(self) -> None:
+        if self.tuned_on >= self.probes:
+            raise ValueError(f"tuned_on {self.tuned_on} leaves none of the {self.probes} probes to judge on")

@@ -1,0 +1,239 @@
+"""The suite file: its schema, its profiles and its errors (every one at once, each with file, line and key)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from gatebench.bench.data.source import TOOLBOX
+from gatebench.bench.models.ladder import NAMES, PREFIX
+from gatebench.bench.models.source import Adapter
+from gatebench.bench.suite.claims import Claim
+from gatebench.bench.suite.recipes import Base, Count, Dynamics, Generate, Judge, LmEval, Positive, Train, Warmup
+from gatebench.bench.suite.strict import Strict
+from gatebench.bench.suite.tuning import Tune
+from gatebench.objectives.gates import Gate, kappa_of, percentile_of
+from gatebench.objectives.names import UnknownWord, nearest
+
+WARMUPS = ("sft", "extended_sft", "none")
+
+
+def _named(value: Any, key: str = "path") -> Any:
+    return {key: value} if isinstance(value, str) else value
+
+
+class Model(Strict):
+    """A model: hub id, local folder, or builtin:ladder/FAMILY-SIZE."""
+
+    path: str
+    name: str = ""
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    adapter: Adapter | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_name(cls, value: Any) -> Any:
+        value = _named(value)
+        if isinstance(value, dict) and isinstance(value.get("path"), str):
+            value = {"name": value["path"].rstrip("/").split("/")[-1], **value}
+        return value
+
+    @model_validator(mode="after")
+    def _known(self) -> Model:
+        if self.path.startswith(PREFIX.split("/")[0]) and self.path not in NAMES:
+            raise UnknownWord("built-in model", self.path, NAMES)
+        return self
+
+
+class Dataset(Strict):
+    """Preference pairs: builtin:toolbox, a local file or folder, or a hub name."""
+
+    path: str
+    name: str = ""
+    subset: str | None = None
+    revision: str | None = None
+    train: Count | None = None
+    test: Count | None = None
+    test_path: str | None = None
+    probes: str | None = None
+    train_split: str = "train"
+    test_split: str = "test"
+    max_dropped: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name(cls, value: Any) -> Any:
+        value = _named(value)
+        if isinstance(value, dict) and isinstance(value.get("path"), str):
+            value = {"name": value["path"].rstrip("/").split("/")[-1].split(":")[-1].split(".")[0], **value}
+        return value
+
+    @model_validator(mode="after")
+    def _known(self) -> Dataset:
+        if self.path.startswith("builtin:") and self.path != TOOLBOX:
+            raise UnknownWord("built-in data set", self.path, [TOOLBOX])
+        return self
+
+
+class Objective(Strict):
+    """A warm-up and a loss with its parameters."""
+
+    name: str
+    loss: str
+    warmup: Literal["sft", "extended_sft", "none"] = "sft"
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, dict):
+            return value
+        value = dict(value)
+        if value.get("name") == "extended_sft":
+            value = {"warmup": "extended_sft", "loss": "dpo", **value}
+        name = value.setdefault("name", value.get("loss"))
+        value.setdefault("loss", name)
+        own = {key: value.pop(key) for key in list(value) if key not in cls.model_fields}
+        return {**value, "parameters": {**value.get("parameters", {}), **own}}
+
+    @model_validator(mode="after")
+    def _known(self) -> Objective:
+        # the registry needs torch, which `bench plan` of a mistyped file should not wait for
+        from gatebench.objectives.registry import get_loss, losses
+
+        if self.loss not in losses():
+            raise UnknownWord("objective", self.loss, [*losses(), "extended_sft"])
+        get_loss(self.loss).make_parameters(**self.parameters)
+        return self
+
+
+class GateAxis(Strict):
+    """A gate: a kind with alpha and tau, or a control of another gate (`of`: a gate of this suite)."""
+
+    kind: str
+    name: str = ""
+    alpha: Positive | str = 100.0
+    tau: float | str = "q50"
+    side: Literal["both", "down"] = "both"
+    probability: Literal["policy", "reference"] = "policy"
+    value: Annotated[float, Field(ge=0, le=1)] | None = None
+    of: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, value: Any) -> Any:
+        if value is None:  # YAML reads an unquoted `none` as text, but `null` and ~ mean the same to a user
+            value = "none"
+        value = _named(value, "kind")
+        return {"name": value.get("kind", ""), **value} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _known(self) -> GateAxis:
+        Gate(kind=self.kind) if self.kind not in ("constant", "shuffled") else None
+        if isinstance(self.alpha, str):
+            kappa_of(self.alpha)
+        if isinstance(self.tau, str):
+            percentile_of(self.tau)
+        elif not 0 <= self.tau <= 1:
+            raise ValueError(f"tau {self.tau:g} is not a probability; write one in [0, 1], or qNN for a percentile")
+        return self
+
+
+class Evaluate(Strict):
+    dynamics: Dynamics = Dynamics()
+    generate: Generate | None = None
+    lm_eval: LmEval | None = None
+    judge: Annotated[Judge, BeforeValidator(lambda value: _named(value, "kind"))] | None = None
+
+    @model_validator(mode="after")
+    def _judged(self) -> Evaluate:
+        if self.judge and not self.generate:
+            raise ValueError("judge compares answers; give the suite evaluate.generate as well")
+        return self
+
+
+class Override(Strict):
+    """Other recipe values for the cells that `where` names."""
+
+    where: dict[str, Any]
+    train: dict[str, Any] = Field(default_factory=dict)
+    warmup: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _known(self) -> Override:
+        for block, schema in ((self.train, Train), (self.warmup, Warmup)):
+            for key in block:
+                known = [field.name for field in dataclasses.fields(schema)]
+                if key not in known:
+                    raise UnknownWord("key", key, known)
+        return self
+
+
+class Suite(Strict):
+    """One YAML file: axes, training recipe, evaluation, claims."""
+
+    name: str
+    models: Annotated[list[Model], Field(min_length=1)]
+    datasets: Annotated[list[Dataset], Field(min_length=1)]
+    objectives: Annotated[list[Objective], Field(min_length=1)]
+    gates: Annotated[list[GateAxis], Field(min_length=1)]
+    seeds: Annotated[list[int], Field(min_length=1, default_factory=lambda: [0])]
+    exclude: list[dict[str, Any]] = Field(default_factory=list)
+    overrides: list[Override] = Field(default_factory=list)
+    base: Base = Base()
+    warmup: Warmup = Warmup()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    claims: list[Claim] = Field(default_factory=list)
+    tune: Tune | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Suite:
+        for axis in ("models", "datasets", "objectives", "gates"):
+            names = [entry.name for entry in getattr(self, axis)]
+            twice = {name for name in names if names.count(name) > 1}
+            if twice:
+                raise ValueError(f"{axis}: the name {min(twice)!r} stands twice; give one of them another `name`")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds: a seed stands twice")
+        for gate in self.gates:
+            self.gate(gate)
+        for where in [*self.exclude, *(override.where for override in self.overrides)]:
+            self._check_where(where)
+        for claim in self.claims:
+            for side in (side for pair in claim.contrast.sides() for side in pair):
+                self._check_where(side, f"claim {claim.name!r}")
+        return self
+
+    def _check_where(self, where: Mapping[str, Any], place: str = "where") -> None:
+        values: dict[str, list[Any]] = {
+            "model": [m.name for m in self.models], "dataset": [d.name for d in self.datasets],
+            "objective": [o.name for o in self.objectives], "loss": [o.loss for o in self.objectives],
+            "warmup": list(WARMUPS), "gate": [g.name for g in self.gates], "seed": self.seeds,
+        }  # fmt: skip
+        for key, wanted in where.items():
+            if key not in values:
+                raise UnknownWord("axis", key, values)
+            for value in wanted if isinstance(wanted, list) else [wanted]:
+                if value not in values[key]:
+                    raise ValueError(
+                        f"{place}: no {key} {value!r} in this suite; {nearest(str(value), map(str, values[key]))}"
+                    )
+
+    def gate(self, axis: GateAxis) -> Gate:
+        """The gate of an axis entry, with the gate that a control refers to."""
+        of = None
+        if axis.of is not None:
+            found = [gate for gate in self.gates if gate.name == axis.of]
+            if not found:
+                raise ValueError(
+                    f"gate {axis.name}: of: no gate {axis.of!r}; {nearest(axis.of, [g.name for g in self.gates])}"
+                )
+            of = self.gate(found[0])
+        return Gate(axis.kind, axis.alpha, axis.tau, axis.side, axis.probability, axis.value, of)

@@ -1,0 +1,153 @@
+"""`bench ui`: MLflow's UI, and Optuna's dashboard where there is a study, on 127.0.0.1 while the command runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from gatebench.bench.errors import UserError
+from gatebench.bench.process import die_with_parent
+from gatebench.bench.tracking.delivery import Delivery
+from gatebench.bench.tracking.entries import RUN, STUDY
+
+HOST = "127.0.0.1"
+MLFLOW_PORT, OPTUNA_PORT = 5000, 8080
+SECONDS_TO_START = 60.0
+MOST_COMPARED = 100  # runs named in one address
+VIEW = "gatebench"  # the name of our choice of columns in MLflow's shared views
+COLUMNS = (
+    *(f"tags.`{axis}`" for axis in ("model", "dataset", "objective", "gate", "seed")),
+    *(f"metrics.`{metric}`" for metric in ("delta_chosen", "delta_rejected", "margin", "delta_others", "accuracy")),
+    *(f"metrics.`test_{metric}`" for metric in ("delta_chosen", "margin")),
+)
+
+
+@dataclass(frozen=True)
+class Link:
+    what: str
+    address: str
+
+
+@contextmanager
+def served(suite: str, uri: str, storage: str | None, log: Path) -> Iterator[list[Link]]:
+    """The links to a suite's results, while their servers run. storage: Optuna's, where there are studies; log: where
+    the servers write their lines.
+
+    Raises UserError where MLflow holds nothing of the suite, or a server does not start.
+    """
+    own: list[subprocess.Popen[bytes]] = []
+    log.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        links = _links(suite, uri, uri.rstrip("/") if uri.startswith("http") else None)
+        with log.open("ab") as lines:
+            if not uri.startswith("http"):
+                port = free_port(MLFLOW_PORT)
+                options = ["--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
+                _start([sys.executable, "-m", "mlflow", "server", *options], port, log, lines, own)
+                links = _links(suite, uri, f"http://{HOST}:{port}")
+            if storage:
+                port = free_port(OPTUNA_PORT)
+                program = "import sys; from optuna_dashboard._cli import main; sys.exit(main())"
+                options = [*for_dashboard(storage), "--host", HOST, "--port", str(port)]
+                _start([sys.executable, "-c", program, *options], port, log, lines, own)
+                links.append(
+                    Link("the studies of `bench tune`, in Optuna's dashboard", f"http://{HOST}:{port}/dashboard/")
+                )
+        yield links
+    finally:
+        for server in own:
+            _end(server)
+
+
+def for_dashboard(storage: str) -> list[str]:
+    """A study's storage as optuna-dashboard's arguments; it takes a journal file by its class."""
+    kind, _, place = storage.partition(":")
+    return [place, "--storage-class", "JournalFileStorage"] if kind == "journal" else [storage]
+
+
+def _links(suite: str, uri: str, address: str | None) -> list[Link]:
+    """Where the suite's runs are in MLflow's UI at an address; its columns are chosen for them on the way."""
+    client = Delivery(uri).client
+    experiment = client.get_experiment_by_name(suite)
+    if experiment is None:
+        raise UserError(f"{uri} holds no run of suite {suite!r}; `bench run` it first")
+    number = experiment.experiment_id
+    newest = client.search_runs([number], f"tags.`{RUN}` != ''", max_results=1)
+    parent = newest[0].info.run_id if newest else ""
+    own = f"tags.`mlflow.parentRunId` = '{parent}'"
+    cells = [run.info.run_id for run in client.search_runs([number], own)]
+    view = {"selectedColumns": list(COLUMNS), "searchFilter": own, "orderByKey": "attributes.`Created`",
+            "orderByAsc": False, "viewMaximized": True}  # fmt: skip
+    client.set_experiment_tag(number, f"mlflow.sharedViewState.{VIEW}", json.dumps(view))
+    runs = f"{address}/#/experiments/{number}/runs"
+    found = [
+        Link("the cells of the newest run, with this suite's columns", f"{runs}?viewStateShareKey={VIEW}"),
+        Link("their curves", f"{runs}?viewStateShareKey={VIEW}&compareRunsMode=CHART"),
+        Link("the run with its report", f"{runs}/{parent}"),
+    ]
+    if len(cells) > 1:
+        what = f"its cells compared{f', the first {MOST_COMPARED}' if len(cells) > MOST_COMPARED else ''}"
+        named, of = (
+            urllib.parse.quote(json.dumps(ids, separators=(",", ":"))) for ids in (cells[:MOST_COMPARED], [number])
+        )
+        found.append(Link(what, f"{address}/#/compare-runs?runs={named}&experiments={of}"))
+    if client.search_runs([number], f"tags.`{STUDY}` != ''", max_results=1):
+        query = urllib.parse.quote(f"tags.`{STUDY}` != ''")
+        found.append(Link("studies and their trials", f"{runs}?searchFilter={query}"))
+    return found
+
+
+def free_port(wanted: int) -> int:
+    """The wanted port of this machine, or another where it is taken."""
+    for port in (wanted, 0):
+        with socket.socket() as found:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                found.bind((HOST, port))
+            except OSError:
+                continue
+            return int(found.getsockname()[1])
+    raise UserError(f"no free port on {HOST}")
+
+
+def _start(command: Sequence[str], port: int, log: Path, lines: object, own: list[subprocess.Popen[bytes]]) -> None:
+    """Start a server and wait until it answers."""
+    # MLflow's background jobs serve its assistants; without them six processes less have to be ended
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    server = subprocess.Popen(  # noqa: S603
+        command, stdin=subprocess.DEVNULL, stdout=lines, stderr=lines, env=environment, start_new_session=True,  # type: ignore[call-overload]
+        preexec_fn=die_with_parent,
+    )  # fmt: skip
+    own.append(server)
+    until = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < until and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://{HOST}:{port}/", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise UserError(f"{' '.join(command[:4])} did not start on port {port}; see {log}")
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """End a server and what it started itself."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(server.pid, number)
+        except ProcessLookupError:
+            return
+        try:
+            server.wait(5)
+        except subprocess.TimeoutExpired:
+            continue

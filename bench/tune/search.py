@@ -1,0 +1,185 @@
+"""`bench tune` from end to end: shared stages, trials, the winner's own suite, and that suite run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from gatebench.bench.errors import UserError
+from gatebench.bench.executors.local import LocalExecutor
+from gatebench.bench.executors.loop import execute
+from gatebench.bench.executors.progress import PLAIN, Progress
+from gatebench.bench.machine import default_workers
+from gatebench.bench.plan.graph import Sources
+from gatebench.bench.plan.planner import make_plan
+from gatebench.bench.plan.resolve import check_data, resolve
+from gatebench.bench.run import suite_run
+from gatebench.bench.store.files import write_json
+from gatebench.bench.store.store import Store
+from gatebench.bench.suite.reader import load_suite
+from gatebench.bench.suite.schema import Suite
+from gatebench.bench.tracking.delivery import tracking_uri
+from gatebench.bench.tracking.entries import TrialRow, study_entries
+from gatebench.bench.tracking.tracker import deliver
+from gatebench.bench.tune.figures import draw
+from gatebench.bench.tune.space import best_suite, point
+from gatebench.bench.tune.study import Counts, Winner, completed, exists, front, make_task, open_study, winner
+from gatebench.bench.tune.trial import METRICS, PARAMETERS, RUNG, Task
+from gatebench.bench.tune.workers import run_trials
+from gatebench.dashboards.report import STUDY
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A study at its end. front: (trial number, parameters, metrics) of what no other trial beats."""
+
+    name: str
+    storage: str
+    maximize: tuple[str, ...]
+    counts: Counts
+    best: Winner
+    front: tuple[tuple[int, Mapping[str, Any], Mapping[str, float]], ...]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What `bench tune` found. file: best.yaml; done: its run."""
+
+    studies: tuple[Searched, ...]
+    file: Path
+    done: suite_run.Done
+    prepared: suite_run.Prepared
+
+    def cost(self, study: Searched) -> str:
+        """What the trials took beside as many plain runs, each with its own training and dynamics."""
+        plain = [
+            sum(cell.stages[kind].seconds or 0.0 for kind in ("train", "dynamics"))
+            for cell in self.done.summary.finished
+            if cell.stages["train"].key in self.done.outcome.ran
+            and cell.stages["dynamics"].key in self.done.outcome.ran
+        ]
+        text = f"{study.counts.done} trials took {study.counts.seconds:.0f} s of their workers"
+        if not plain:
+            return text
+        each = sum(plain) / len(plain)
+        share = study.counts.seconds / (each * study.counts.done)
+        return f"{text}; as many plain runs, of {each:.1f} s as timed just now, would take {1 / share:.1f} times that"
+
+
+def tune(
+    suite: Suite, sources: Sources, results: Path, err: Console, workers: int | None = None, resume: bool = False
+) -> Tuned:
+    """Search, then judge the winner. Raises UserError for a suite without a `tune` block, and for a study that has
+    trials already unless it is to be resumed."""
+    block = suite.tune
+    if block is None:
+        raise UserError(
+            "this suite has no tune block; add one, as in  tune: {trials: 40, maximize: [delta_chosen, margin]}"
+        )
+    blocks = [block]
+    if block.fair:
+        sampler = "tpe" if block.sampler == "grid" else block.sampler  # beta and learning rate are ranges
+        its: dict[str, Any] = {"over": "objective", "space": {}, "gate": None, "fair": False, "sampler": sampler}
+        blocks.append(block.model_copy(update=its))
+    tasks = [make_task(suite, one, sources, results) for one in blocks]
+    for task in tasks:
+        if exists(task) and not resume:
+            raise UserError(
+                f"{task.storage}: the study {task.name!r} exists; add --resume to go on with it,"
+                " or name another storage"
+            )
+    check_data(sources)
+    count, threads, devices = default_workers(block.trials)
+    count = workers or count
+    folder = results / "tune" / tasks[0].name.replace(" ", "-")
+    _share(tasks[0], count, threads, devices, err, folder)
+    studies = [_search(task, count, threads, devices, err, folder) for task in tasks]
+    file = _write_best(suite, tasks[0], studies, folder)
+    chosen = load_suite(file)
+    found = resolve(chosen, file)
+    prepared = suite_run.Prepared(file, make_plan(chosen, found), found, results)
+    prepared.folder.mkdir(parents=True, exist_ok=True)
+    names = {"gates": "gate", "objective": "ungated loss"}
+    figures = [figure for task in tasks for figure in draw(open_study(task), task.tune, names[task.tune.over])]
+    write_json(prepared.folder / STUDY, figures)
+    entries = [
+        entry
+        for task, study in zip(tasks, studies, strict=True)
+        for entry in study_entries(task.name, suite.name, _rows(task), study.best.number)
+    ]
+    say = partial(err.print, **PLAIN)
+    say(f"MLflow: {deliver(entries, folder, tracking_uri(results), say)}")
+    return Tuned(tuple(studies), file, suite_run.run(prepared, err, workers), prepared)
+
+
+def _rows(task: Task) -> list[TrialRow]:
+    """The study's finished trials, as MLflow keeps them."""
+    trials = open_study(task).get_trials(deepcopy=False)
+    return [
+        TrialRow(
+            t.number, t.state.name, t.user_attrs.get(PARAMETERS, {}), t.user_attrs.get(METRICS, {}),
+            {int(name.split()[1]): values for name, values in t.user_attrs.items() if name.startswith(RUNG)},
+        )
+        for t in trials if t.state.name in ("COMPLETE", "PRUNED")
+    ]  # fmt: skip
+
+
+def _share(task: Task, workers: int, threads: int, devices: int, err: Console, folder: Path) -> None:
+    """The stages that every trial rests on."""
+    plan, store = task.shared(), Store(task.store)
+    missing = len(plan.nodes) - len(store.finished_among(plan.addresses))
+    if not missing:
+        return
+    err.print(f"{missing} stages that all trials share", **PLAIN)
+    executor = LocalExecutor(min(workers, missing), threads, devices, folder / "logs")
+    try:
+        with Progress(plan, store, workers, err, folder / "log.jsonl") as progress:
+            outcome = execute(plan, store, executor, progress)
+    finally:
+        executor.close()
+    if outcome.failed:
+        failure = next(iter(outcome.failed.values()))
+        raise UserError(f"{failure.kind} {failure.key}: {failure.message}")
+
+
+def _search(task: Task, workers: int, threads: int, devices: int, err: Console, folder: Path) -> Searched:
+    err.print(f"study {task.name!r} in {task.storage}: {task.tune.trials} trials, {workers} workers", **PLAIN)
+    found = run_trials(task, err, workers, threads, devices, folder / "logs")
+    study = open_study(task)
+    best = winner(study, task.tune)
+    if best is None or (found.done < task.tune.trials and not task.tune.hours):
+        raise UserError(
+            f"study {task.name!r}: {found.done} of {task.tune.trials} trials are done and the workers ended; "
+            f"see {folder / 'logs'}, then add --resume"
+        )
+    rows = tuple(
+        (t.number, t.user_attrs[PARAMETERS], t.user_attrs[METRICS]) for t in front(completed(study), task.tune.maximize)
+    )
+    return Searched(task.name, task.storage, tuple(task.tune.maximize), found, best, rows)
+
+
+def _write_best(suite: Suite, task: Task, studies: list[Searched], folder: Path) -> Path:
+    fair = studies[1].best.parameters if len(studies) > 1 else None
+    raw = best_suite(suite, task.tune, studies[0].best.parameters, fair, task.tuned_on)
+    (source,) = (task.sources.datasets[d.name] for d in point(suite, task.tune).datasets)
+    for key, path in (("path", source.path), ("test_path", source.test_path), ("probes", source.probes_path)):
+        if path and Path(path).exists():
+            raw["datasets"][0][key] = os.path.relpath(Path(path).resolve(), folder.resolve())
+    for entry in raw["models"]:
+        path = task.sources.models[entry["name"]].path
+        if Path(path).is_dir():
+            entry["path"] = os.path.relpath(Path(path).resolve(), folder.resolve())
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "best.yaml"
+    head = f"# The winner of study {task.name!r}, beside what it has to beat, on probes that no trial saw.\n"
+    file.write_text(head + yaml.safe_dump(raw, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    return file

@@ -1,0 +1,224 @@
+"""The report's figures as vector PDF and CSV, its tables as LaTeX and Markdown: what goes into a paper."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatebench.bench.analysis.summary import HEADLINE, Summary
+from gatebench.bench.analysis.tables import TITLES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MARKERS = {"circle": "o", "diamond": "D", "square": "s", "triangle-up": "^", "cross": "P", "x": "X"}
+LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0, (8, 3)),
+         "longdashdot": (0, (8, 3, 2, 3))}  # fmt: skip
+GREY = "#444444"  # what is neither gated nor ungated
+PANEL, MARGIN = (2.6, 2.2), 1.3  # inches
+DRAWN = ("scatter", "bar", "contour")
+STYLE: Any = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42,
+         "legend.frameon": False}  # fmt: skip
+Figure = Mapping[str, Any]
+
+
+def write(figures: Sequence[Figure], summary: Summary, folder: Path) -> None:
+    """NN-title.pdf and .csv of every figure, tables.md and tables.tex. figures: {title, spec}, plotly's words."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink(missing_ok=True)
+    for number, figure in enumerate(figures):
+        name = f"{number:02d}-{re.sub(r'[^a-z0-9]+', '-', figure['title'].lower()).strip('-')[:60]}"
+        (folder / f"{name}.csv").write_text(as_csv(figure["spec"]), encoding="utf-8")
+        if all(trace["type"] in DRAWN for trace in figure["spec"]["data"]):
+            draw(figure["spec"], folder / f"{name}.pdf")
+    (folder / "tables.md").write_text(markdown(summary), encoding="utf-8")
+    (folder / "tables.tex").write_text(latex(summary), encoding="utf-8")
+
+
+def as_csv(spec: Figure) -> str:
+    """The numbers of a figure: one row a point, z only on a surface."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["series", "panel", "x", "y", "low", "high", "label", "z"])
+    for trace in spec["data"]:
+        if trace["type"] == "contour":
+            table.writerows(["", trace.get("xaxis", "x"), x, y, "", "", "", z] for x, y, z in _measured(trace))
+            continue
+        x, y, error = _values(trace.get("x")), _values(trace.get("y")), trace.get("error_y") or {}
+        labels = trace.get("text")
+        for at, (one, other) in enumerate(zip(x, y, strict=False)):
+            low = other - error["arrayminus"][at] if "arrayminus" in error else ""
+            high = other + error["array"][at] if "array" in error else ""
+            label = labels[at] if isinstance(labels, list) else labels or ""
+            table.writerow([trace.get("name", ""), trace.get("xaxis", "x"), one, other, low, high, label, ""])
+    return text.getvalue()
+
+
+def _values(found: Any) -> list[Any]:
+    return list(found) if isinstance(found, list | tuple) else []
+
+
+def draw(spec: Figure, file: Path) -> None:
+    """A figure of scatter and bar traces as a PDF: panels, colours, symbols and dashes as in the report."""
+    import matplotlib
+    from matplotlib.figure import Figure as Canvas
+
+    layout = spec["layout"]
+    grid = layout.get("grid", {"rows": 1, "columns": 1})
+    rows, columns = grid["rows"], grid["columns"]
+    with matplotlib.rc_context(STYLE):
+        width, height = max(4.5, PANEL[0] * columns), MARGIN + PANEL[1] * rows
+        canvas = Canvas(figsize=(width, height))
+        axes = canvas.subplots(rows, columns, squeeze=False)
+        places: dict[str, Axes] = {}
+        for number, panel in enumerate(axes.flat):
+            suffix = "" if number == 0 else str(number + 1)
+            places[f"x{suffix}"] = panel
+            _frame(panel, layout.get(f"xaxis{suffix}", {}), layout.get(f"yaxis{suffix}", {}))
+        for note in layout.get("annotations", ()):
+            place = str(note.get("xref", "")).removesuffix(" domain")
+            if place in places:
+                places[place].set_title(note["text"])
+        _traces(spec["data"], places)
+        handles = {label: handle for panel in axes.flat for handle, label in zip(*panel.get_legend_handles_labels(),
+                                                                                 strict=True)}  # fmt: skip
+        if 0 < len(handles) <= 12:
+            canvas.legend(handles.values(), handles.keys(), loc="lower center", ncols=min(4, len(handles)))
+        canvas.suptitle(layout.get("title", {}).get("text", ""))
+        # set by hand: matplotlib's own layout engines draw the figure twice to find these numbers
+        canvas.subplots_adjust(left=0.6 / width, right=1 - 0.1 / width, bottom=0.95 / height, top=1 - 0.6 / height,
+                               wspace=0.32, hspace=0.5)  # fmt: skip
+        canvas.savefig(file, metadata={"CreationDate": None})
+
+
+def _frame(panel: Axes, x: Figure, y: Figure) -> None:
+    panel.axhline(0, color="#999999", linewidth=0.6, zorder=0)
+    if x.get("type") == "log":
+        panel.set_xscale("log")
+    if "ticktext" in x:
+        panel.set_xticks(x["tickvals"], x["ticktext"], rotation=30, ha="right")
+    for axis, label in ((x, panel.set_xlabel), (y, panel.set_ylabel)):
+        if "title" in axis:
+            label(axis["title"]["text"])
+
+
+def _traces(traces: Sequence[Figure], places: Mapping[str, Axes]) -> None:
+    stacks: dict[tuple[str, Any, bool], float] = {}
+    below: list[float] = []
+    for trace in traces:
+        panel, marker, line = places[trace.get("xaxis", "x")], trace.get("marker", {}), trace.get("line", {})
+        x, y = list(trace["x"]), [math.nan if value is None else value for value in trace["y"]]
+        label = trace.get("name") if trace.get("showlegend", True) else None
+        if trace["type"] == "contour":
+            _surface(panel, _measured(trace))
+        elif trace.get("orientation") == "h":
+            panel.barh([str(one) for one in y], x, color=GREY, height=0.6)
+        elif trace["type"] == "bar":
+            base = []
+            for one, height in zip(x, y, strict=True):
+                place = (trace.get("xaxis", "x"), one, height >= 0)
+                base.append(stacks.get(place, 0.0))
+                stacks[place] = base[-1] + height
+            panel.bar([str(one) for one in x], y, bottom=base, color=marker.get("color"), label=label, width=0.8)
+        elif line.get("width") == 0:  # the edges of a band: the lower one, then the upper one that is filled to it
+            if "fill" in trace:
+                panel.fill_between(x, below, y, color=_opaque(trace["fillcolor"]), alpha=0.18, linewidth=0)
+            below = y
+        else:
+            _line(panel, trace, x, y, marker, line, label)
+
+
+def _measured(surface: Figure) -> list[tuple[Any, Any, float]]:
+    """(x, y, z) of the places of a surface's grid that have a value."""
+    rows = zip(surface["y"], surface["z"], strict=True)
+    return [(x, y, z) for y, row in rows for x, z in zip(surface["x"], row, strict=True) if z is not None]
+
+
+def _surface(panel: Axes, known: Sequence[tuple[Any, Any, float]]) -> None:
+    """Filled contours through what was measured; none where an axis holds words or fewer than three values."""
+    axes = [{point[axis] for point in known} for axis in (0, 1)]
+    if all(len(values) > 2 and not any(isinstance(value, str) for value in values) for values in axes):
+        x, y, z = ([point[axis] for point in known] for axis in (0, 1, 2))
+        panel.figure.colorbar(panel.tricontourf(x, y, z, levels=10, cmap="cividis"), ax=panel)
+
+
+def _line(panel: Axes, trace: Figure, x: Any, y: Any, marker: Figure, line: Figure, label: str | None) -> None:
+    colour = line.get("color") or marker.get("color") or GREY
+    style: dict[str, Any] = {
+        "color": colour if isinstance(colour, str) else GREY, "label": label, "markersize": 4,
+        "marker": MARKERS.get(str(marker.get("symbol")), "o") if "markers" in trace.get("mode", "lines") else "",
+        "linestyle": LINES.get(line.get("dash", "solid"), "-") if "lines" in trace.get("mode", "lines") else "",
+        "alpha": marker.get("opacity", 1.0), "linewidth": 1.2,
+    }  # fmt: skip
+    error = trace.get("error_y") or {}
+    if "array" in error and len(x):
+        panel.errorbar(x, y, [error["arrayminus"], error["array"]], capsize=2, elinewidth=1, **style)
+    elif len(x):
+        panel.plot(x, y, **style)
+
+
+def _opaque(colour: str) -> str:
+    """ "rgba(213,94,0,.18)" -> "#d55e00"."""
+    red, green, blue = (int(number) for number in re.findall(r"\d+", colour)[:3])
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def _rows(summary: Summary) -> Iterator[list[str]]:
+    for group in summary.groups:
+        found = [group.model, group.dataset, group.objective, group.gate, str(len(group.seeds))]
+        for name in HEADLINE:
+            value = group.metrics.get(name)
+            half = (group.metrics[f"{name}_hi"] - group.metrics[f"{name}_lo"]) / 2 if value is not None else 0.0
+            found.append("" if value is None else f"{value:.2f} ± {half:.2f}")
+        yield found
+
+
+def _claims(summary: Summary) -> Iterator[list[str]]:
+    for claim in summary.claims:
+        for contrast in claim.contrasts:
+            if contrast.value is not None and contrast.lo is not None and contrast.hi is not None:
+                interval = f"{contrast.value:.2f} [{contrast.lo:.2f}, {contrast.hi:.2f}]"
+                yield [claim.name, claim.verdict, contrast.label, interval, f"{contrast.p_holm:.2g}"]
+
+
+HEAD = ("model", "data", "objective", "gate", "seeds", *(TITLES[name] for name in HEADLINE))
+CLAIMS = ("claim", "verdict", "contrast", "difference", "p (Holm)")
+
+
+def markdown(summary: Summary) -> str:
+    """The points of the suite and the contrasts of its claims, with 95 % intervals."""
+
+    def table(head: Sequence[str], rows: Iterator[list[str]]) -> str:
+        lines = [list(head), ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+        return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+    found = f"{summary.suite}: nats a response, ± half the 95 % interval\n\n{table(HEAD, _rows(summary))}"
+    return found + (f"\n{table(CLAIMS, _claims(summary))}" if summary.claims else "")
+
+
+SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "Δ": r"$\Delta$",
+           "±": r"$\pm$", "−": "$-$", **{character: f"\\{character}" for character in "&%$#_{}"}}  # fmt: skip
+
+
+def latex(summary: Summary) -> str:
+    """The same tables for LaTeX with booktabs."""
+
+    def escaped(text: str) -> str:
+        return "".join(SPECIAL.get(character, character) for character in text)
+
+    def table(head: Sequence[str], rows: Iterator[list[str]], numbers: int) -> str:
+        columns = "l" * (len(head) - numbers) + "r" * numbers
+        lines = [" & ".join(map(escaped, row)) + r" \\" for row in rows]
+        return "\n".join([
+            rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(map(escaped, head)) + r" \\", r"\midrule",
+            *lines, r"\bottomrule", r"\end{tabular}", "",
+        ])  # fmt: skip
+
+    found = "% \\usepackage{booktabs}\n" + table(HEAD, _rows(summary), len(HEADLINE) + 1)
+    return found + (f"\n{table(CLAIMS, _claims(summary), 2)}" if summary.claims else "")

@@ -1,0 +1,75 @@
+"""Mass accounting: at each checkpoint, where the probability that left the rejected response went.
+
+Two accounts, both changes from step 0 that sum to 0. `flow_*`: next-token mass along the rejected response, meaned
+over its positions. `answers_*`: the exact distribution over all answers of a prompt, where they are enumerable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gatebench.bench.analysis.summary import CellResult
+from gatebench.dashboards.curves import Curves, Point, bands
+from gatebench.dashboards.figures import Figure, panels
+
+# Okabe & Ito's palette; a part has one colour in both accounts.
+PARTS = {
+    "chosen": "#009E73", "chosen_paraphrases": "#8FD3BD", "rejected": "#D55E00", "rejected_paraphrases": "#F0B48A",
+    "argmax": "#56B4E9", "unrelated": "#CC79A7", "other_answers": "#CC79A7", "rest": "#A9A9A9",
+    "anything_else": "#A9A9A9",
+}  # fmt: skip
+ACCOUNTS = {"flow": "next-token mass along the rejected response", "answers": "probability of the whole answer"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """The account of one point of the suite at one checkpoint. parts: share of probability gained, by part."""
+
+    point: Point
+    step: int
+    parts: dict[str, float]
+
+    @property
+    def axes(self) -> dict[str, str]:
+        return dict(zip(("model", "dataset", "objective", "gate"), self.point, strict=True))
+
+
+def account(cells: Sequence[CellResult], curves: Curves, prefix: str) -> list[Row]:
+    """The rows of an account (`flow` or `answers`), means over seeds; empty where the data have none."""
+    found = {part: bands(cells, curves, f"{prefix}_{part}") for part in PARTS}
+    places = dict.fromkeys(place for by_point in found.values() for place in by_point)
+    rows = []
+    for place in places:
+        own = {part: by_point[place] for part, by_point in found.items() if place in by_point}
+        for index, step in enumerate(next(iter(own.values())).steps):
+            rows.append(Row(place, step, {part: band.mean[index] for part, band in own.items()}))
+    return rows
+
+
+def stacked(rows: Sequence[Row], title: str) -> Figure:
+    """Stacked bars by checkpoint, a panel a method: a line of panels an objective, a column a gate. The panels of a
+    line have one scale."""
+    objectives = list(dict.fromkeys(row.point[2] for row in rows))
+    gates = list(dict.fromkeys(row.point[3] for row in rows))
+    parts = [part for part in PARTS if any(part in row.parts for row in rows)]
+    style, suffixes = panels([[f"{objective}, gate {gate}" for gate in gates] for objective in objectives])
+    traces: list[dict[str, Any]] = []
+    for place in dict.fromkeys(row.point for row in rows):
+        line = suffixes[objectives.index(place[2])]
+        suffix = line[gates.index(place[3])]
+        own = [row for row in rows if row.point == place]
+        traces += [{
+            "type": "bar", "name": part.replace("_", " "), "legendgroup": part, "showlegend": place == rows[0].point,
+            "x": [str(row.step) for row in own], "y": [row.parts.get(part, 0.0) for row in own],
+            "meta": {"objective": place[2], "gate": place[3]}, "marker": {"color": PARTS[part]},
+            "xaxis": f"x{suffix}", "yaxis": f"y{suffix}",
+        } for part in parts]  # fmt: skip
+        style[f"xaxis{suffix}"] |= {"type": "category"}
+        if suffix != line[0]:
+            style[f"yaxis{suffix}"] |= {"matches": f"y{line[0]}"}
+    return {"data": traces, "layout": {
+        **style, "title": {"text": title}, "barmode": "relative", "bargap": 0.1, "margin": {"t": 84, "r": 16},
+        "legend": {"orientation": "h", "y": -0.1},
+    }}  # fmt: skip

@@ -1,0 +1,175 @@
+"""Forward passes over prompts and their responses: the prompt once, its keys and values shared by every response.
+
+    prompt pass     p1 ... p(n-1)              [B, P]       -> keys and values of every layer
+    response pass   pn y1 ... y(m-1)           [R, L]       each response continues the cache of its prompt
+
+Without gradients this is cheaper than one row a prompt (shared_prompt.py): attention grows with the length of
+one response, not with that of all of them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from gatebench.objectives.layout import shared_prompt
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+POSITIONS_A_BATCH = 8192
+LOGITS_A_BATCH = 2**27  # numbers, of which a few copies are alive at a time: with 150,000 words 890 positions
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Some responses of one forward pass, N tokens in all.
+
+    owners: (prompt, response) indices of each response; response: [N] which of them a token belongs to;
+    targets: [N] the tokens; logits: [N, V] float32 that predict them
+    """
+
+    owners: list[tuple[int, int]]
+    response: Tensor
+    targets: Tensor
+    logits: Tensor
+
+    def sums(self, values: Tensor) -> Tensor:
+        """[N] -> [responses], summed over the tokens of each, in float64."""
+        zeros = torch.zeros(len(self.owners), dtype=torch.float64, device=values.device)
+        return zeros.index_add(0, self.response, values.double())
+
+    def only(self, wanted: Sequence[int]) -> Scored:
+        """The same pass, some of its responses."""
+        new = torch.full((len(self.owners),), -1, device=self.response.device)
+        new[list(wanted)] = torch.arange(len(wanted), device=new.device)
+        rows = (new[self.response] >= 0).nonzero().squeeze(1)
+        owners = [self.owners[i] for i in wanted]
+        return Scored(owners, new[self.response[rows]], self.targets[rows], self.logits[rows])
+
+
+def batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Indices in groups of similar length whose padded size stays within a budget of positions."""
+    groups: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if not groups or lengths[index] * (len(groups[-1]) + 1) > budget:
+            groups.append([])
+        groups[-1].append(index)
+    return groups
+
+
+def map_batches(
+    model: Any,
+    prompts: Sequence[list[int]],
+    responses: Sequence[Sequence[list[int]]],
+    use: Callable[[Scored], T],
+    report: Callable[[float], None],
+) -> list[T]:
+    """`use` of every response of every prompt, similar lengths together; report: the share done so far.
+
+    Where a pass does not fit into memory, half as much is tried at a time.
+    """
+    budget, found = POSITIONS_A_BATCH, list[T]()
+    most = max(1, LOGITS_A_BATCH // model.config.vocab_size)
+    left = {(i, k): None for i, own in enumerate(responses) for k, tokens in enumerate(own) if tokens}
+    total = len(left)
+    pending = batches([len(prompt) for prompt in prompts], budget)[::-1]
+    while pending:
+        group = pending.pop()
+        try:
+            rows = [(i, k) for i in group for k in range(len(responses[i])) if (i, k) in left]
+            cache = _PromptCache(model, [prompts[i] for i in group]) if shared_prompt.supports(model) else None
+            place = {prompt: at for at, prompt in enumerate(group)}
+            for chunk in batches([len(responses[i][k]) for i, k in rows], min(budget, most)):
+                owners = [rows[at] for at in chunk]
+                tokens = [responses[i][k] for i, k in owners]
+                if cache:
+                    logits = cache.logits([place[i] for i, _ in owners], tokens)
+                else:
+                    logits = _plain(model, [prompts[i] for i, _ in owners], tokens)
+                found.append(use(_scored(owners, tokens, logits)))
+                for owner in owners:
+                    del left[owner]
+                report(1 - len(left) / total)
+        except torch.OutOfMemoryError:
+            if len(group) == 1 and budget <= max(map(len, responses[group[0]])):
+                raise
+            torch.cuda.empty_cache()
+            budget //= 2
+            middle = (len(group) + 1) // 2
+            pending += [part for part in (group[middle:], group[:middle]) if part]
+    return found
+
+
+def score(model: Any, prompts: Sequence[list[int]], responses: Sequence[list[int]]) -> Tensor:
+    """Logits [N, V] in float32 of one response to each prompt, in their order, in one pass."""
+    if shared_prompt.supports(model):
+        return _PromptCache(model, prompts).logits(range(len(prompts)), responses)
+    return _plain(model, prompts, responses)
+
+
+def _scored(owners: list[tuple[int, int]], tokens: list[list[int]], logits: Tensor) -> Scored:
+    lengths = torch.tensor([len(own) for own in tokens])
+    response = torch.repeat_interleave(torch.arange(len(tokens)), lengths).to(logits.device)
+    return Scored(owners, response, torch.tensor([t for own in tokens for t in own], device=logits.device), logits)
+
+
+class _PromptCache:
+    """Keys and values of a batch of prompts, all tokens but each one's last."""
+
+    def __init__(self, model: Any, prompts: Sequence[list[int]]) -> None:
+        if not all(prompts):
+            raise ValueError("a prompt has no tokens")
+        self.model, self.backbone = model, getattr(model, model.base_model_prefix)
+        self.last = [prompt[-1] for prompt in prompts]
+        self.ids, self.mask = _padded([prompt[:-1] for prompt in prompts], model.device)
+        self.lengths = self.mask.sum(dim=1)
+        self.cache: Any = None
+        if self.ids.shape[1]:
+            found = self.backbone(input_ids=self.ids, attention_mask=self.mask, use_cache=True)
+            self.cache = found.past_key_values
+
+    def logits(self, at: Sequence[int], responses: Sequence[list[int]]) -> Tensor:
+        """[N, V] of a response to each of the prompts `at` (indices of this batch)."""
+        rows = torch.tensor(list(at), device=self.mask.device)
+        ids, mask = _padded(
+            [[self.last[i], *tokens[:-1]] for i, tokens in zip(at, responses, strict=True)], self.mask.device
+        )
+        cache = None
+        if self.cache is not None:
+            cache = copy.copy(self.cache)
+            cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+            cache.batch_select_indices(rows)
+        hidden = self.backbone(
+            input_ids=ids,
+            attention_mask=torch.cat([self.mask[rows], mask], dim=1),
+            position_ids=self.lengths[rows, None] + torch.arange(ids.shape[1], device=ids.device),
+            past_key_values=cache,
+            use_cache=cache is not None,
+        ).last_hidden_state
+        found: Tensor = self.model.get_output_embeddings()(hidden[mask.bool()])
+        return found.float()
+
+
+def _plain(model: Any, prompts: Sequence[list[int]], responses: Sequence[list[int]]) -> Tensor:
+    """One ordinary row a response, for architectures whose cache or head is not the common one."""
+    rows = [prompt + tokens[:-1] for prompt, tokens in zip(prompts, responses, strict=True)]
+    ids, mask = _padded(rows, model.device)
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
+    kept = [
+        logits[i, len(p) - 1 : len(p) - 1 + len(t)] for i, (p, t) in enumerate(zip(prompts, responses, strict=True))
+    ]
+    return torch.cat(kept).float()
+
+
+def _padded(rows: Sequence[Sequence[int]], device: Any) -> tuple[Tensor, Tensor]:
+    """Right-padded ids and their attention mask, both [R, T]."""
+    width = max(map(len, rows))
+    ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], dtype=torch.long, device=device)
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], dtype=torch.long, device=device)
+    return ids.reshape(len(rows), width), mask.reshape(len(rows), width)

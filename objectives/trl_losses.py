@@ -1,0 +1,117 @@
+"""The pairwise loss types of TRL 1.16 as pure functions, named `trl:NAME`.
+
+Each is the formula of trl.trainer.dpo_trainer.DPOTrainer._compute_loss (1.16.0) on summed log-probs,
+with a, b, h of pairs.py; the papers are named there. The parity test compares every one with TRL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from gatebench.objectives.pairs import PairLogProbs
+
+
+@dataclass(frozen=True)
+class TRL:
+    """TRL's own arguments and defaults. exo_pair needs label_smoothing > 0 (its paper: 1e-3)."""
+
+    beta: float = 0.1
+    label_smoothing: float = 0.0
+    discopop_tau: float = 0.05
+
+
+def sigmoid(pairs: PairLogProbs, p: TRL) -> Tensor:
+    return -logsigmoid(p.beta * pairs.margin)
+
+
+def hinge(pairs: PairLogProbs, p: TRL) -> Tensor:
+    return torch.relu(1 - p.beta * pairs.margin)
+
+
+def ipo(pairs: PairLogProbs, p: TRL) -> Tensor:
+    margin = pairs.chosen_ratio_per_token - pairs.rejected_ratio_per_token
+    return (margin - 1 / (2 * p.beta)) ** 2
+
+
+def exo_pair(pairs: PairLogProbs, p: TRL) -> Tensor:
+    if not 0 < p.label_smoothing < 1:
+        raise ValueError("trl:exo_pair needs label_smoothing in (0, 1); its paper uses 1e-3")
+    epsilon = torch.tensor(p.label_smoothing)
+    logits = p.beta * pairs.margin
+    win = torch.sigmoid(logits) * (logsigmoid(logits) - torch.log1p(-epsilon))
+    lose = torch.sigmoid(-logits) * (logsigmoid(-logits) - torch.log(epsilon))
+    return win + lose
+
+
+def nca_pair(pairs: PairLogProbs, p: TRL) -> Tensor:
+    chosen, rejected = p.beta * pairs.chosen_ratio, p.beta * pairs.rejected_ratio
+    return -logsigmoid(chosen) - 0.5 * logsigmoid(-chosen) - 0.5 * logsigmoid(-rejected)
+
+
+def robust(pairs: PairLogProbs, p: TRL) -> Tensor:
+    logits = p.beta * pairs.margin
+    clean = -(1 - p.label_smoothing) * logsigmoid(logits)
+    flipped = -p.label_smoothing * logsigmoid(-logits)
+    return (clean - flipped) / (1 - 2 * p.label_smoothing)
+
+
+def bco_pair(pairs: PairLogProbs, p: TRL) -> Tensor:
+    return -logsigmoid(p.beta * pairs.chosen_ratio) - logsigmoid(-p.beta * pairs.rejected_ratio)
+
+
+def sppo_hard(pairs: PairLogProbs, p: TRL) -> Tensor:
+    target = 0.5 / p.beta
+    return (pairs.chosen_ratio - target) ** 2 + (pairs.rejected_ratio + target) ** 2
+
+
+def _sorted_preference(delta: Tensor, p: TRL) -> Tensor:
+    logits = p.beta * delta
+    return -logsigmoid(logits) * (1 - p.label_smoothing) - logsigmoid(-logits) * p.label_smoothing
+
+
+def aot(pairs: PairLogProbs, p: TRL) -> Tensor:
+    policy = (pairs.chosen - pairs.rejected).sort().values
+    reference = (pairs.ref_chosen - pairs.ref_rejected).sort().values
+    return _sorted_preference(policy - reference, p)
+
+
+def aot_unpaired(pairs: PairLogProbs, p: TRL) -> Tensor:
+    delta = pairs.chosen_ratio.sort().values - pairs.rejected_ratio.sort().values
+    return _sorted_preference(delta, p)
+
+
+def apo_zero(pairs: PairLogProbs, p: TRL) -> Tensor:
+    chosen, rejected = p.beta * pairs.chosen_ratio, p.beta * pairs.rejected_ratio
+    return 1 - torch.sigmoid(chosen) + torch.sigmoid(rejected)
+
+
+def apo_down(pairs: PairLogProbs, p: TRL) -> Tensor:
+    return torch.sigmoid(p.beta * pairs.chosen_ratio) + 1 - torch.sigmoid(p.beta * pairs.margin)
+
+
+def discopop(pairs: PairLogProbs, p: TRL) -> Tensor:
+    logits = p.beta * pairs.margin
+    blend = torch.sigmoid(logits / p.discopop_tau)
+    return -logsigmoid(logits) * (1 - blend) + torch.exp(-logits) * blend
+
+
+def sft(pairs: PairLogProbs, p: TRL) -> Tensor:
+    return -pairs.chosen * pairs.chosen.numel() / pairs.chosen_tokens.sum()
+
+
+def sigmoid_norm(pairs: PairLogProbs, p: TRL) -> Tensor:
+    return -logsigmoid(p.beta * (pairs.chosen_ratio_per_token - pairs.rejected_ratio_per_token))
+
+
+TYPES: dict[str, Callable[[PairLogProbs, TRL], Tensor]] = {
+    function.__name__: function
+    for function in (
+        sigmoid, hinge, ipo, exo_pair, nca_pair, robust, bco_pair, sppo_hard, aot, aot_unpaired,
+        apo_zero, apo_down, discopop, sft, sigmoid_norm,
+    )
+}  # fmt: skip
