@@ -11,9 +11,9 @@ import pandas
 import pytest
 
 from gatebench.bench.engines import vllm
-from tests.bench.suites import GOOD, write
-from tests.bench.test_judges import judge_server
+from tests.bench.judges.test_endpoint import judge_server
 from tests.end_to_end.test_run import bench, run_folder
+from tests.helpers import GOOD, write
 
 needs_vllm = pytest.mark.skipif(vllm.installed() is None, reason="vLLM is not installed; `make vllm` installs it")
 SUITE = GOOD.replace("[dpo, extended_sft]", "[dpo]").replace("test: 8", "test: 100")

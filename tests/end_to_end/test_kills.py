@@ -17,8 +17,8 @@ import pytest
 from gatebench.bench.errors import is_disk_full
 from gatebench.bench.tracking.entries import Entry
 from gatebench.bench.tracking.spool import Spool
-from tests.bench.suites import GOOD, write
 from tests.end_to_end.test_run import bench, run_folder
+from tests.helpers import GOOD, write
 
 # 16 cells of real stages, as short as they can be
 SIXTEEN = GOOD.replace("seeds: [0]", "seeds: [0, 1, 2, 3]").replace("steps: 4", "steps: 6").replace(

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 
-from tests.bench.suites import GOOD, write
+from tests.helpers import GOOD, write
 
 GOES_ON = "The run goes on; this page reads itself again"
 

@@ -12,8 +12,8 @@ import pytest
 import requests
 
 from gatebench.bench.tracking.spool import FOLDER
-from tests.bench.suites import GOOD, write
 from tests.end_to_end.test_run import bench, run_folder
+from tests.helpers import GOOD, write
 
 NEEDED = 300  # seconds for any one thing to happen on a busy machine
 

@@ -5,9 +5,9 @@ import csv
 import pandas
 import pytest
 
-from tests.bench.suites import CLAIM, GOOD, write
 from tests.end_to_end.browser import needs_browser, page
 from tests.end_to_end.test_run import bench
+from tests.helpers import CLAIM, GOOD, write
 
 pytestmark = needs_browser
 NAME = '"><img src=x onerror="window.hit=1">'

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from tests.bench.suites import CLAIM, GOOD, write
 from tests.conftest import FAMILIES
+from tests.helpers import CLAIM, GOOD, write
 
 CELLS = 4
 STAGES = {"base": 1, "warmup": 2, "reference": 2, "train": 4, "dynamics": 6}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.suites import GOOD, write
 from tests.end_to_end.test_run import bench
+from tests.helpers import GOOD, write
 
 SUITE = GOOD.replace("[dpo, extended_sft]", "[dpo]").replace("steps: 4", "steps: 20").replace("probes: 6", "probes: 12")
 SUITE = (

@@ -10,9 +10,9 @@ import urllib.parse
 
 import pytest
 
-from tests.bench.suites import GOOD, write
 from tests.end_to_end.browser import needs_browser, page
 from tests.end_to_end.test_run import bench
+from tests.helpers import GOOD, write
 
 pytestmark = needs_browser
 SLOW = 60_000  # milliseconds for a page of MLflow's on a busy machine

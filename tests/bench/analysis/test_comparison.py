@@ -1,7 +1,6 @@
 """`bench compare`: hand-made runs side by side, the author's table read, and what is said of bad input."""
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -9,9 +8,10 @@ from gatebench.bench.analysis.aggregates import Group
 from gatebench.bench.analysis.comparison import Published, agreement, differences
 from gatebench.bench.analysis.saved_runs import read_published, read_run
 from gatebench.bench.errors import UserError
-from tests.bench.test_contrasts import VALUES, cell, suite_of
+from tests.bench.analysis.test_claims import VALUES, cell, suite_of
+from tests.helpers import ROOT
 
-PUBLISHED = Path(__file__).parents[2] / "results/published/gate_dpo.csv"
+PUBLISHED = ROOT / "results/published/gate_dpo.csv"
 
 
 def test_two_runs_are_paired_by_seed_and_probe():

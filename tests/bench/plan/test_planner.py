@@ -1,7 +1,5 @@
 """Which stages cells share, and what a change to the suite moves."""
 
-from pathlib import Path
-
 import pytest
 
 from gatebench.bench.data.source import DataSource
@@ -11,9 +9,7 @@ from gatebench.bench.plan.planner import make_plan
 from gatebench.bench.plan.resolve import resolve
 from gatebench.bench.stages import train
 from gatebench.bench.suite.reader import load_suite
-from tests.bench.suites import GOOD, write
-
-SUITES = Path(__file__).resolve().parents[2] / "suites"
+from tests.helpers import GOOD, SUITES, write
 
 
 def plan_of(tmp_path, text=GOOD, **settings):

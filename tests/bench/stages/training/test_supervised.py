@@ -10,7 +10,7 @@ from gatebench.bench.plan.resolve import resolve
 from gatebench.bench.stages.stage import module_of
 from gatebench.bench.stages.training import supervised
 from gatebench.bench.suite.reader import load_suite
-from tests.bench.suites import GOOD, write
+from tests.helpers import GOOD, write
 
 LONG = GOOD.replace("steps: 4", "steps: 24").replace("evaluate_every: 2", "evaluate_every: 10")
 LONG = LONG.replace("tokens: 4096", "tokens: 12288").replace("epochs: 1", "epochs: 8")

@@ -47,7 +47,7 @@ def test_log_probs_are_those_of_separate_rows(model_paths, family, attention):
 
 def test_an_architecture_outside_the_common_ones_gets_plain_rows(model_paths, monkeypatch):
     model = AutoModelForCausalLM.from_pretrained(model_paths["neox"]).eval()
-    monkeypatch.setattr(scoring.branches, "ARCHITECTURES", ())
+    monkeypatch.setattr(scoring.shared_prompt, "ARCHITECTURES", ())
     assert scored(model) == pytest.approx(one_by_one(model), abs=6e-5)
 
 

@@ -8,7 +8,7 @@ from gatebench.bench.plan.resolve import resolve
 from gatebench.bench.stages.stage import StageFailed, module_of
 from gatebench.bench.stages.training.memory import with_smaller_batches
 from gatebench.bench.suite.reader import load_suite
-from tests.bench.suites import GOOD, write
+from tests.helpers import GOOD, write
 
 
 def test_halved_until_it_fits():

@@ -1,14 +1,10 @@
 """Bad suites get one clear sentence each: file, line, key, the nearest valid word."""
 
-from pathlib import Path
-
 import pytest
 
 from gatebench.bench.errors import UserError
 from gatebench.bench.suite.reader import load_suite
-from tests.bench.suites import GOOD, write
-
-SUITES = Path(__file__).resolve().parents[2] / "suites"
+from tests.helpers import GOOD, SUITES, write
 
 
 def test_the_good_suite_is_good(tmp_path):

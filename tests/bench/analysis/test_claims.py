@@ -12,7 +12,7 @@ from gatebench.bench.plan.planner import make_plan
 from gatebench.bench.plan.resolve import resolve
 from gatebench.bench.suite.claims import Claim
 from gatebench.bench.suite.reader import load_suite
-from tests.bench.suites import GOOD, write
+from tests.helpers import GOOD, write
 
 SIZES = {"small": 1_000_000, "large": 10_000_000}
 

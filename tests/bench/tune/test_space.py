@@ -8,7 +8,7 @@ from gatebench.bench.plan.resolve import resolve
 from gatebench.bench.suite.reader import load_suite
 from gatebench.bench.tune.space import best_suite, dimensions, point, trial_suite, tuned_gate
 from gatebench.bench.tune.study import make_task
-from tests.bench.suites import GOOD, write
+from tests.helpers import GOOD, write
 
 ONE = GOOD.replace("[dpo, extended_sft]", "[dpo]")
 TUNE = "tune: {trials: 4, maximize: delta_chosen}\n"

@@ -5,12 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from gatebench.bench.store.files import remove, write_json
 from gatebench.bench.store.store import DAMAGED, LOCKS, PARTIAL, Store
+from tests.helpers import ROOT
 
 HOLD = "import sys, time; from gatebench.bench.store.store import Store; from pathlib import Path; "
 HOLD += (
@@ -93,9 +93,8 @@ def test_a_copied_store_is_sound(tmp_path):
 
 def test_a_lock_is_held_by_one_and_freed_by_release_or_death(tmp_path):
     store = Store(tmp_path)
-    root = Path(__file__).resolve().parents[2]
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=root
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=ROOT
     ) as other:
         assert other.stdout.readline() == "held\n"
         assert store.lock("train", "k") is None
