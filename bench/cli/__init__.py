@@ -5,12 +5,17 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
+# what of the extra `bench` no library of the light core brings along, and typer, without which nothing can be said
+TELLING = ("typer", "pydantic", "mlflow", "optuna", "lm_eval", "plotly")
+
 
 def main() -> None:
-    """`bench`: a user's mistake is printed as its sentences, exit code 2."""
-    if find_spec("typer") is None or find_spec("pydantic") is None:
-        print("bench: the harness is not installed; pip install 'gatebench[bench]'", file=sys.stderr)
+    """`bench`, `gatebench` and `python -m gatebench`; exit code 2 without the harness."""
+    missing = [name for name in TELLING if find_spec(name) is None]
+    if missing:
+        print(f"bench: the harness is not installed (no {', '.join(missing)}); pip install 'gatebench[bench]'",
+              file=sys.stderr)  # fmt: skip
         sys.exit(2)
-    from gatebench.bench.cli.app import main as command_line
+    from gatebench.bench.cli.app import command_line
 
     command_line()

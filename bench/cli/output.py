@@ -89,3 +89,10 @@ def print_json(value: Any) -> None:
     import json
 
     print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def command_given() -> str:
+    """The command line that was given, to be given again."""
+    import shlex
+
+    return shlex.join(["bench", *sys.argv[1:]])

@@ -1,0 +1,38 @@
+"""`bench plan`: what a suite consists of; runs nothing."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gatebench.bench.cli.options import DEFAULT_RESULTS, Json, Only, Profile, Results, Settings, SuiteFile
+from gatebench.bench.cli.output import show_plan
+from gatebench.bench.run.prepare import prepare
+
+
+def plan_command(
+    suite: SuiteFile,
+    profile: Profile = None,
+    results: Results = DEFAULT_RESULTS,
+    settings: Settings = None,
+    only: Only = None,
+    why: Annotated[str | None, typer.Option(metavar="CELL", help="Why the stages of a cell will run.")] = None,
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="Time a few steps here first, for the hours.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List the cells and stages of a suite: what is finished, what would run and what it would take."""
+    prepared = prepare(suite, profile, results, settings, only)
+    if calibrate:
+        from rich.console import Console
+
+        from gatebench.bench.cost import calibration
+
+        calibration.calibrate(prepared.plan, prepared.store, Console(stderr=True))
+    if why is None:
+        show_plan(prepared, as_json)
+        return
+    from gatebench.bench.plan.explain import explain, find_cell
+
+    for line in explain(prepared.plan, find_cell(prepared.plan, why), prepared.store):
+        print(line)

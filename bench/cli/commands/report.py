@@ -1,0 +1,21 @@
+"""`bench report`: the page of a suite again, without running anything."""
+
+from __future__ import annotations
+
+from gatebench.bench.cli.options import DEFAULT_RESULTS, Only, Profile, Results, Settings, SuiteFile
+from gatebench.bench.run.prepare import prepare
+
+
+def report_command(
+    suite: SuiteFile,
+    profile: Profile = None,
+    results: Results = DEFAULT_RESULTS,
+    settings: Settings = None,
+    only: Only = None,
+) -> None:
+    """Rebuild the report and summary of a suite from the store, whatever of it is finished."""
+    from gatebench.bench.analysis.summary import summarize
+    from gatebench.bench.run import suite_run
+
+    prepared = prepare(suite, profile, results, settings, only)
+    print(suite_run.build(summarize(prepared.plan, prepared.store), prepared))

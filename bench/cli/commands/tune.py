@@ -1,0 +1,52 @@
+"""`bench tune`: search the gate, then judge what was found."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gatebench.bench.cli.options import DEFAULT_RESULTS, Json, Profile, Results, Settings, SuiteFile, Workers
+from gatebench.bench.cli.output import command_given, print_json, print_results, results_console
+from gatebench.bench.run.prepare import settings_of
+
+
+def tune_command(
+    suite: SuiteFile,
+    profile: Profile = None,
+    results: Results = DEFAULT_RESULTS,
+    settings: Settings = None,
+    workers: Workers = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that has trials.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Search the gate's thresholds with Optuna, then judge the winner on probes that no trial saw."""
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from gatebench.bench.analysis import tables
+    from gatebench.bench.executors.progress import PLAIN
+    from gatebench.bench.plan.resolve import resolve
+    from gatebench.bench.suite.reader import load_suite
+    from gatebench.bench.tune.search import tune
+
+    err = Console(stderr=True)
+    loaded = load_suite(suite, profile, settings_of(settings or []))
+    try:
+        found = tune(loaded, resolve(loaded, suite), results, err, workers, resume)
+    except KeyboardInterrupt:
+        err.print(f"stopped; finished trials are kept. To go on: {command_given()} --resume", **PLAIN)
+        raise typer.Exit(130) from None
+    if as_json:
+        print_json({"studies": [asdict(study) for study in found.studies], "best": str(found.file),
+               "run": str(found.prepared.folder)})  # fmt: skip
+        return
+    console = results_console()
+    for study in found.studies:
+        console.print(tables.study_table(study))
+        err.print(f"{study.name}: {found.cost(study)}", **PLAIN)
+    err.print(f"the winner's suite: {found.file}\nreport: {found.done.report}\nMLflow: {found.done.tracked}", **PLAIN)
+    print_results(found.done.summary, as_json, found.prepared.folder)
+    if found.done.outcome.failed:
+        raise typer.Exit(1)

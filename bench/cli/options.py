@@ -1,0 +1,17 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SuiteFile = Annotated[Path, typer.Argument(help="The suite file (YAML).", metavar="SUITE")]
+Profile = Annotated[str | None, typer.Option(help="A named overlay of the suite file.")]
+Results = Annotated[Path, typer.Option(help="Where the store, the runs and the MLflow database are.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="Override a key: train.learning_rate=1e-6.")]
+Only = Annotated[str | None, typer.Option(help="Keep the cells that match: loss=dpo,gate=seq|none.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes; one a GPU or core by default.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
+DEFAULT_RESULTS = Path("results")
