@@ -15,7 +15,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
@@ -27,7 +26,7 @@ from trl.trainer.utils import get_config_model_id, use_adapter
 
 from gatebench.objectives import gates
 from gatebench.objectives.gates import Gate
-from gatebench.objectives.layout import shared_prompt
+from gatebench.objectives.layout.trl_output import REPORTED, PairOutput, one_row_output
 from gatebench.objectives.names import UnknownWord
 from gatebench.objectives.pairs import PairLogProbs
 from gatebench.objectives.registry import get_loss
@@ -35,13 +34,7 @@ from gatebench.objectives.registry import get_loss
 logger = logging.getLogger(__name__)
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 CLOSED = 0.1
-REPORTED = ("entropy", "mean_logits", "is_top1")  # what TRL logs of the model's output, beside log_probs
-# One-row layout: a micro-batch holds at most so many positions (one row at least). A processor gains nothing from
-# more, and padding grows; an accelerator needs them to be busy.
-POSITIONS = {"cpu": 700, "cuda": 16384}
-# Logits of a batch up to so many numbers are kept for the backward pass; more are computed again, in tiles.
-LOGITS_KEPT = 2**25
-TILE = 8192
+TILE = 8192  # tokens of the vocabulary
 REFERENCE_TOKENS = "ref_rejected_token_logps"
 
 
@@ -276,11 +269,17 @@ class _GatedPolicy:
             return self.model(**keywords)
         output = None
         if self.trainer.args.layout != "trl":
-            output = one_row_output(self.trainer, self.model, self.inputs)
+            output = self._one_row()
         if output is None:
             output = self.model(labels=labels, fused_lm_head=True, **keywords)
         output.log_probs = self.log_probs = self._gate(output.log_probs)
         return output
+
+    def _one_row(self) -> PairOutput | None:
+        accelerator = self.trainer.accelerator
+        network = accelerator.unwrap_model(self.model)
+        network = network.get_base_model() if hasattr(network, "peft_config") else network
+        return one_row_output(network, self.inputs, self.trainer.args.layout, accelerator.autocast, _tiled_head)
 
     def _gate(self, log_probs: Tensor) -> Tensor:
         gate = self.trainer.gate
@@ -301,78 +300,12 @@ class _GatedPolicy:
         return torch.cat([chosen, gates.apply_gate(rejected, g, gate.side)])
 
 
-def one_row_output(trainer: GatedDPOTrainer, model: Any, inputs: dict[str, Any]) -> SimpleNamespace | None:
-    """What TRL reads of the model's output, computed with one row a pair or several; None where it cannot be.
-
-    Rows are cut into micro-batches of similar length: the same gradient with less padding.
-    """
-    network = trainer.accelerator.unwrap_model(model)
-    network = network.get_base_model() if hasattr(network, "peft_config") else network
-    prompts, pairs = _split(inputs)
-    if not shared_prompt.supports(network) or prompts is None:
-        logger.warning_once(  # type: ignore[attr-defined]
-            f"layout {trainer.args.layout}: not for {network.config.model_type} or prompts cut unevenly; using two rows"
-        )
-        return None
-    half, shape = len(prompts), inputs["completion_mask"][:, 1:].shape
-    lengths = [len(p) - 1 + len(c) + len(r) for p, (c, r) in zip(prompts, pairs, strict=True)]
-    starts = [len(prompt) - 1 for prompt in prompts]
-    device = inputs["input_ids"].device
-    head = network.get_output_embeddings()
-    kept = int(inputs["completion_mask"].sum()) * head.weight.shape[0] <= LOGITS_KEPT
-    found: list[list[Tensor]] = []
-    places: list[Tensor] = []
-    bins = shared_prompt.pack(lengths) if trainer.args.layout == "packed" else [[i] for i in range(half)]
-    sizes = [sum(lengths[i] for i in row) for row in bins]
-    for part in shared_prompt.micro_batches(sizes, POSITIONS.get(device.type, max(POSITIONS.values()))):
-        order = [i for row in part for i in bins[row]]
-        rows = shared_prompt.lay_out(
-            [prompts[i] for i in order], [pairs[i] for i in order], [len(bins[row]) for row in part],
-            shared_prompt.multiple_of(network),
-        ).to(device)  # fmt: skip
-        with trainer.accelerator.autocast():
-            found.append(_head_outputs(head, shared_prompt.response_states(network, rows), rows.targets, kept))
-        pair = torch.tensor(order, device=device)[rows.response // 2]
-        row = pair + half * (rows.response % 2)
-        first = torch.tensor(starts, device=device)[pair]
-        places.append(row * shape[1] + first + rows.offset)
-    where = torch.cat(places)
-    flat = dict(zip(("log_probs", *REPORTED), map(torch.cat, zip(*found, strict=True)), strict=True))
-    return SimpleNamespace(
-        aux_loss=None,
-        **{name: v.new_zeros(shape.numel()).scatter(0, where, v).view(shape) for name, v in flat.items()},
+def _tiled_head(head: Any, states: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+    """TRL's own head, for one_row_output: tiles of the vocabulary, computed again in the backward pass."""
+    log_probs, entropy, _, mean, top = ChunkedLogProbFunction.apply(
+        states, head.weight, head.bias, targets, 1.0, TILE, None, 1.0, REPORTED
     )
-
-
-def _head_outputs(head: Any, states: Tensor, targets: Tensor, kept: bool) -> list[Tensor]:
-    """log_probs and REPORTED, [N] each, of last hidden states [N, H]; kept: the logits stay in memory."""
-    if not kept:
-        # TRL's own head: tiles of the vocabulary, computed again in the backward pass
-        log_probs, entropy, _, mean, top = ChunkedLogProbFunction.apply(
-            states, head.weight, head.bias, targets, 1.0, TILE, None, 1.0, REPORTED
-        )
-        return [log_probs, entropy, mean, top]
-    logits = head(states).float()
-    log_p = logits.log_softmax(dim=1)
-    with torch.no_grad():
-        entropy = -(log_p.exp().mul_(log_p)).sum(dim=1)
-        mean, top = logits.mean(dim=1), logits.argmax(dim=1) == targets
-    return [log_p.gather(1, targets[:, None]).squeeze(1), entropy, mean, top]
-
-
-def _split(inputs: dict[str, Any]) -> tuple[list[list[int]] | None, list[list[list[int]]]]:
-    """TRL's [chosen; rejected] rows -> prompts and [chosen, rejected] ids; None if prompts differ."""
-    rows = []
-    for ids, mask, attention in zip(
-        inputs["input_ids"].tolist(), inputs["completion_mask"].tolist(),
-        inputs["attention_mask"].sum(dim=1).tolist(), strict=True,
-    ):  # fmt: skip
-        start = mask.index(1) if 1 in mask else attention
-        rows.append((ids[:start], ids[start:attention]))
-    half = len(rows) // 2
-    pairs = [[rows[i][1], rows[half + i][1]] for i in range(half)]
-    same = all(rows[i][0] == rows[half + i][0] and rows[i][0] for i in range(half))
-    return ([rows[i][0] for i in range(half)] if same else None), pairs
+    return log_probs, entropy, mean, top
 
 
 __all__ = ["GatedDPOConfig", "GatedDPOTrainer"]

@@ -164,7 +164,7 @@ def test_logits_that_are_not_kept_give_the_same_weights(model_paths, tokenizer, 
         return train("ours", model_paths["llama"], tokenizer, preference_rows, tmp_path, "precomputed", **setting)
 
     kept = trained()
-    monkeypatch.setattr("gatebench.objectives.trl.LOGITS_KEPT", 0)
+    monkeypatch.setattr("gatebench.objectives.layout.trl_output.LOGITS_KEPT", 0)
     tiled = trained()
     for name, weight in weights(kept).items():
         torch.testing.assert_close(weights(tiled)[name], weight, atol=1e-5, rtol=1e-4)
