@@ -25,6 +25,10 @@ class DiskFull(UserError):
         super().__init__(f"{place}: the disk is full; every finished stage is kept. Free some space and run again")
 
 
+class StageFailed(Exception):
+    """A stage that ran and cannot give a result: the sentence says at which step and why."""
+
+
 FULL = ("No space left on device", "database or disk is full")  # the system's words and sqlite's
 
 

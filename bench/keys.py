@@ -2,7 +2,8 @@
 
 What changes the result is in the key (parameters, data content, code and library versions); what does not
 (paths, names, the machine, the number of workers) is not: a dataclass field with metadata key=False stays
-out. A value that has no canonical form is refused rather than guessed.
+out. One with key="given" counts only where it is not its default, so that a new option moves no key of those
+who do not use it. A value that has no canonical form is refused rather than guessed.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def canonical(value: Any, memo: Memo | None = None) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         if memo is not None and id(value) in memo:
             return memo[id(value)][1]
-        found = {name: canonical(getattr(value, name), memo) for name in _counted(type(value))}
+        left_out = _left_out(type(value))
+        counted = [n for n in _counted(type(value)) if n not in left_out or getattr(value, n) != left_out[n]]
+        found = {name: canonical(getattr(value, name), memo) for name in counted}
         if memo is not None:
             memo[id(value)] = value, found
         return found
@@ -54,6 +57,12 @@ def canonical(value: Any, memo: Memo | None = None) -> Any:
 @cache
 def _counted(kind: type) -> tuple[str, ...]:
     return tuple(field.name for field in dataclasses.fields(kind) if field.metadata.get("key", True))
+
+
+@cache
+def _left_out(kind: type) -> dict[str, object]:
+    """The defaults of the fields that count only where they are given."""
+    return {own.name: own.default for own in dataclasses.fields(kind) if own.metadata.get("key") == "given"}
 
 
 def digest(value: Any) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 
 from gatebench.bench.analysis.summary import HEADLINE, CellResult, Summary, cell_curves
 from gatebench.bench.analysis.tables import TITLES, with_interval
-from gatebench.bench.stages.stage import KINDS, LIBRARIES
+from gatebench.bench.stages.registry import kinds
+from gatebench.bench.stages.stage import LIBRARIES
 from gatebench.bench.store.files import write_text
 from gatebench.bench.store.store import Store
 from gatebench.bench.suite.claims import ANSWERS
@@ -134,7 +135,7 @@ def _costs(summary: Summary) -> list[dict[str, Any]]:
     """Seconds and tokens by stage kind; a stage that cells share counts once."""
     records = {record.key: (kind, record) for cell in summary.cells for kind, record in cell.stages.items()}
     rows = []
-    for kind in KINDS:
+    for kind in kinds():
         own = [record for of, record in records.values() if of == kind]
         if own:
             rows.append({"kind": kind, "count": len(own), "seconds": sum(r.seconds or 0 for r in own),

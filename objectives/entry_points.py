@@ -1,9 +1,12 @@
-"""What other packages add to a registry of ours, by entry points."""
+"""What stands in a registry: our own pieces, found in a folder of ours, and those of other packages by entry points."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from importlib import import_module
 from importlib.metadata import entry_points
+from pkgutil import iter_modules
+from types import ModuleType
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -17,3 +20,16 @@ def with_third_parties(group: str, own: Mapping[str, T]) -> dict[str, T]:
             raise ValueError(f"entry point {entry.value} of {group} takes the name {entry.name!r}")
         found[entry.name] = entry.load()
     return found
+
+
+def in_folder(package: ModuleType, attribute: str, kind: type[T]) -> Iterator[T]:
+    """`attribute` of every module of a package that has it: a new file there is all that it takes.
+
+    Raises TypeError where it is of another kind.
+    """
+    for found in iter_modules(package.__path__):
+        value = getattr(import_module(f"{package.__name__}.{found.name}"), attribute, None)
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{package.__name__}.{found.name}.{attribute} is no {kind.__name__}")
+        if value is not None:
+            yield value

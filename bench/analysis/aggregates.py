@@ -19,13 +19,8 @@ from gatebench.bench.analysis.statistics import (
     probability_of_improvement,
     slopes,
 )
-from gatebench.bench.metrics import answers, verdicts
-from gatebench.bench.metrics.dynamics import METRICS, PREFIX
+from gatebench.bench.metrics import registry
 
-ALL = (
-    *(PREFIX[split] + metric for split in ("train", "test") for metric in METRICS), *answers.NAMES,
-    *verdicts.NAMES,
-)  # fmt: skip
 POINT = ("model", "dataset", "objective", "gate")
 UNGATED = "none"
 
@@ -101,10 +96,15 @@ def points(cells: Sequence[Measured]) -> dict[tuple[Any, ...], dict[int, Measure
     return found
 
 
+def metrics_of(seeds: Mapping[int, Measured]) -> dict[str, float]:
+    """Every metric that the cells of one point have, by seed, with its interval."""
+    return flat({**with_intervals(seeds, registry.names()), **tasks(seeds)})
+
+
 def groups(cells: Sequence[Measured]) -> list[Group]:
     """A group a point, in the order of the suite."""
     return [
-        Group(model, dataset, objective, gate, tuple(sorted(row)), flat({**with_intervals(row, ALL), **tasks(row)}))
+        Group(model, dataset, objective, gate, tuple(sorted(row)), metrics_of(row))
         for (model, dataset, objective, gate), row in points(cells).items()
     ]
 

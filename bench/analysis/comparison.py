@@ -13,8 +13,7 @@ import numpy as np
 from gatebench.bench.analysis.aggregates import UNGATED, Group, points
 from gatebench.bench.analysis.probe_arrays import Measured, drawn
 from gatebench.bench.analysis.statistics import difference, holm
-
-METRICS = ("delta_chosen", "delta_rejected", "margin", "delta_others")
+from gatebench.bench.metrics import registry
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def differences(ours: Sequence[Measured], theirs: Sequence[Measured]) -> list[Di
     left, right = points(ours), points(theirs)
     found = []
     for point in left:
-        for metric in METRICS if point in right else ():
+        for metric in registry.published() if point in right else ():
             both = drawn([right[point], left[point]], metric)
             if both is None:
                 continue
@@ -86,7 +85,7 @@ def differences(ours: Sequence[Measured], theirs: Sequence[Measured]) -> list[Di
 def agreement(groups: Sequence[Group], published: Sequence[Published]) -> list[Agreement]:
     """A row for every metric, model of ours and model of theirs that share a method."""
     found = []
-    for metric in METRICS:
+    for metric in registry.published():
         left = _values([(g.model, g.objective, g.gate, g.metrics) for g in groups], metric)
         right = _values([(p.model, p.objective, p.gate, p.metrics) for p in published], metric)
         for our_model, our_values in left.items():

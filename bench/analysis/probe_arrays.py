@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gatebench.bench.analysis.statistics import LEVEL, SEED, Array, Draws, draws, intervals
-from gatebench.bench.metrics.dynamics import PREFIX
+from gatebench.bench.metrics.registry import place_of
 
 if TYPE_CHECKING:
     import pandas
@@ -31,8 +31,7 @@ class Measured:
 
     def by_probe(self, metric: str) -> pandas.Series[float] | None:
         """The metric of every probe of its split that has it, by prompt; None where no probe has."""
-        split = next((split for split, prefix in PREFIX.items() if prefix and metric.startswith(prefix)), "train")
-        name = metric.removeprefix(PREFIX[split])
+        split, name = place_of(metric)
         if split not in self._by_split or name not in self.deltas:
             return None
         values = self._by_split[split][name].dropna()

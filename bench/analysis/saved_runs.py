@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gatebench.bench.analysis.comparison import METRICS, Published
+from gatebench.bench.analysis.comparison import Published
 from gatebench.bench.analysis.probe_arrays import Measured
 from gatebench.bench.analysis.summary import Summary, measured, read
 from gatebench.bench.errors import UserError, at
+from gatebench.bench.metrics import registry
 from gatebench.bench.store.store import Store
 from gatebench.objectives.names import nearest
 
-COLUMNS = ("model", "loss", "gate", *METRICS)
+AXES = ("model", "loss", "gate")
 
 
 @dataclass(frozen=True)
@@ -61,17 +62,18 @@ def read_run(given: str, results: Path) -> Run:
 
 
 def read_published(file: Path) -> list[Published]:
-    """The rows of a table with the columns of COLUMNS; an empty figure is missing."""
+    """The rows of a table with the columns of AXES and the published metrics; an empty figure is missing."""
+    metrics, columns = registry.published(), (*AXES, *registry.published())
     with file.open(encoding="utf-8", newline="") as stream:
         reader = csv.DictReader(stream)
-        lacking = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        lacking = [name for name in columns if name not in (reader.fieldnames or ())]
         if lacking:
-            raise UserError(f"{file}: no column {', '.join(lacking)}; expected {', '.join(COLUMNS)}")
+            raise UserError(f"{file}: no column {', '.join(lacking)}; expected {', '.join(columns)}")
         rows = []
         for row in reader:
             try:
-                metrics = {name: float(row[name]) for name in METRICS if row[name]}
+                values = {name: float(row[name]) for name in metrics if row[name]}
             except ValueError as error:
                 raise UserError(f"{at(file, reader.line_num)} {error}; expected a number or nothing") from None
-            rows.append(Published(row["model"], row["loss"], row["gate"], metrics))
+            rows.append(Published(row["model"], row["loss"], row["gate"], values))
     return rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -10,26 +9,22 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gatebench.bench import keys
 from gatebench.bench.analysis.aggregates import (
-    ALL,
     GateAggregate,
     Group,
     ScaleSlope,
-    flat,
     gate_aggregates,
     groups,
+    metrics_of,
     scale_slopes,
 )
 from gatebench.bench.analysis.claims import ClaimResult, judge
-from gatebench.bench.analysis.probe_arrays import Measured, tasks, with_intervals
-from gatebench.bench.executors.loop import Outcome
-from gatebench.bench.metrics.answers import against, per_prompt
-from gatebench.bench.metrics.dynamics import curves, probe_deltas
+from gatebench.bench.analysis.probe_arrays import Measured
+from gatebench.bench.executors.api import Outcome
+from gatebench.bench.metrics import registry
+from gatebench.bench.metrics.dynamics import curves
 from gatebench.bench.plan.graph import Cell, Plan
-from gatebench.bench.stages import lm_eval
 from gatebench.bench.stages.dynamics import CURVES, PROBES
-from gatebench.bench.stages.generate import FILE as ANSWERS
-from gatebench.bench.stages.judge import FILE as VERDICTS
-from gatebench.bench.stages.lm_eval import FILE as RESULTS
+from gatebench.bench.stages.registry import stage_of
 from gatebench.bench.stages.train import CURVES as TRAIN_CURVES
 from gatebench.bench.store.files import write_json
 from gatebench.bench.store.store import Store
@@ -37,11 +32,8 @@ from gatebench.bench.store.store import Store
 if TYPE_CHECKING:
     import pandas
 
-FACTS = (
-    "gate", "caution", "dropped", "pairs", "parameters", "steps", "micro_batch_size", "remade", "backend", "engine",
-    "comparisons", "missing",
-)  # fmt: skip
-HEADLINE = ("delta_chosen", "delta_rejected", "margin", "delta_others", "accuracy")
+HEADLINE = tuple(registry.measured_always())
+REMADE = "remade"  # a fact of the store's: earlier versions of a stage that were damaged
 
 
 @dataclass(frozen=True)
@@ -98,7 +90,7 @@ class Summary:
     def remade(self) -> list[str]:
         """Stages that were made again because a file in the store was not what its manifest said."""
         records = ((kind, record) for cell in self.cells for kind, record in cell.stages.items())
-        return sorted({f"{kind} {record.key}" for kind, record in records if "remade" in record.facts})
+        return sorted({f"{kind} {record.key}" for kind, record in records if REMADE in record.facts})
 
     @property
     def finished(self) -> list[CellResult]:
@@ -113,7 +105,7 @@ def run_id(plan: Plan) -> str:
 def cell_result(cell: Cell, plan: Plan, store: Store) -> CellResult:
     """A cell whose stages are all finished, with its metrics."""
     found = _result(cell, plan, store, Outcome(), {})
-    return replace(found, metrics=_metrics({cell.seed: measured(found, store, plan.tuned_on)}))
+    return replace(found, metrics=metrics_of({cell.seed: measured(found, store, plan.tuned_on)}))
 
 
 def summarize(
@@ -127,11 +119,11 @@ def summarize(
     records: dict[str, StageRecord] = {}
     cells = [_result(cell, plan, store, outcome, records) for cell in plan.cells]
     own = {cell.id: measured(cell, store, plan.tuned_on) for cell in cells if cell.status == "finished"}
-    cells = [
-        cell if cell.id not in own
-        else replace(cell, metrics=known[cell.id].metrics if cell.id in known else _metrics({cell.seed: own[cell.id]}))
-        for cell in cells
-    ]  # fmt: skip
+    metrics = {
+        cell.id: known[cell.id].metrics if cell.id in known else metrics_of({cell.seed: own[cell.id]})
+        for cell in cells if cell.id in own
+    }  # fmt: skip
+    cells = [replace(cell, metrics=metrics[cell.id]) if cell.id in metrics else cell for cell in cells]
     finished, planned = list(own.values()), [cell.axes() for cell in plan.cells]
     return Summary(
         plan.suite, run_id(plan), tuple(cells), tuple(judge(claim, planned, finished) for claim in plan.claims),
@@ -139,48 +131,20 @@ def summarize(
     )  # fmt: skip
 
 
-def _metrics(row: Mapping[int, Measured]) -> dict[str, float]:
-    return flat({**with_intervals(row, ALL), **tasks(row)})
-
-
 def measured(cell: CellResult, store: Store, tuned_on: int = 0) -> Measured:
-    """A finished cell with the changes of its probes from step 0 to the true end, without those it was tuned on."""
+    """A finished cell with the values of all its stages by prompt, without the probes it was tuned on."""
     import pandas
 
-    place = store.path("dynamics", cell.stages["dynamics"].key) / PROBES
-    last = cell.stages["dynamics"].facts["steps"][-1]
-    frame = unseen(pandas.read_parquet(place, filters=[("step", "in", (0, last))]), tuned_on)
+    tables, tasks = [], {}
+    for kind, record in cell.stages.items():
+        stage, folder = stage_of(kind), store.path(kind, record.key)
+        if stage.by_prompt:
+            tables.append(stage.by_prompt(folder, store.inputs(kind, record.key)))
+        if stage.with_errors:
+            tasks |= stage.with_errors(folder)
+    values = unseen(pandas.concat(tables, ignore_index=True), tuned_on)
     parameters = cell.stages["base"].facts.get("parameters") if "base" in cell.stages else None
-    deltas = probe_deltas(frame, last)
-    if "generate" in cell.stages:
-        deltas = pandas.concat([deltas, _split(_answers(cell, store), "generation")], ignore_index=True)
-    if "judge" in cell.stages:
-        verdicts = pandas.read_parquet(store.path("judge", cell.stages["judge"].key) / VERDICTS)
-        deltas = pandas.concat([deltas, _split(verdicts.per_prompt(verdicts), "judge")], ignore_index=True)
-    return Measured(cell.axes(), deltas, parameters, _tasks(cell, store))
-
-
-def _split(by_prompt: pandas.DataFrame, name: str) -> pandas.DataFrame:
-    return by_prompt.rename_axis("prompt").reset_index().assign(split=name)
-
-
-def _answers(cell: CellResult, store: Store) -> pandas.DataFrame:
-    """generations.METRICS by prompt, with the change against the reference policy's own answers."""
-    import pandas
-
-    key = cell.stages["generate"].key
-    own, reference = (
-        per_prompt(pandas.read_parquet(store.path("generate", k) / ANSWERS))
-        for k in (key, store.manifest("generate", key)["inputs"]["start"])
-    )
-    return against(own, reference)
-
-
-def _tasks(cell: CellResult, store: Store) -> dict[str, tuple[float, float | None]]:
-    if "lm_eval" not in cell.stages:
-        return {}
-    results = json.loads((store.path("lm_eval", cell.stages["lm_eval"].key) / RESULTS).read_text())
-    return {f"lm_eval/{name}": value for name, value in lm_eval.metrics(results).items()}
+    return Measured(cell.axes(), values, parameters, tasks)
 
 
 def unseen(frame: pandas.DataFrame, tuned_on: int) -> pandas.DataFrame:
@@ -193,7 +157,7 @@ def _result(cell: Cell, plan: Plan, store: Store, outcome: Outcome, records: dic
     for node in own:
         if node.key not in records and store.is_finished(node.kind, node.key):
             manifest = store.manifest(node.kind, node.key)
-            facts = {k: manifest[k] for k in FACTS if manifest.get(k)}
+            facts = {k: manifest[k] for k in (*stage_of(node.kind).facts, REMADE) if manifest.get(k)}
             records[node.key] = StageRecord(node.key, manifest["seconds"], manifest.get("tokens"), facts)
     stages = {node.kind: records[node.key] for node in own if node.key in records}
     failure = next((outcome.failed[node.key] for node in plan.needed_by(cell) if node.key in outcome.failed), None)

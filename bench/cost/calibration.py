@@ -6,18 +6,20 @@ import json
 import os
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gatebench.bench import keys
 from gatebench.bench.cost.amounts import work_of
 from gatebench.bench.errors import UserError
-from gatebench.bench.executors.local import LocalExecutor
+from gatebench.bench.executors.api import Resources
 from gatebench.bench.executors.loop import execute
 from gatebench.bench.executors.progress import Progress
+from gatebench.bench.executors.registry import make_executor
 from gatebench.bench.machine import Machine, default_workers, this_machine
 from gatebench.bench.plan.graph import Node, Plan, identity
+from gatebench.bench.stages.registry import stage_of
 from gatebench.bench.store.files import write_json
 from gatebench.bench.store.store import Store
 
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 
 FOLDER = ".calibration"
 STARTUP = "startup"
-ROWS_A_STEP = 8
 SIZES = (5, 5, 25)  # steps; the first set pays for imports: what it takes more than the second is the startup
 
 
@@ -75,7 +76,7 @@ def calibrate(plan: Plan, store: Store, err: Console) -> None:
     """
     workers, threads, devices = default_workers(plan.at_once)
     place = store.root / FOLDER / f"work-{os.getpid()}"
-    executor = LocalExecutor(workers, threads, devices, place / "logs")
+    executor = make_executor(Resources(workers, threads, devices, place / "logs"))
     found: list[Record] = []
     try:
         for number, chain in enumerate(_chains(plan)):
@@ -99,14 +100,14 @@ def calibrate(plan: Plan, store: Store, err: Console) -> None:
 
 
 def _chains(plan: Plan) -> Iterable[list[Node]]:
-    """One cell's stages for each distinct group of trainings."""
+    """One cell's stages for each distinct group of trainings, as far as they have a short form."""
     seen = set()
     for cell in plan.cells:
         node = plan.nodes[cell.stages["train"]]
         work = work_of(node, plan.nodes)
         if work and work.group not in seen:
             seen.add(work.group)
-            yield [node for node in plan.needed_by(cell) if node.kind not in ("generate", "lm_eval", "judge")]
+            yield [node for node in plan.needed_by(cell) if stage_of(node.kind).shorten]
 
 
 def _short(chain: list[Node], steps: int, copies: int) -> Plan:
@@ -115,32 +116,15 @@ def _short(chain: list[Node], steps: int, copies: int) -> Plan:
     for copy in range(copies):
         renamed: dict[str, str] = {}
         for node in chain:
+            shorten = stage_of(node.kind).shorten
+            if shorten is None:
+                continue
             inputs = tuple((role, kind, renamed[key]) for role, kind, key in node.inputs)
-            spec = _cut(node, steps)
-            if node.kind == "base":
-                spec = replace(spec, seed=copy)
+            spec = shorten(node.spec, steps, copy)
             key = keys.digest_of_json(identity(node.kind, spec, inputs))
             nodes[key] = Node(node.kind, spec, inputs, key)
             renamed[node.key] = key
     return Plan("calibration", (), nodes)
-
-
-def _cut(node: Node, steps: int) -> Any:
-    """A stage's parameters with little to do; all stages of one size read the same rows."""
-    spec = node.spec
-    if node.kind == "base":
-        if spec.recipe is None:
-            return spec
-        size = spec.recipe.batch_size * spec.recipe.context
-        return replace(spec, recipe=replace(spec.recipe, tokens=steps * size))
-    data = replace(spec.data, train=steps * ROWS_A_STEP, probes=steps, max_dropped=1.0)
-    if node.kind == "warmup":
-        pairs = min(spec.recipe.batch_size, ROWS_A_STEP) * steps
-        return replace(spec, recipe=replace(spec.recipe, epochs=1, pairs=pairs), data=data)
-    if node.kind == "train":
-        recipe = replace(spec.recipe, steps=steps, evaluate_every=-(-steps // 2))
-        return replace(spec, recipe=recipe, data=data)
-    return replace(spec, data=data)
 
 
 def _file(store: Store, machine: Machine) -> Path:

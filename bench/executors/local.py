@@ -9,12 +9,20 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
-from gatebench.bench.executors.loop import Failure
-from gatebench.bench.executors.worker import Job, serve
+from gatebench.bench.executors.api import (
+    ExecutorKind,
+    Failed,
+    Failure,
+    Made,
+    OutOfDisk,
+    Progressed,
+    Resources,
+    Told,
+)
+from gatebench.bench.executors.worker import Done, Job, Progress, Reply, Unable, serve
 from gatebench.bench.plan.graph import Node
-from gatebench.bench.stages.stage import Run, run_of_kind
+from gatebench.bench.stages.stage import Run
 
 
 @dataclass
@@ -26,23 +34,20 @@ class _Worker:
 
 
 class LocalExecutor:
-    """`workers` processes with `threads` each; a killed process fails its stage only and is replaced."""
+    """Processes that stay warm; a killed one fails its stage only and is replaced."""
 
-    def __init__(
-        self, workers: int, threads: int, devices: int, logs: Path, run_of: Callable[[str], Run] = run_of_kind
-    ) -> None:
-        self.run_of = run_of
-        self.threads, self.devices, self.logs = threads, devices, logs
+    def __init__(self, resources: Resources, run_of: Callable[[str], Run]) -> None:
+        self.resources, self.run_of = resources, run_of
         self.context = multiprocessing.get_context("spawn")
-        logs.mkdir(parents=True, exist_ok=True)
-        self.workers = [self._spawn(index) for index in range(workers)]
+        resources.logs.mkdir(parents=True, exist_ok=True)
+        self.workers = [self._spawn(index) for index in range(resources.workers)]
 
     def _spawn(self, index: int) -> _Worker:
         ours, theirs = self.context.Pipe()
-        device = index % self.devices if self.devices else None
-        process = self.context.Process(
-            target=serve, args=(theirs, self.threads, device, self.logs / f"worker-{index}.log"), daemon=True
-        )
+        given = self.resources
+        device = index % given.devices if given.devices else None
+        log = given.logs / f"worker-{index}.log"
+        process = self.context.Process(target=serve, args=(theirs, given.threads, device, log), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -55,7 +60,7 @@ class LocalExecutor:
         worker.node, worker.place = node, place
         worker.connection.send(Job(self.run_of(node.kind), node.spec, dict(inputs), place))
 
-    def results(self) -> Iterator[tuple[str, Node, Any]]:
+    def results(self) -> Iterator[Told]:
         busy = [worker for worker in self.workers if worker.node is not None]
         for connection in wait([worker.connection for worker in busy]):
             worker = next(worker for worker in busy if worker.connection is connection)
@@ -63,22 +68,24 @@ class LocalExecutor:
             assert worker.place is not None
             node, place = worker.node, worker.place
             try:
-                what, *value = worker.connection.recv()
+                reply: Reply = worker.connection.recv()
             except (EOFError, ConnectionResetError):  # the latter where something of ours was not read yet
                 worker.process.join()
-                failure = Failure(node.kind, node.key, _obituary(worker.process.exitcode))
                 self.workers[self.workers.index(worker)] = self._spawn(self.workers.index(worker))
-                yield "failed", node, failure
+                yield Failed(node, Failure(node.kind, node.key, _obituary(worker.process.exitcode)))
                 continue
-            if what == "progress":
-                yield what, node, value
+            if isinstance(reply, Progress):
+                yield Progressed(node, reply.share, reply.text)
                 continue
             worker.node = worker.place = None
-            if what == "done":
-                yield what, node, (place, value[0])
+            if isinstance(reply, Done):
+                yield Made(node, place, reply.facts)
                 continue
             shutil.rmtree(place, ignore_errors=True)  # only a killed stage has something to go on from
-            yield what, node, None if what == "full" else Failure(node.kind, node.key, *value)
+            if isinstance(reply, Unable):
+                yield Failed(node, Failure(node.kind, node.key, reply.sentence, reply.tail))
+            else:
+                yield OutOfDisk(node)
 
     def close(self) -> None:
         """End idle workers; stop those that still work."""
@@ -98,3 +105,6 @@ class LocalExecutor:
 def _obituary(code: int | None) -> str:
     hint = "; signal 9 is often the system's answer to too little memory" if code == -9 else ""
     return f"its process was killed (exit code {code}{hint})"
+
+
+EXECUTOR = ExecutorKind("local", LocalExecutor)

@@ -3,59 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
-from typing import Any, Protocol
 
 from gatebench.bench.errors import DiskFull
-from gatebench.bench.plan.graph import Node, Plan, identity
+from gatebench.bench.executors.api import (
+    Damaged,
+    Executor,
+    Finished,
+    Listener,
+    Made,
+    Outcome,
+    OutOfDisk,
+    Progressed,
+    Started,
+    Told,
+)
+from gatebench.bench.plan.graph import Plan, identity
 from gatebench.bench.stages.stage import code_revision
 from gatebench.bench.store.store import Lock, Store
 
 SECONDS_BETWEEN_LOOKS = 0.2  # at a stage that another run on the same store is making
 
 
-@dataclass(frozen=True)
-class Failure:
-    """A stage that gave no result. tail: the last lines of its process's output."""
-
-    kind: str
-    key: str
-    message: str
-    tail: str = ""
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened to a stage: what is "started", "progress", "finished", "failed", "damaged"."""
-
-    what: str
-    node: Node
-    share: float = 0.0
-    text: str = ""
-
-
-@dataclass
-class Outcome:
-    """What a run did: keys by what became of them."""
-
-    ran: set[str] = field(default_factory=set)
-    cached: set[str] = field(default_factory=set)
-    failed: dict[str, Failure] = field(default_factory=dict)
-    skipped: set[str] = field(default_factory=set)
-
-
-class Executor(Protocol):
-    """Where stages run. `results` yields what happened since, and blocks while nothing did."""
-
-    def has_room(self) -> bool: ...
-    def start(self, node: Node, place: Any, inputs: Mapping[str, Any]) -> None: ...
-    def results(self) -> Iterator[tuple[str, Node, Any]]: ...
-    def close(self) -> None: ...
-
-
-def check_store(plan: Plan, store: Store) -> list[Event]:
+def check_store(plan: Plan, store: Store) -> list[Damaged]:
     """Set aside every damaged stage of the plan; one event each.
 
     What a stage to be run will read is hashed; for the rest, size and time of the files are believed.
@@ -66,14 +36,11 @@ def check_store(plan: Plan, store: Store) -> list[Event]:
     for key in finished:
         node = plan.nodes[key]
         if not store.is_sound(node.kind, key, thorough=key in read):
-            place = store.set_aside(node.kind, key)
-            events.append(Event("damaged", node, text=f"a file is not what its manifest says; set aside as {place}"))
+            events.append(Damaged(node, store.set_aside(node.kind, key)))
     return events
 
 
-def execute(
-    plan: Plan, store: Store, executor: Executor, listen: Callable[[Event], None], fail_fast: bool = False
-) -> Outcome:
+def execute(plan: Plan, store: Store, executor: Executor, listen: Listener, fail_fast: bool = False) -> Outcome:
     """Have every stage of the plan in the store; finished ones are not run again.
 
     Two runs on one store share the work: a stage that another one makes is waited for.
@@ -82,9 +49,7 @@ def execute(
 
 
 class _Run:
-    def __init__(
-        self, plan: Plan, store: Store, executor: Executor, listen: Callable[[Event], None], fail_fast: bool
-    ) -> None:
+    def __init__(self, plan: Plan, store: Store, executor: Executor, listen: Listener, fail_fast: bool) -> None:
         self.plan, self.store, self.executor, self.listen, self.fail_fast = plan, store, executor, listen, fail_fast
         self.outcome = Outcome()
         self.locks: dict[str, Lock] = {}
@@ -99,8 +64,8 @@ class _Run:
                 ready += self.sorter.get_ready()
                 ready = [key for key in sorted(ready, key=self.order.__getitem__) if not self._take(key)]
                 if self.locks:
-                    for what, node, value in self.executor.results():
-                        self._note(what, node, value)
+                    for told in self.executor.results():
+                        self._note(told)
                 elif ready:
                     time.sleep(SECONDS_BETWEEN_LOOKS)
         except BaseException:
@@ -131,26 +96,30 @@ class _Run:
                 self.locks[key] = lock
                 inputs = {role: self.store.path(kind, i) for role, kind, i in node.inputs}
                 self.executor.start(node, self.store.begin(node.kind, key), inputs)
-                self.listen(Event("started", node))
+                self.listen(Started(node))
                 return True
         self.sorter.done(key)
         return True
 
-    def _note(self, what: str, node: Node, value: Any) -> None:
-        if what == "progress":
-            self.listen(Event("progress", node, *value))
+    def _note(self, told: Told) -> None:
+        node = told.node
+        if isinstance(told, Progressed):
+            self.listen(told)
             return
-        if what == "full":
+        if isinstance(told, OutOfDisk):
             raise DiskFull(self.store.root)
-        if what == "done":
-            place, facts = value
-            manifest = {**identity(node.kind, node.spec, node.inputs), **facts, "code": code_revision()}
-            remade = self.store.set_asides(node.kind, node.key)
-            self.store.commit(place, node.kind, node.key, {**manifest, "remade": remade} if remade else manifest)
+        if isinstance(told, Made):
+            self._keep(told)
             self.outcome.ran.add(node.key)
-            self.listen(Event("finished", node, 1.0))
+            self.listen(Finished(node))
         else:
-            self.outcome.failed[node.key] = value
-            self.listen(Event("failed", node, text=value.message))
+            self.outcome.failed[node.key] = told.failure
+            self.listen(told)
         self.locks.pop(node.key).release()
         self.sorter.done(node.key)
+
+    def _keep(self, made: Made) -> None:
+        node = made.node
+        manifest = {**identity(node.kind, node.spec, node.inputs), **made.facts, "code": code_revision()}
+        remade = self.store.set_asides(node.kind, node.key)
+        self.store.commit(made.place, node.kind, node.key, {**manifest, "remade": remade} if remade else manifest)

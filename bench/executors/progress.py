@@ -8,15 +8,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from gatebench.bench.executors.loop import Event
+from gatebench.bench.executors.api import Damaged, Event, Failed, Finished, Progressed, Started
 from gatebench.bench.plan.graph import Node, Plan
+from gatebench.bench.stages.registry import stage_of
 from gatebench.bench.store.store import Store
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-# Relative costs until the first stage of a kind has been timed.
-GUESS = {"base": 8.0, "warmup": 3.0, "reference": 1.0, "train": 8.0, "dynamics": 4.0}
 PACE_KNOWN = 0.03  # from this share on, a running stage's own pace is the best witness
 SECONDS_BETWEEN_LINES = 15.0
 PLAIN: Any = {"highlight": False, "markup": False, "soft_wrap": True}  # a sentence printed as it is
@@ -32,20 +31,20 @@ class Clock:
         self.waiting = {key: node for key, node in plan.nodes.items() if key not in finished}
         self.shares: dict[str, float] = {}
         self.started: dict[str, float] = {}
-        self.timed: dict[tuple[str, str], list[float]] = {}
+        self.timed: dict[tuple[str, int, str], list[float]] = {}
 
-    def _group(self, node: Node) -> tuple[str, str]:
-        start = node.kind == "dynamics" and len(node.inputs) == 1
-        return ("start" if start else node.kind, self.models.get(node.key, ""))
+    def _group(self, node: Node) -> tuple[str, int, str]:
+        """Stages that take about as long; dynamics at step 0 have fewer inputs than those of a trained policy."""
+        return (node.kind, len(node.inputs), self.models.get(node.key, ""))
 
     def note(self, event: Event, now: float) -> None:
         key = event.node.key
-        if event.what == "started":
+        if isinstance(event, Started):
             self.started[key] = now
-        elif event.what == "progress":
+        elif isinstance(event, Progressed):
             self.shares[key] = event.share
         else:
-            if event.what == "finished":
+            if isinstance(event, Finished):
                 self.timed.setdefault(self._group(event.node), []).append(now - self.started[key])
             self.waiting.pop(key, None)
 
@@ -57,13 +56,13 @@ class Clock:
         own = self.timed.get(self._group(node))
         if own:
             return sum(own) / len(own)
-        kind = [s for (k, _), seconds in self.timed.items() if k == self._group(node)[0] for s in seconds]
+        kind = [s for group, seconds in self.timed.items() if group[:2] == self._group(node)[:2] for s in seconds]
         if kind:
             return sum(kind) / len(kind)
-        unit = [s / GUESS.get(k, 1.0) for (k, _), seconds in self.timed.items() for s in seconds]
-        unit += [(now - self.started[k]) / share / GUESS.get(self.waiting[k].kind, 1.0)
+        unit = [s / stage_of(k).guess for (k, *_), seconds in self.timed.items() for s in seconds]
+        unit += [(now - self.started[k]) / share / stage_of(self.waiting[k].kind).guess
                  for k, share in self.shares.items() if share > PACE_KNOWN and k in self.waiting]  # fmt: skip
-        return GUESS.get(node.kind, 1.0) * sum(unit) / len(unit) if unit else None
+        return stage_of(node.kind).guess * sum(unit) / len(unit) if unit else None
 
     def remaining(self, now: float) -> float | None:
         """Seconds until the end with all workers busy; None before anything was timed."""
@@ -115,34 +114,33 @@ class Progress:
         self.log.close()
 
     def __call__(self, event: Event) -> None:
-        now = time.monotonic()
-        if event.what == "damaged":
+        now, node = time.monotonic(), event.node
+        if not isinstance(event, Progressed):
             self._write(event)
-            self.console.print(f"{event.node.kind} {event.node.key}: {event.text}; it is made again", **PLAIN)
+        if isinstance(event, Damaged):
+            self.console.print(f"{node.kind} {node.key}: {_text(event)}; it is made again", **PLAIN)
             return
         self.clock.note(event, now)
-        label = f"{event.node.kind} {self.clock.models.get(event.node.key, '')} {event.text}".strip()
-        if event.what in ("started", "progress"):
-            self.running[event.node.key] = label
+        label = f"{node.kind} {self.clock.models.get(node.key, '')} {_text(event)}".strip()
+        if isinstance(event, Started | Progressed):
+            self.running[node.key] = label
         else:
-            self.running.pop(event.node.key, None)
-        if event.what != "progress":
-            self._write(event)
+            self.running.pop(node.key, None)
         done = self.total - len(self.clock.waiting)
         if self.console.is_terminal:
             self.bar.update(
                 self.task, completed=done + sum(self.clock.shares.get(k, 0) for k in self.running),
                 cells=self._cells(), left=self._left(now), description=" | ".join(self.running.values()),
             )  # fmt: skip
-        elif event.what == "failed" or now - self.last_line > SECONDS_BETWEEN_LINES:
+        elif isinstance(event, Failed) or now - self.last_line > SECONDS_BETWEEN_LINES:
             self.last_line = now
             doing = " | ".join(self.running.values()) or label
             parts = filter(None, (self._cells(), f"stages {done}/{self.total}", self._left(now)))
             self.console.print(f"{', '.join(parts)}: {doing}", **PLAIN)
 
     def _write(self, event: Event) -> None:
-        record = {"time": time.time(), "what": event.what, "kind": event.node.kind, "key": event.node.key}
-        self.log.write(json.dumps({**record, "text": event.text}) + "\n")
+        record = {"time": time.time(), "what": type(event).__name__.lower(), "kind": event.node.kind}
+        self.log.write(json.dumps({**record, "key": event.node.key, "text": _text(event)}) + "\n")
 
     def _cells(self) -> str:
         done = sum(not any(key in self.clock.waiting for key in keys) for keys in self.cells.values())
@@ -153,3 +151,14 @@ class Progress:
         if left is None:
             return "time left: measuring"
         return f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f} s left"
+
+
+def _text(event: Event) -> str:
+    """What an event says beside the stage it is about."""
+    if isinstance(event, Progressed):
+        return event.text
+    if isinstance(event, Failed):
+        return event.failure.message
+    if isinstance(event, Damaged):
+        return f"a file is not what its manifest says; set aside as {event.place}"
+    return ""

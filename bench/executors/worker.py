@@ -1,7 +1,6 @@
 """A warm process that runs one stage after another: imports, tokenizers and data are loaded once.
 
-Messages to the worker: a Job, or None to end. Messages back: ("progress", share, text), then ("done", facts),
-("failed", sentence, log tail) or ("full",) for a full disk.
+Messages to the worker: a Job, or None to end. Messages back: Progress, then Done, Unable or NoRoom.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from gatebench.bench.errors import is_disk_full
+from gatebench.bench.errors import StageFailed, is_disk_full
 from gatebench.bench.process import become_worker
-from gatebench.bench.stages.stage import Run, StageFailed
+from gatebench.bench.stages.stage import Facts, Run
 
 SECONDS_BETWEEN_REPORTS = 0.2
 
@@ -29,6 +28,33 @@ class Job:
     spec: Any
     inputs: Mapping[str, Path]
     out: Path
+
+
+@dataclass(frozen=True)
+class Progress:
+    share: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Done:
+    facts: Facts
+
+
+@dataclass(frozen=True)
+class Unable:
+    """The stage failed; tail: the last lines of its output."""
+
+    sentence: str
+    tail: str
+
+
+@dataclass(frozen=True)
+class NoRoom:
+    """The disk is full."""
+
+
+Reply = Progress | Done | Unable | NoRoom
 
 
 def serve(connection: Connection, threads: int, device: int | None, log: Path) -> None:
@@ -54,21 +80,21 @@ def _run(connection: Connection, job: Job, log: Path) -> None:
             os._exit(1)
         if time.monotonic() - last > SECONDS_BETWEEN_REPORTS:
             last = time.monotonic()
-            connection.send(("progress", share, text))
+            connection.send(Progress(share, text))
 
     started, at = time.monotonic(), log.stat().st_size
     try:
         facts = job.run(job.spec, job.inputs, job.out, report)
-        connection.send(("done", {**facts, "seconds": time.monotonic() - started, "peak_memory": _peak_memory()}))
+        connection.send(Done({**facts, "seconds": time.monotonic() - started, "peak_memory": _peak_memory()}))
     except StageFailed as failure:
-        connection.send(("failed", str(failure), _tail(log, at)))
+        connection.send(Unable(str(failure), _tail(log, at)))
     except Exception as error:  # a failing stage must not take the other cells with it
         if is_disk_full(error):
-            connection.send(("full",))
+            connection.send(NoRoom())
             return
         traceback.print_exc()
         sys.stderr.flush()
-        connection.send(("failed", f"{type(error).__name__}: {error}", _tail(log, at)))
+        connection.send(Unable(f"{type(error).__name__}: {error}", _tail(log, at)))
 
 
 def _peak_memory() -> int:

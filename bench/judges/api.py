@@ -1,12 +1,13 @@
-"""What every judge takes and gives, and the judges by name.
+"""What every judge takes and gives.
 
-A third party adds one through an entry point of the group `gatebench.judges`, whose value makes a Judge from a Spec.
+A new judge is one file in this folder that ends in `JUDGE = JudgeKind(name, make, ...)`; one of another package is the
+same behind an entry point of the group `gatebench.judges` (or just a function that makes a Judge from a Spec).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
@@ -16,13 +17,15 @@ OPPONENTS = ("warmup", "ungated")  # a cell's answers are compared with those of
 @dataclass(frozen=True)
 class Spec:
     """Who judges. model: the name at an endpoint, or a reward model's folder or hub id; content stands for a reward
-    model's weights in stage keys; url and key, the environment variable with the endpoint's key, stay out of them."""
+    model's weights in stage keys; url and key, the environment variable with the endpoint's key, stay out of them.
+    parameters: a frozen dataclass of the kind's own, where it has one."""
 
     kind: str
     model: str = ""
     content: str = ""
     url: str = field(default="", metadata={"key": False})
     key: str = field(default="", metadata={"key": False})
+    parameters: object = field(default=None, metadata={"key": "given"})
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,27 @@ class Judge(Protocol):
     ordered: bool
 
     def __call__(self, comparisons: Sequence[Comparison], report: Callable[[float], None]) -> list[Verdict]: ...
+
+
+@dataclass(frozen=True)
+class JudgeKind:
+    """A judge as a suite names it.
+
+    needs: of model and url, what a suite has to give; weights: whether `model` is a folder or hub id whose content
+    counts; exact: whether it needs data with exact grading; parameters: a frozen dataclass of further keys
+    """
+
+    name: str
+    make: Callable[[Spec], Judge]
+    needs: tuple[str, ...] = ()
+    weights: bool = False
+    exact: bool = False
+    parameters: type | None = None
+
+    @property
+    def own_keys(self) -> tuple[str, ...]:
+        """The keys of a suite's `judge` block that are this kind's alone."""
+        return tuple(own.name for own in fields(self.parameters)) if self.parameters else ()
 
 
 def preferred(first: float, second: float) -> Verdict:

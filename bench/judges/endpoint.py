@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from gatebench.bench.judges.api import LOSS, TIE, WIN, Comparison, Spec, Verdict
+from gatebench.bench.judges.api import LOSS, TIE, WIN, Comparison, JudgeKind, Spec, Verdict
 
 ASKED_AT_ONCE = 8
 TRIES, FIRST_PAUSE = 4, 0.5  # of a request that fails, with pauses that double; a server's own Retry-After counts
@@ -110,3 +110,6 @@ def _reason(error: Exception) -> str:
     if response is not None:
         return f"HTTP {response.status_code}"
     return REASONS.get(type(error).__name__, f"an answer that is none ({type(error).__name__})")
+
+
+JUDGE = JudgeKind("endpoint", Endpoint, needs=("url", "model"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from gatebench.bench.data.toolbox import grade
-from gatebench.bench.judges.api import Comparison, Verdict, preferred
+from gatebench.bench.judges.api import Comparison, JudgeKind, Verdict, preferred
 
 
 class Exact:
@@ -13,3 +13,6 @@ class Exact:
 
     def __call__(self, comparisons: Sequence[Comparison], report: Callable[[float], None]) -> list[Verdict]:
         return [preferred(grade(c.prompt, c.first), grade(c.prompt, c.second)) for c in comparisons]
+
+
+JUDGE = JudgeKind("exact", lambda spec: Exact(), exact=True)

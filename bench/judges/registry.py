@@ -1,51 +1,30 @@
-"""The judges by name."""
+"""The judges by name: those of this folder and those of other packages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 
-from gatebench.bench.judges.api import Judge, Spec
-from gatebench.objectives.entry_points import with_third_parties
+from gatebench.bench import judges
+from gatebench.bench.judges.api import Judge, JudgeKind, Spec
+from gatebench.objectives.entry_points import in_folder, with_third_parties
 from gatebench.objectives.names import UnknownWord
 
 
-def _exact(spec: Spec) -> Judge:
-    from gatebench.bench.judges.exact import Exact
-
-    return Exact()
-
-
-def _endpoint(spec: Spec) -> Judge:
-    from gatebench.bench.judges.endpoint import Endpoint
-
-    return Endpoint(spec)
-
-
-def _reward_model(spec: Spec) -> Judge:
-    from gatebench.bench.judges.reward_model import RewardModel
-
-    return RewardModel(spec)
-
-
-BUILT_IN: dict[str, Callable[[Spec], Judge]] = {
-    "exact": _exact, "endpoint": _endpoint, "reward_model": _reward_model,
-}  # fmt: skip
-
-
 @cache
-def judges() -> dict[str, Callable[[Spec], Judge]]:
-    """What makes a judge, by its kind; ValueError when a third party takes a name that is ours."""
-    return with_third_parties("gatebench.judges", BUILT_IN)
+def judge_kinds() -> dict[str, JudgeKind]:
+    """Every judge by its name; ValueError when a third party takes one that is ours."""
+    own = {kind.name: kind for kind in in_folder(judges, "JUDGE", JudgeKind)}
+    found: dict[str, object] = with_third_parties("gatebench.judges", own)
+    return {name: kind if isinstance(kind, JudgeKind) else JudgeKind(name, kind) for name, kind in found.items()}
 
 
-def get_maker(kind: str) -> Callable[[Spec], Judge]:
-    """What makes a judge of that kind; UnknownWord with the nearest one otherwise."""
-    if kind not in judges():
-        raise UnknownWord("judge", kind, judges())
-    return judges()[kind]
+def get_judge(name: str) -> JudgeKind:
+    """The judge of that name; UnknownWord with the nearest one otherwise."""
+    if name not in judge_kinds():
+        raise UnknownWord("judge", name, judge_kinds())
+    return judge_kinds()[name]
 
 
 def make_judge(spec: Spec) -> Judge:
-    """The judge of a Spec; UnknownWord as `get_maker`."""
-    return get_maker(spec.kind)(spec)
+    """The judge of a Spec; UnknownWord as `get_judge`."""
+    return get_judge(spec.kind).make(spec)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gatebench.bench.judges.api import Comparison, Spec, Verdict, preferred
+from gatebench.bench.judges.api import Comparison, JudgeKind, Spec, Verdict, preferred
 
 ROWS_A_BATCH = 16
 
@@ -18,7 +18,7 @@ class RewardModel:
     def __init__(self, spec: Spec) -> None:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        from gatebench.bench.stages.stage import StageFailed
+        from gatebench.bench.errors import StageFailed
 
         try:
             self.model: Any = AutoModelForSequenceClassification.from_pretrained(
@@ -56,3 +56,6 @@ class RewardModel:
             return prompt + answer
         turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
         return str(self.tokenizer.apply_chat_template(turns, tokenize=False))
+
+
+JUDGE = JudgeKind("reward_model", RewardModel, needs=("model",), weights=True)

@@ -3,47 +3,92 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from gatebench.bench.metrics.metric import SHARE, TOKENS, Source, Variant, metric
 
 if TYPE_CHECKING:
     import pandas
 
-# pass_rate: graded right (data with exact grading); tokens: length; empty, truncated: share of such answers;
-# distinct_2: share of different pairs of tokens in an answer; repeated: its longest repeated span as a share of it;
-# overlap: mean share of token pairs in common with the answers to other prompts (one favourite phrase gives 1).
-METRICS = ("pass_rate", "tokens", "empty", "truncated", "distinct_2", "repeated", "overlap")
-PREFIX = "generation_"
-NAMES = tuple(f"{PREFIX}{change}{metric}" for change in ("", "delta_") for metric in METRICS)
+
+@dataclass(frozen=True)
+class Answers:
+    """A generate stage's table. ids: the tokens of each answer without its end; index: their prompts."""
+
+    frame: pandas.DataFrame
+
+    @cached_property
+    def ids(self) -> list[list[int]]:
+        return [list(own) for own in self.frame["ids"]]
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int_]:
+        return np.array([len(own) for own in self.ids])
+
+    def by_prompt(self, values: Sequence[float] | NDArray[Any]) -> pandas.Series[float]:
+        import pandas
+
+        return pandas.Series(np.asarray(values, dtype=float), index=self.frame["prompt"].to_numpy())
+
+
+ANSWERS: Source[Answers] = Source(
+    "generate", (("generation", Variant("generation_")),), (Variant(), Variant("delta_", "Δ {}", leads=False))
+)
+
+
+@metric(ANSWERS, title="pass rate", unit=SHARE, better="higher", headline=True)
+def pass_rate(answers: Answers) -> pandas.Series[float] | None:
+    """Graded right; only of data with exact grading."""
+    return answers.by_prompt(answers.frame["passed"].to_numpy()) if "passed" in answers.frame else None
+
+
+@metric(ANSWERS, title="tokens", unit=TOKENS, reported=True)
+def tokens(answers: Answers) -> pandas.Series[float]:
+    return answers.by_prompt(answers.lengths)
+
+
+@metric(ANSWERS, title="empty", unit=SHARE, better="lower", reported=True)
+def empty(answers: Answers) -> pandas.Series[float]:
+    return answers.by_prompt(answers.lengths == 0)
+
+
+@metric(ANSWERS, title="truncated", unit=SHARE, better="lower", reported=True)
+def truncated(answers: Answers) -> pandas.Series[float]:
+    return answers.by_prompt(answers.frame["finish_reason"].to_numpy() == "length")
+
+
+@metric(ANSWERS, title="distinct pairs of tokens", unit=SHARE, reported=True)
+def distinct_2(answers: Answers) -> pandas.Series[float]:
+    return answers.by_prompt([distinct(own, 2) for own in answers.ids])
+
+
+@metric(ANSWERS, title="repeated", unit=SHARE, reported=True)
+def repeated(answers: Answers) -> pandas.Series[float]:
+    return answers.by_prompt([longest_repeat(own) for own in answers.ids])
+
+
+@metric(ANSWERS, title="overlap", unit=SHARE, reported=True)
+def overlap(answers: Answers) -> pandas.Series[float]:
+    """The mean share of token pairs in common with the answers to other prompts: one favourite phrase gives 1."""
+    return answers.by_prompt(common_pairs(answers.ids))
 
 
 def per_prompt(frame: pandas.DataFrame) -> pandas.DataFrame:
-    """A generate stage's table -> METRICS by prompt; a metric that an answer cannot have is missing.
+    """A generate stage's table -> the metrics of ANSWERS by prompt; one that an answer cannot have is missing.
 
     frame: prompt, ids (tokens without the end), finish_reason and, where answers are graded exactly, passed.
     """
-    import pandas
-
-    answers = [list(ids) for ids in frame["ids"]]
-    lengths = np.array([len(ids) for ids in answers])
-    found = pandas.DataFrame(
-        {
-            "tokens": lengths.astype(float), "empty": (lengths == 0).astype(float),
-            "truncated": (frame["finish_reason"].to_numpy() == "length").astype(float),
-            "distinct_2": [distinct(ids, 2) for ids in answers], "repeated": [repeated(ids) for ids in answers],
-            "overlap": overlap(answers),
-        },
-        index=frame["prompt"].to_numpy(),
-    )  # fmt: skip
-    if "passed" in frame:
-        found["pass_rate"] = frame["passed"].to_numpy().astype(float)
-    return found
+    return ANSWERS.table(Answers(frame))
 
 
 def against(own: pandas.DataFrame, reference: pandas.DataFrame) -> pandas.DataFrame:
-    """METRICS of a policy by prompt, with delta_ before the change against the reference policy's own answers."""
+    """The metrics of a policy by prompt, with delta_ before the change against the reference policy's own answers."""
     import pandas
 
     change = (own - reference.reindex(own.index)).add_prefix("delta_")
@@ -56,7 +101,7 @@ def distinct(tokens: Sequence[int], n: int) -> float:
     return len(set(grams)) / len(grams) if grams else float("nan")
 
 
-def repeated(tokens: Sequence[int]) -> float:
+def longest_repeat(tokens: Sequence[int]) -> float:
     """The longest span that occurs twice, which may overlap itself, as a share of the answer; missing if empty."""
     if not tokens:
         return float("nan")
@@ -71,7 +116,7 @@ def repeated(tokens: Sequence[int]) -> float:
     return low / len(tokens)
 
 
-def overlap(answers: Sequence[Sequence[int]]) -> list[float]:
+def common_pairs(answers: Sequence[Sequence[int]]) -> list[float]:
     """Mean Jaccard similarity of an answer's token pairs with those of every other answer; missing without pairs."""
     from scipy.sparse import csr_matrix
 

@@ -2,83 +2,174 @@
 
 from __future__ import annotations
 
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from gatebench.bench.data.pairs import is_unrelated, role_of
-from gatebench.bench.metrics import answers, verdicts
+from gatebench.bench.metrics.metric import (
+    NATS,
+    NATS_A_TOKEN,
+    SHARE,
+    SPLIT_PREFIXES,
+    Metric,
+    Source,
+    Variant,
+    metric,
+    register,
+)
 
 if TYPE_CHECKING:
     import pandas
 
-# Which prompts a metric is of: training prompts, held-out prompts, the answers to those, or verdicts on answers.
-PREFIX = {"train": "", "test": "test_", "generation": answers.PREFIX, "judge": verdicts.PREFIX}
 PROBE = ["split", "prompt"]
-# What a cell can be asked for; `test_` before a name means the held-out probes.
-METRICS = (
-    "delta_chosen", "delta_rejected", "margin", "delta_others", "delta_argmax", "delta_entropy", "accuracy", "kl",
-    "delta_chosen_per_token", "delta_rejected_per_token", "delta_others_per_token", "delta_argmax_per_token",
-    "flow_rejected", "flow_argmax", "flow_chosen", "flow_chosen_paraphrases", "flow_rejected_paraphrases",
-    "flow_unrelated", "flow_rest", "answers_chosen", "answers_chosen_paraphrases", "answers_rejected",
-    "answers_rejected_paraphrases", "answers_other_answers", "answers_anything_else",
-)  # fmt: skip
 # Roles of the enumerable answers to a prompt; ANYTHING_ELSE is every text that is none of them.
-ANSWERS = ("chosen", "chosen_paraphrases", "rejected", "rejected_paraphrases", "other_answers")
+ENUMERABLE = ("chosen", "chosen_paraphrases", "rejected", "rejected_paraphrases", "other_answers")
 ANYTHING_ELSE = "anything_else"
+# Parts of the next-token mass along the rejected response, and the column that has each.
+FLOWS = {
+    "rejected": "mass_target", "argmax": "mass_top1",
+    **{part: f"mass_{part}" for part in ("chosen", "chosen_paraphrases", "rejected_paraphrases", "unrelated", "rest")},
+}  # fmt: skip
+
+
+class Probes:
+    """Values of probes at step 0 and at `step`: one row a (step, split, prompt, kind), in nats a response.
+
+    What the metrics below are made of is worked out once: each is indexed by (split, prompt).
+    """
+
+    def __init__(self, frame: pandas.DataFrame, step: int) -> None:
+        self.values, self.step = frame[frame["step"].isin((0, step))], step
+
+    @cached_property
+    def change(self) -> pandas.DataFrame:
+        """The change of log_prob, a column a kind."""
+        wide = self.values.pivot_table(index=PROBE, columns=["kind", "step"], values="log_prob", sort=True)
+        return wide.xs(self.step, axis=1, level="step") - wide.xs(0, axis=1, level="step")
+
+    @cached_property
+    def lengths(self) -> pandas.DataFrame:
+        """Tokens, a column a kind; a response truncated to nothing counts as one."""
+        start = self.values[self.values["step"] == 0]
+        return start.pivot(index=PROBE, columns="kind", values="tokens").clip(lower=1)
+
+    @cached_property
+    def unrelated(self) -> list[str]:
+        """The kinds that have nothing to do with their prompt."""
+        return [kind for kind in self.change.columns if is_unrelated(kind)]
+
+    def along_chosen(self, quantity: str, step: int) -> pandas.Series[float]:
+        """A quantity of the distribution along the chosen response."""
+        rows = self.values[(self.values["kind"] == "chosen") & (self.values["step"] == step)]
+        return rows.set_index(PROBE)[quantity].sort_index()
+
+    @cached_property
+    def along_rejected(self) -> pandas.DataFrame:
+        return self.values[self.values["kind"] == "rejected"]
+
+    @cached_property
+    def answer_flow(self) -> pandas.DataFrame:
+        """The change of `answer_masses`; without columns where answers are not enumerable."""
+        return answer_masses(self.values, self.step) - answer_masses(self.values, 0)
+
+
+DYNAMICS: Source[Probes] = Source("dynamics", (("train", Variant()), ("test", Variant("test_", "held-out {}"))))
+
+
+@metric(DYNAMICS, title="Δ chosen", unit=NATS, better="higher", headline=True, tunable=True, published=True, drawn=True)
+def delta_chosen(probes: Probes) -> pandas.Series[float]:
+    return probes.change["chosen"]
+
+
+@metric(DYNAMICS, title="Δ rejected", unit=NATS, headline=True, tunable=True, published=True, drawn=True)
+def delta_rejected(probes: Probes) -> pandas.Series[float]:
+    return probes.change["rejected"]
+
+
+@metric(DYNAMICS, title="margin", unit=NATS, better="higher", headline=True, tunable=True, published=True)
+def margin(probes: Probes) -> pandas.Series[float]:
+    return delta_chosen(probes) - delta_rejected(probes)
+
+
+@metric(DYNAMICS, title="Δ others", unit=NATS, better="higher", headline=True, tunable=True, published=True)
+def delta_others(probes: Probes) -> pandas.Series[float] | None:
+    """The mean over the unrelated kinds."""
+    return probes.change[probes.unrelated].mean(axis=1) if probes.unrelated else None
+
+
+@metric(DYNAMICS, title="Δ argmax", unit=NATS, drawn=True)
+def delta_argmax(probes: Probes) -> pandas.Series[float]:
+    """Of the most likely tokens along the chosen response."""
+    return probes.along_chosen("argmax", probes.step) - probes.along_chosen("argmax", 0)
+
+
+@metric(DYNAMICS, title="Δ entropy", unit=NATS_A_TOKEN)
+def delta_entropy(probes: Probes) -> pandas.Series[float]:
+    return probes.along_chosen("entropy", probes.step) - probes.along_chosen("entropy", 0)
+
+
+@metric(DYNAMICS, title="accuracy", unit=SHARE, better="higher", headline=True, tunable=True)
+def accuracy(probes: Probes) -> pandas.Series[float]:
+    """1 where the implicit reward of chosen is the larger."""
+    return (margin(probes) > 0).astype(float)
+
+
+@metric(DYNAMICS, title="KL", unit=NATS, reported=True)
+def kl(probes: Probes) -> pandas.Series[float]:
+    """KL(policy || reference), summed along the chosen response."""
+    return probes.along_chosen("kl", probes.step)
+
+
+@metric(DYNAMICS, title="Δ chosen a token", unit=NATS_A_TOKEN)
+def delta_chosen_per_token(probes: Probes) -> pandas.Series[float]:
+    return probes.change["chosen"] / probes.lengths["chosen"]
+
+
+@metric(DYNAMICS, title="Δ rejected a token", unit=NATS_A_TOKEN)
+def delta_rejected_per_token(probes: Probes) -> pandas.Series[float]:
+    return probes.change["rejected"] / probes.lengths["rejected"]
+
+
+@metric(DYNAMICS, title="Δ others a token", unit=NATS_A_TOKEN)
+def delta_others_per_token(probes: Probes) -> pandas.Series[float] | None:
+    kinds = probes.unrelated
+    return (probes.change[kinds] / probes.lengths[kinds]).mean(axis=1) if kinds else None
+
+
+@metric(DYNAMICS, title="Δ argmax a token", unit=NATS_A_TOKEN, reported=True)
+def delta_argmax_per_token(probes: Probes) -> pandas.Series[float]:
+    return delta_argmax(probes) / probes.along_chosen("tokens", 0).clip(lower=1)
+
+
+def flow(probes: Probes, column: str) -> pandas.Series[float] | None:
+    """Where the probability that left the rejected response went: the change of the mean next-token mass along it, on
+    its own tokens (flow_rejected), on the argmax (flow_argmax), on the tokens of the chosen response, of paraphrases
+    and of unrelated responses, and on the rest. A row sums to 0. What no probe of a split has, as held-out pairs have
+    no paraphrases, is missing there."""
+    if column not in probes.along_rejected:
+        return None
+    wide = probes.along_rejected.pivot(index=PROBE, columns="step", values=column)
+    some = wide.fillna(0).any(axis=1).groupby("split").transform("any")
+    return (wide[probes.step] - wide[0]).where(some) if some.any() else None
+
+
+def answer_flow(probes: Probes, role: str) -> pandas.Series[float] | None:
+    """The change of the probability of all answers of a role (`answer_masses`)."""
+    found: pandas.Series[float] | None = probes.answer_flow.get(role)
+    return found
+
+
+for _part, _column in FLOWS.items():
+    _title = f"mass to {_part.replace('_', ' ')}"
+    register(Metric(f"flow_{_part}", _title, SHARE, DYNAMICS, partial(flow, column=_column)))
+for _role in (*ENUMERABLE, ANYTHING_ELSE):
+    _title = f"probability of {_role.replace('_', ' ')}"
+    register(Metric(f"answers_{_role}", _title, SHARE, DYNAMICS, partial(answer_flow, role=_role)))
 
 
 def probe_deltas(frame: pandas.DataFrame, step: int) -> pandas.DataFrame:
-    """One row a (split, prompt): the change of each quantity from step 0 to `step`, in nats a response.
-
-    Columns delta_chosen, delta_rejected, margin, delta_others (mean over the unrelated kinds), delta_argmax (all
-    also per token), delta_entropy, accuracy (1 where the implicit reward of chosen is the larger), kl, and the flows
-    of `flows` and `answer_flows` where the data have them.
-    """
-    import pandas
-
-    values = frame[frame["step"].isin((0, step))]
-    change = _change(values, "log_prob", step)
-    lengths = values[values["step"] == 0].pivot(index=PROBE, columns="kind", values="tokens").clip(lower=1)
-    unrelated = [kind for kind in change.columns if is_unrelated(kind)]
-    deltas = change[["chosen", "rejected"]].add_prefix("delta_")
-    deltas["margin"] = deltas["delta_chosen"] - deltas["delta_rejected"]
-    for side in ("chosen", "rejected"):
-        deltas[f"delta_{side}_per_token"] = change[side] / lengths[side]
-    if unrelated:
-        deltas["delta_others"] = change[unrelated].mean(axis=1)
-        deltas["delta_others_per_token"] = (change[unrelated] / lengths[unrelated]).mean(axis=1)
-    chosen = values[values["kind"] == "chosen"].pivot(
-        index=PROBE, columns="step", values=["argmax", "tokens", "kl", "entropy"]
-    )
-    deltas["delta_argmax"] = chosen[("argmax", step)] - chosen[("argmax", 0)]
-    deltas["delta_argmax_per_token"] = deltas["delta_argmax"] / chosen[("tokens", 0)].clip(lower=1)
-    deltas["delta_entropy"] = chosen[("entropy", step)] - chosen[("entropy", 0)]
-    deltas["accuracy"] = (deltas["margin"] > 0).astype(float)
-    deltas["kl"] = chosen[("kl", step)]
-    return pandas.concat([deltas, flows(values, step), answer_flows(values, step)], axis=1).reset_index()
-
-
-def _change(values: pandas.DataFrame, quantity: str, step: int) -> pandas.DataFrame:
-    wide = values.pivot_table(index=PROBE, columns=["kind", "step"], values=quantity, sort=True)
-    return wide.xs(step, axis=1, level="step") - wide.xs(0, axis=1, level="step")
-
-
-def flows(values: pandas.DataFrame, step: int) -> pandas.DataFrame:
-    """Where the probability that left the rejected response went: the change, from step 0 to `step`, of the mean
-    next-token mass along it, on its own tokens (flow_rejected), on the argmax (flow_argmax), on the tokens of the
-    chosen response, of paraphrases and of unrelated responses, and on the rest. A row sums to 0. What no probe of a
-    split has, as held-out pairs have no paraphrases, is missing there.
-    """
-    import pandas
-
-    rows = values[values["kind"] == "rejected"]
-    names = {"mass_target": "flow_rejected", "mass_top1": "flow_argmax"}
-    found = {}
-    for name in rows.columns[rows.columns.str.startswith("mass_")]:
-        wide = rows.pivot(index=PROBE, columns="step", values=name)
-        some = wide.fillna(0).any(axis=1).groupby("split").transform("any")
-        if some.any():
-            found[names.get(name, name.replace("mass_", "flow_"))] = (wide[step] - wide[0]).where(some)
-    return pandas.DataFrame(found)
+    """One row a (split, prompt), a column a metric that the data have: the change from step 0 to `step`."""
+    return DYNAMICS.table(Probes(frame, step)).reset_index()
 
 
 def answer_masses(values: pandas.DataFrame, step: int) -> pandas.DataFrame:
@@ -94,15 +185,10 @@ def answer_masses(values: pandas.DataFrame, step: int) -> pandas.DataFrame:
     role = rows["kind"].map(role_of)
     if not (role == "other_answers").any():
         return pandas.DataFrame()
-    rows = rows[role.isin(ANSWERS)].assign(role=role, p=numpy.exp(rows["log_prob"]))
+    rows = rows[role.isin(ENUMERABLE)].assign(role=role, p=numpy.exp(rows["log_prob"]))
     found = rows.pivot_table(index=PROBE, columns="role", values="p", aggfunc="sum").fillna(0.0)
     found[ANYTHING_ELSE] = 1 - found.sum(axis=1)
     return found
-
-
-def answer_flows(values: pandas.DataFrame, step: int) -> pandas.DataFrame:
-    """The change of `answer_masses` from step 0 to `step`, as answers_chosen, answers_rejected ..."""
-    return (answer_masses(values, step) - answer_masses(values, 0)).add_prefix("answers_")
 
 
 def split_means(deltas: pandas.DataFrame) -> dict[str, float]:
@@ -112,7 +198,7 @@ def split_means(deltas: pandas.DataFrame) -> dict[str, float]:
     for split, rows in deltas.groupby("split"):
         for name in rows.columns.drop(PROBE):
             if rows[name].notna().any():
-                found[f"{PREFIX[str(split)]}{name}"] = float(rows[name].mean())
+                found[f"{SPLIT_PREFIXES[str(split)]}{name}"] = float(rows[name].mean())
     return found
 
 

@@ -2,48 +2,86 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gatebench.bench.judges.api import OPPONENTS
+from gatebench.bench.metrics.metric import SHARE, Source, Variant, metric
 
 if TYPE_CHECKING:
     import pandas
 
-    from gatebench.bench.analysis.statistics import Array
 
-PREFIX = "judge_"
-# win_rate: a win 1, a tie half, the mean of both orders; win_rate_lc: at equal length; tie: share of ties;
-# inconsistent: share of verdicts that turn with the order; missing: share of comparisons without a verdict.
-METRICS = ("win_rate", "win_rate_lc", "tie", "inconsistent", "missing")
-NAMES = tuple(f"{PREFIX}vs_{opponent}_{metric}" for opponent in OPPONENTS for metric in METRICS)
+OPPONENT_TITLES = {"warmup": "{} v. warm-up", "ungated": "{} v. ungated"}
 
 
-def per_prompt(frame: pandas.DataFrame) -> pandas.DataFrame:
-    """A judge stage's table -> METRICS by prompt, before each vs_ and the opponent; missing where a verdict is.
+@dataclass(frozen=True)
+class Verdicts:
+    """A judge stage's rows against one opponent, by prompt: first and second (the cell's score in either order, missing
+    where the judge gave none), tokens and opponent_tokens.
 
     A comparison counts where both orders have a verdict: one alone would carry the judge's liking for a place.
     """
+
+    rows: pandas.DataFrame
+
+    @cached_property
+    def win(self) -> pandas.Series[float]:
+        """A win 1, a tie half, the mean of both orders; missing where either is."""
+        return (self.rows["first"] + self.rows["second"]) / 2
+
+
+VERDICTS: Source[Verdicts] = Source(
+    "judge", (("judge", Variant("judge_")),),
+    tuple(Variant(f"vs_{opponent}_", OPPONENT_TITLES[opponent]) for opponent in OPPONENTS),
+)  # fmt: skip
+
+
+@metric(VERDICTS, title="wins", unit=SHARE, better="higher", headline=True)
+def win_rate(verdicts: Verdicts) -> pandas.Series[float]:
+    return verdicts.win
+
+
+@metric(VERDICTS, title="wins at equal length", unit=SHARE, better="higher", reported=True)
+def win_rate_lc(verdicts: Verdicts) -> pandas.Series[float]:
     import pandas
 
-    found = []
-    for opponent, rows in frame.groupby("opponent"):
-        own = rows.set_index("prompt")
-        win = (own["first"] + own["second"]) / 2  # missing where either is
-        given = win.notna()
-        longer = (own["tokens"] - own["opponent_tokens"]).to_numpy(dtype=float)
-        columns = {
-            "win_rate": win, "win_rate_lc": at_equal_length(win.to_numpy(dtype=float), longer),
-            "tie": (win == 0.5).astype(float).where(given),
-            "inconsistent": (own["first"] != own["second"]).astype(float).where(given),
-            "missing": (~given).astype(float),
-        }  # fmt: skip
-        found.append(pandas.DataFrame(columns, index=own.index).add_prefix(f"vs_{opponent}_"))
+    longer = (verdicts.rows["tokens"] - verdicts.rows["opponent_tokens"]).to_numpy(dtype=float)
+    return pandas.Series(at_equal_length(verdicts.win.to_numpy(dtype=float), longer), index=verdicts.rows.index)
+
+
+@metric(VERDICTS, title="ties", unit=SHARE, reported=True)
+def tie(verdicts: Verdicts) -> pandas.Series[float]:
+    return (verdicts.win == 0.5).astype(float).where(verdicts.win.notna())
+
+
+@metric(VERDICTS, title="turned by the order", unit=SHARE, better="lower", reported=True)
+def inconsistent(verdicts: Verdicts) -> pandas.Series[float]:
+    rows = verdicts.rows
+    return (rows["first"] != rows["second"]).astype(float).where(verdicts.win.notna())
+
+
+@metric(VERDICTS, title="without a verdict", unit=SHARE, better="lower", reported=True)
+def missing(verdicts: Verdicts) -> pandas.Series[float]:
+    return verdicts.win.isna().astype(float)
+
+
+def per_prompt(frame: pandas.DataFrame) -> pandas.DataFrame:
+    """A judge stage's table -> the metrics of VERDICTS by prompt, before each vs_ and the opponent."""
+    import pandas
+
+    found = [
+        VERDICTS.table(Verdicts(rows.set_index("prompt"))).add_prefix(f"vs_{opponent}_")
+        for opponent, rows in frame.groupby("opponent")
+    ]
     return pandas.concat(found, axis=1)
 
 
-def at_equal_length(wins: Array, longer: Array) -> Array:
+def at_equal_length(wins: NDArray[np.float64], longer: NDArray[np.float64]) -> NDArray[np.float64]:
     """Wins with what the difference of lengths predicts taken away, so that their mean is the win rate of answers of
     equal length: the intercept of the least-squares line of wins over `longer` (tokens). Missing stays missing.
 

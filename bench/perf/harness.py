@@ -34,6 +34,7 @@ train: {{steps: 20, evaluate_every: 10}}
 evaluate: {{dynamics: {{probes: {probes}}}}}
 """
 CELLS_A_SEED = 10
+NO_WORK = suite_run.Manner(run_of=noop.run_of)
 PROBES, PROBES_OF_A_REPORT = 8, 200
 
 
@@ -56,14 +57,14 @@ def measure(
         estimate(prepared.plan, prepared.store.finished_among(prepared.plan.addresses), [], this_machine())
         yield Measured(f"plan of {len(prepared.plan.cells)} cells", time.monotonic() - started, 3.0)
         prepared = _prepared(Path(folder), cells)
-        first = suite_run.run(prepared, err, run_of=noop.run_of)
+        first = suite_run.run(prepared, err, NO_WORK)
         yield Measured(f"overhead a cell, over {cells} cells without work", first.seconds / cells, 0.5)
         started = time.monotonic()
-        suite_run.run(_prepared(Path(folder), cells), err, run_of=noop.run_of)
+        suite_run.run(_prepared(Path(folder), cells), err, NO_WORK)
         yield Measured(f"a finished suite of {cells} cells run again", time.monotonic() - started, 5.0)
         yield Measured("logging a cell to MLflow on sqlite", _logging(prepared, first.summary, logged), 0.2)
         prepared = _prepared(Path(folder), reported, PROBES_OF_A_REPORT)
-        suite_run.run(prepared, err, run_of=noop.run_of)
+        suite_run.run(prepared, err, NO_WORK)
         started = time.monotonic()
         suite_run.build(summarize(prepared.plan, prepared.store), prepared)
         what = f"the report of {reported} cells with {PROBES_OF_A_REPORT} probes each"

@@ -11,7 +11,8 @@ from gatebench.bench import keys
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.models.source import ModelSource
 from gatebench.bench.stages import judge, lm_eval
-from gatebench.bench.stages.stage import library_versions, module_of
+from gatebench.bench.stages.registry import stage_of
+from gatebench.bench.stages.stage import library_versions
 from gatebench.bench.suite.claims import Claim
 
 
@@ -92,7 +93,7 @@ def identity(
 ) -> dict[str, Any]:
     """Everything that a stage's key is the hash of, in canonical form; the manifest keeps it."""
     return {
-        "kind": kind, "version": module_of(kind).VERSION, "spec": keys.canonical(spec, memo),
+        "kind": kind, "version": stage_of(kind).version, "spec": keys.canonical(spec, memo),
         "inputs": {role: key for role, _, key in inputs}, "libraries": libraries or library_versions(),
     }  # fmt: skip
 

@@ -12,6 +12,7 @@ from gatebench.bench.data.source import TOOLBOX, DataSource, digest
 from gatebench.bench.data.source import content_of as data_content
 from gatebench.bench.engines import vllm
 from gatebench.bench.errors import UserError, at
+from gatebench.bench.judges.registry import get_judge
 from gatebench.bench.models.source import BUILTIN, ModelSource
 from gatebench.bench.models.source import content_of as model_content
 from gatebench.bench.plan.graph import Sources
@@ -43,18 +44,18 @@ def resolve(suite: Suite, file: Path) -> Sources:
 
 def _judge(wish: Judge, suite: Suite, file: Path, mistakes: list[str]) -> judging.Spec | None:
     """Who judges; a reward model's weights count by their content."""
-    model, content = wish.model, ""
-    if wish.kind == "reward_model":
+    kind, model, content = get_judge(wish.kind), wish.model, ""
+    if kind.weights:
         model = _local(wish.model, file)
         if looks_local(wish.model) and not Path(model).exists():
             mistakes.append(f"{at(file, None, 'evaluate.judge.model')}: {wish.model!r} does not exist{_beside(model)}")
             return None
         content = model_content(model, None)
-    wrong = [d.name for d in suite.datasets if d.path != TOOLBOX] if wish.kind == "exact" else []
+    wrong = [d.name for d in suite.datasets if d.path != TOOLBOX] if kind.exact else []
     if wrong:
         place = at(file, None, "evaluate.judge")
         mistakes.append(f"{place}: {wrong[0]} has no exact grading; judge it by an endpoint or a reward_model")
-    return judging.Spec(wish.kind, model, content, wish.url, wish.key)
+    return judging.Spec(wish.kind, model, content, wish.url, wish.key, wish.make_parameters())
 
 
 def _tasks(wish: LmEval, with_vllm: bool, file: Path, mistakes: list[str]) -> lm_eval.Spec | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gatebench.bench.plan.graph import Plan
-from gatebench.bench.stages.stage import KINDS
+from gatebench.bench.stages.registry import kinds
 from gatebench.bench.store.store import Store
 
 
@@ -14,6 +14,6 @@ def unneeded(plans: Iterable[Plan], store: Store) -> dict[str, list[Path]]:
     """By stage kind: finished stages that no plan has; under "leftovers": unfinished, orphaned and damaged ones."""
     needed = {(node.kind, key) for plan in plans for key, node in plan.nodes.items()}
     found = {
-        kind: [store.path(kind, key) for key in store.finished(kind) if (kind, key) not in needed] for kind in KINDS
+        kind: [store.path(kind, key) for key in store.finished(kind) if (kind, key) not in needed] for kind in kinds()
     }
     return {kind: places for kind, places in {**found, "leftovers": store.leftovers()}.items() if places}

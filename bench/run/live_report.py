@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from gatebench.bench.executors.loop import Event
+from gatebench.bench.executors.api import Event, Failed, Finished
 from gatebench.dashboards.report import SECONDS_TO_REFRESH
 
 SHARE = 0.05  # of the run's time at most is spent on building
@@ -37,7 +37,7 @@ class LiveReport:
         self._thread.join()
 
     def __call__(self, event: Event) -> None:
-        if event.what in ("finished", "failed"):
+        if isinstance(event, Finished | Failed):
             self._news.set()
 
     def _keep(self) -> None:

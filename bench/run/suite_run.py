@@ -17,14 +17,16 @@ from gatebench.bench import keys
 from gatebench.bench.analysis import summary as summaries
 from gatebench.bench.cost.calibration import remember, timed
 from gatebench.bench.data.source import digest
-from gatebench.bench.executors.local import LocalExecutor
-from gatebench.bench.executors.loop import Event, Outcome, check_store, execute
+from gatebench.bench.executors.api import Damaged, Event, Outcome, Resources
+from gatebench.bench.executors.loop import check_store, execute
 from gatebench.bench.executors.progress import PLAIN, Progress
+from gatebench.bench.executors.registry import LOCAL, make_executor
 from gatebench.bench.machine import default_workers, this_machine
 from gatebench.bench.plan.graph import Plan, Sources
 from gatebench.bench.plan.resolve import check_data
 from gatebench.bench.run.live_report import LiveReport
-from gatebench.bench.stages.stage import Run, run_of_kind
+from gatebench.bench.stages.registry import run_of_kind
+from gatebench.bench.stages.stage import Run
 from gatebench.bench.store.files import write_json
 from gatebench.bench.store.store import Store
 from gatebench.bench.tracking.delivery import tracking_uri
@@ -75,16 +77,20 @@ class Done:
     seconds: float
 
 
-def run(
-    prepared: Prepared,
-    err: Console,
-    workers: int | None = None,
-    fail_fast: bool = False,
-    run_of: Callable[[str], Run] = run_of_kind,
-    live: bool = False,
-) -> Done:
-    """Make every missing stage, then summary, report and MLflow runs. err: where progress is shown; live: the report
-    is kept up to date meanwhile.
+@dataclass(frozen=True)
+class Manner:
+    """How a suite is run; nothing of it changes what comes out. executor: its name; run_of: what makes a stage of a
+    kind; live: the report is kept up to date meanwhile."""
+
+    workers: int | None = None
+    fail_fast: bool = False
+    live: bool = False
+    executor: str = LOCAL
+    run_of: Callable[[str], Run] = run_of_kind
+
+
+def run(prepared: Prepared, err: Console, manner: Manner = Manner()) -> Done:
+    """Make every missing stage, then summary, report and MLflow runs. err: where progress is shown.
 
     Raises KeyboardInterrupt through, with all workers stopped; DiskFull when nothing more can be written.
     """
@@ -95,8 +101,8 @@ def run(
     if not damaged and not prepared.missing and _built(prepared):
         summary, outcome = summaries.read(prepared.folder), Outcome(cached=set(prepared.plan.nodes))
     else:
-        watchers: list[Tracker | LiveReport] = [tracker, *([_live(prepared, tracker, err)] if live else [])]
-        outcome = _make_stages(prepared, err, workers, fail_fast, run_of, damaged, watchers)
+        watchers: list[Tracker | LiveReport] = [tracker, *([_live(prepared, tracker, err)] if manner.live else [])]
+        outcome = _make_stages(prepared, err, manner, damaged, watchers)
         remember(timed(plan, store, outcome.ran), store, this_machine(plan.at_once))
         summary = summaries.summarize(plan, store, outcome, tracker.results)
         build(summary, prepared)
@@ -156,10 +162,8 @@ def _code() -> str:
 def _make_stages(
     prepared: Prepared,
     err: Console,
-    workers: int | None,
-    fail_fast: bool,
-    run_of: Callable[[str], Run],
-    damaged: Sequence[Event],
+    manner: Manner,
+    damaged: Sequence[Damaged],
     watchers: Sequence[Tracker | LiveReport],
 ) -> Outcome:
     plan, store = prepared.plan, prepared.store
@@ -169,9 +173,10 @@ def _make_stages(
     check_data(prepared.sources)
     prepared.folder.mkdir(parents=True, exist_ok=True)
     count, threads, devices = default_workers(plan.at_once)
-    count = min(workers or count, missing)
+    count = min(manner.workers or count, missing)
     err.print(f"{len(plan.cells)} cells, {missing} of {len(plan.nodes)} stages to run, {count} workers", **PLAIN)
-    executor = LocalExecutor(count, threads, devices, prepared.folder / "logs", run_of)
+    resources = Resources(count, threads, devices, prepared.folder / "logs")
+    executor = make_executor(resources, manner.executor, manner.run_of)
     try:
         with Progress(plan, store, count, err, prepared.folder / "log.jsonl") as progress, ExitStack() as stack:
             for watcher in watchers:
@@ -184,6 +189,6 @@ def _make_stages(
 
             for event in damaged:
                 progress(event)
-            return execute(plan, store, executor, listen, fail_fast)
+            return execute(plan, store, executor, listen, manner.fail_fast)
     finally:
         executor.close()

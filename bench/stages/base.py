@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.models.source import ModelSource
-from gatebench.bench.stages.stage import Facts, Report
+from gatebench.bench.stages.stage import TRAINING, Amount, Facts, Inputs, Report, Stage
 from gatebench.bench.suite.recipes import Base
 
 VERSION = 2
@@ -59,3 +59,22 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     model.save_pretrained(out / MODEL)
     tokenizer.save_pretrained(out / MODEL)
     return {**fitted, "tokens": steps * recipe.batch_size * recipe.context, "parameters": model.num_parameters()}
+
+
+def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount:
+    recipe = spec.recipe
+    if recipe is None:
+        return Amount(0, 0, 0, 0, 0, 0)
+    batch = recipe.batch_size * recipe.context
+    return Amount(recipe.tokens, 1, TRAINING, batch, 4, 1, (recipe.batch_size, recipe.context))
+
+
+def shorten(spec: Spec, steps: int, copy: int) -> Spec:
+    """A few steps; another seed for each copy, so that nothing after it is shared."""
+    if spec.recipe is None:
+        return replace(spec, seed=copy)
+    tokens = steps * spec.recipe.batch_size * spec.recipe.context
+    return replace(spec, recipe=replace(spec.recipe, tokens=tokens), seed=copy)
+
+
+STAGE = Stage("base", VERSION, Spec, run, amount, guess=8.0, facts=("parameters", "micro_batch_size"), shorten=shorten)

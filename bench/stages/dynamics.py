@@ -6,13 +6,14 @@ Without a `train` input it measures step 0 alone, the warm-up policy, which all 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.models.encoding import EncodedProbe, Lengths
-from gatebench.bench.stages.stage import Facts, Report
+from gatebench.bench.stages.stage import FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
+from gatebench.bench.stages.train import checkpoints_of
 
 if TYPE_CHECKING:
     import pandas
@@ -179,3 +180,33 @@ def token_classes(probe: EncodedProbe, vocabulary: int) -> torch.Tensor:
             if role_of(kind) == name:
                 classes[tokens] = MASSES.index(name)
     return classes
+
+
+KINDS_A_PROBE = 12  # responses of one prompt that are followed, about
+
+
+def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
+    if pairs is None:
+        return None
+    width, trained = spec.lengths.max_length, inputs.get("train")
+    times = checkpoints_of(trained.recipe, pairs) if trained else 1
+    probes = min(spec.data.probes, pairs) + min(spec.data.probes, spec.data.test or spec.data.probes)
+    like = (spec.lengths, trained is None)
+    return Amount(times * probes, KINDS_A_PROBE * width, FORWARD, SCORED * width, 2, 0, like)
+
+
+def shorten(spec: Spec, steps: int, copy: int) -> Spec:
+    return replace(spec, data=spec.data.shortened(steps))
+
+
+def by_prompt(folder: Path, inputs: Mapping[str, Path]) -> pandas.DataFrame:
+    """The change of every probe from step 0 to the true end."""
+    import pandas
+
+    from gatebench.bench.metrics.dynamics import probe_deltas
+
+    last = int(pandas.read_parquet(folder / CURVES, columns=["step"])["step"].max())
+    return probe_deltas(pandas.read_parquet(folder / PROBES, filters=[("step", "in", (0, last))]), last)
+
+
+STAGE = Stage("dynamics", VERSION, Spec, run, amount, guess=4.0, facts=("steps",), shorten=shorten, by_prompt=by_prompt)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gatebench.bench.data.source import TOOLBOX, DataSource
 from gatebench.bench.engines.sampling import Answer, Sampling
 from gatebench.bench.models.encoding import Lengths
-from gatebench.bench.stages.stage import Facts, Report
+from gatebench.bench.stages.stage import FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
+
+if TYPE_CHECKING:
+    import pandas
 
 VERSION = 1
 FILE = "generations.parquet"
@@ -91,3 +94,22 @@ def _by_vllm(
         facts["caution"] = f"{model.config.model_type} was not served by vLLM ({failure}); transformers generated"
         facts["backend"] = "transformers"
         return _by_transformers(model, tokenizer, prompts, spec, report)
+
+
+def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount:
+    most = spec.lengths.max_length + spec.sampling.max_tokens
+    return Amount(spec.prompts, most, FORWARD, SCORED * most, 1, 0, (spec.backend, spec.sampling))
+
+
+def by_prompt(folder: Path, inputs: Mapping[str, Path]) -> pandas.DataFrame:
+    """The metrics of the answers, with the change against the reference policy's own."""
+    import pandas
+
+    from gatebench.bench.metrics.answers import against, per_prompt
+
+    own, reference = (per_prompt(pandas.read_parquet(place / FILE)) for place in (folder, inputs["start"]))
+    return against(own, reference).rename_axis("prompt").reset_index().assign(split="generation")
+
+
+STAGE = Stage("generate", VERSION, Spec, run, amount, facts=("backend", "engine", "caution"), artifacts=(FILE,),
+              by_prompt=by_prompt)  # fmt: skip

@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gatebench.bench.errors import StageFailed
 from gatebench.bench.judges.api import OPPONENTS, Comparison, Judge, Spec, Verdict
 from gatebench.bench.judges.registry import make_judge
 from gatebench.bench.stages.generate import FILE as ANSWERS
-from gatebench.bench.stages.stage import Facts, Report, StageFailed
+from gatebench.bench.stages.stage import FORWARD, Amount, Facts, Inputs, Report, Stage
 
 if TYPE_CHECKING:
     import pandas
 
 VERSION = 1
 FILE = "verdicts.parquet"
-__all__ = ["FILE", "VERSION", "Spec", "run"]
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
@@ -75,3 +75,19 @@ def _verdicts(judge: Judge, pairs: pandas.DataFrame, report: Any) -> tuple[panda
 def _turned(verdict: Verdict) -> Verdict:
     """The verdict from the other answer's side."""
     return verdict if verdict.score is None else Verdict(1.0 - verdict.score)
+
+
+def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount:
+    return Amount(1, 0, FORWARD, 0, 1, 0, (spec,))
+
+
+def by_prompt(folder: Path, inputs: Mapping[str, Path]) -> pandas.DataFrame:
+    import pandas
+
+    from gatebench.bench.metrics.verdicts import per_prompt
+
+    found = per_prompt(pandas.read_parquet(folder / FILE))
+    return found.rename_axis("prompt").reset_index().assign(split="judge")
+
+
+STAGE = Stage("judge", VERSION, Spec, run, amount, facts=("comparisons", "missing", "caution"), by_prompt=by_prompt)

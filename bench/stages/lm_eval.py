@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from gatebench.bench.data.source import digest
-from gatebench.bench.stages.stage import Facts, Report, StageFailed
+from gatebench.bench.errors import StageFailed
+from gatebench.bench.metrics.tasks import ValueWithError, task_metrics
+from gatebench.bench.stages.stage import FORWARD, Amount, Facts, Inputs, Report, Stage
 
 VERSION = 2
 FILE = "results.json"
 SEED = 1234  # lm-eval's own default
 SHIPPED = Path(__file__).parents[1] / "data/tasks"
-# Stands for what the shipped questions.py asks, whatever its text: to be changed with its documents, which a test holds.
+# Stands for what the shipped questions.py asks, however it is written: to be changed with its documents (a test).
 QUESTIONS = "450d41e0b9a31864a3de334e1c21ac1e7ba5f19bfd59b4625bee657c91cd1b4c"
 PROOFS = ("The first of a few texts that a warm engine has to score as transformers does.", "Question: 1 + 1?\nAnswer:")
 LONGEST = 2048  # tokens of a prompt and its answer, where the model has room for more
@@ -91,16 +93,12 @@ def _model(policy: Path, spec: Spec, out: Path, facts: Facts) -> Any:
         return HFLM(**shared)
 
 
-def metrics(results: Mapping[str, Any]) -> dict[str, tuple[float, float | None]]:
-    """lm-eval's results -> TASK/METRIC -> (value, standard error where it gives one). A filter other than "none" stays
-    in the name."""
-    found: dict[str, tuple[float, float | None]] = {}
-    for task, values in results["results"].items():
-        for key, value in values.items():
-            metric, _, way = key.partition(",")
-            if not way or metric.endswith("_stderr") or not isinstance(value, int | float):
-                continue
-            error = values.get(f"{metric}_stderr,{way}")
-            name = f"{task}/{metric}" if way == "none" else f"{task}/{metric}/{way}"
-            found[name] = (float(value), float(error) if isinstance(error, int | float) else None)
-    return found
+def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount:
+    return Amount(1, 0, FORWARD, 0, 1, 0, (spec.tasks, spec.content, spec.limit))
+
+
+def with_errors(folder: Path) -> Mapping[str, ValueWithError]:
+    return task_metrics(json.loads((folder / FILE).read_text()))
+
+
+STAGE = Stage("lm_eval", VERSION, Spec, run, amount, facts=("backend", "engine", "caution"), with_errors=with_errors)

@@ -4,12 +4,12 @@ loss x gate cell. Their rejected side also places percentile thresholds."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.models.encoding import Lengths
-from gatebench.bench.stages.stage import Facts, Report
+from gatebench.bench.stages.stage import FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
 
 VERSION = 3
 FILE = "reference.parquet"
@@ -53,3 +53,17 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         "dropped": [f"{row.place}: {row.reason}" for row in dropped],
         "pairs": len(pairs),
     }
+
+
+def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
+    if pairs is None:
+        return None
+    width = spec.lengths.max_length
+    return Amount(pairs, 2 * width, FORWARD, SCORED * width, 1, 0, (spec.lengths,))
+
+
+def shorten(spec: Spec, steps: int, copy: int) -> Spec:
+    return replace(spec, data=spec.data.shortened(steps))
+
+
+STAGE = Stage("reference", VERSION, Spec, run, amount, facts=("dropped", "pairs"), shorten=shorten)

@@ -1,22 +1,26 @@
-"""What a stage is: a frozen Spec, a VERSION and run(spec, inputs, out, report) -> facts.
+"""What a stage is: all that the rest of the harness knows of its kind, said by the stage itself.
 
-inputs: role -> folder of a finished stage. out: the empty folder to write into. report(share, text): progress
-in [0, 1]. The facts returned go into the manifest (tokens, dropped rows ...).
+A stage's file ends in `STAGE = Stage(...)`. Its run(spec, inputs, out, report) -> facts makes it: inputs are folders of
+finished stages by role, out is the empty folder to write into, report(share, text) tells progress in [0, 1], and the
+facts returned go into the manifest (tokens, dropped rows ...).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gatebench.bench.metrics.tasks import ValueWithError
+
+if TYPE_CHECKING:
+    import pandas
 
 Report = Callable[[float, str], None]
 Facts = dict[str, Any]
-KINDS = ("base", "warmup", "reference", "train", "dynamics", "generate", "lm_eval", "judge")
 LIBRARIES = ("torch", "transformers", "trl")  # their versions change results, so they are in every key
 
 
@@ -24,15 +28,54 @@ class Run(Protocol):
     def __call__(self, spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts: ...
 
 
-def module_of(kind: str) -> ModuleType:
-    """The module of a stage kind; its heavy imports happen inside run()."""
-    return import_module(f"gatebench.bench.stages.{kind}")
+@dataclass(frozen=True)
+class Amount:
+    """How much work one stage is.
+
+    units: tokens for a base, else pairs or probes, counted as often as they are seen; unit_tokens: the most tokens
+    of one; batch_tokens: the most in memory at once; states: numbers kept a parameter (weights, gradient, moments);
+    saved: models written; like: what else of the recipe decides the time a unit takes.
+    """
+
+    units: float
+    unit_tokens: int
+    flops_a_token: int
+    batch_tokens: int
+    states: int
+    saved: int
+    like: tuple[Any, ...] = ()
 
 
-def run_of_kind(kind: str) -> Run:
-    """What makes a stage of a kind."""
-    found: Run = module_of(kind).run
-    return found
+FORWARD, TRAINING = 2, 6  # floating-point operations a parameter and token (Kaplan et al. 2020, sec. 2.1)
+SCORED = 16  # responses scored at once, about
+Inputs = Mapping[str, Any]  # the specs of the stages that a stage rests on, by role
+
+
+@dataclass(frozen=True)
+class Stage:
+    """
+    version: part of every key; to be raised whenever the stage's results change
+    spec: its frozen parameters, what changes bits and nothing else; a field with metadata key=False is not hashed
+    amount: (spec, inputs, training pairs of its data or None) -> its work; None where that needs a download
+    guess: how long it takes beside other kinds, until one of its kind was timed
+    facts: those of its manifest that a summary keeps
+    artifacts: its files that are logged with a cell
+    shorten: (spec, steps, copy) -> the spec of a run of a few steps, for calibration; None: not timed in advance
+    by_prompt: (its folder, its inputs' folders) -> the values of its metrics: split, prompt, a column a metric
+    with_errors: its folder -> metrics that bring their own standard errors
+    """
+
+    kind: str
+    version: int
+    spec: type
+    run: Run
+    amount: Callable[[Any, Inputs, int | None], Amount | None]
+    guess: float = 1.0
+    facts: tuple[str, ...] = ()
+    artifacts: tuple[str, ...] = ()
+    shorten: Callable[[Any, int, int], Any] | None = None
+    by_prompt: Callable[[Path, Mapping[str, Path]], pandas.DataFrame] | None = None
+    with_errors: Callable[[Path], Mapping[str, ValueWithError]] | None = None
 
 
 def library_versions() -> dict[str, str]:
@@ -53,7 +96,3 @@ def code_revision() -> str:
     except (OSError, subprocess.SubprocessError):
         return version("gatebench")
     return f"{version('gatebench')}+{found}"
-
-
-class StageFailed(Exception):
-    """A stage that ran and cannot give a result: the sentence says at which step and why."""

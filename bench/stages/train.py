@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatebench.bench.data.source import DataSource
+from gatebench.bench.errors import StageFailed
 from gatebench.bench.models.source import Adapter
-from gatebench.bench.stages.stage import Facts, Report, StageFailed
+from gatebench.bench.stages.stage import TRAINING, Amount, Facts, Inputs, Report, Stage
 from gatebench.bench.suite.recipes import Train
 
 if TYPE_CHECKING:
@@ -214,3 +216,33 @@ def watch_callback(watch: Watch) -> Any:
                 control.should_save = control.should_training_stop = True
 
     return Ask()
+
+
+def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
+    if pairs is None:
+        return None
+    recipe = spec.recipe
+    micro = recipe.micro_batch_size or recipe.batch_size
+    width, states = recipe.lengths.max_length, 4 if "adam" in recipe.optimizer else 3
+    like = (recipe.lengths, recipe.batch_size, micro, recipe.layout)
+    units, saved = steps_of(recipe, pairs) * recipe.batch_size, checkpoints_of(recipe, pairs)
+    return Amount(units, 2 * width, TRAINING, micro * 2 * width, states, saved, like)
+
+
+def steps_of(recipe: Train, pairs: int) -> int:
+    """Optimizer steps of a preference training."""
+    return recipe.steps or recipe.epochs * math.ceil(pairs / recipe.batch_size)
+
+
+def checkpoints_of(recipe: Train, pairs: int) -> int:
+    """Models that a preference training leaves: every evaluate_every steps, and the last."""
+    return len(range(recipe.evaluate_every, steps_of(recipe, pairs), recipe.evaluate_every)) + 1
+
+
+def shorten(spec: Spec, steps: int, copy: int) -> Spec:
+    recipe = replace(spec.recipe, steps=steps, evaluate_every=-(-steps // 2))
+    return replace(spec, recipe=recipe, data=spec.data.shortened(steps))
+
+
+STAGE = Stage("train", VERSION, Spec, run, amount, guess=8.0, facts=("gate", "caution", "steps", "micro_batch_size"),
+              shorten=shorten)  # fmt: skip

@@ -4,14 +4,14 @@ Sutherland 2025, sec. 5), whose policy is the reference of every loss and gate a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gatebench.bench.data.source import DataSource
+from gatebench.bench.data.source import ROWS_A_STEP, DataSource
 from gatebench.bench.models.encoding import Lengths
 from gatebench.bench.models.source import Adapter
-from gatebench.bench.stages.stage import Facts, Report
+from gatebench.bench.stages.stage import TRAINING, Amount, Facts, Inputs, Report, Stage
 from gatebench.bench.suite.recipes import Warmup
 
 VERSION = 2
@@ -63,3 +63,19 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     model.save_pretrained(out / MODEL)
     tokenizer.save_pretrained(out / MODEL)
     return {**fitted, "tokens": spec.recipe.epochs * sum(len(row.ids) for row in rows), "dropped": len(dropped)}
+
+
+def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
+    if pairs is None:
+        return None
+    rows = min(spec.recipe.pairs or pairs, pairs) * (2 if spec.kind == "extended_sft" else 1)
+    batch, width = spec.recipe.batch_size, spec.lengths.max_length
+    return Amount(rows * spec.recipe.epochs, width, TRAINING, batch * width, 4, 1, (spec.lengths, batch))
+
+
+def shorten(spec: Spec, steps: int, copy: int) -> Spec:
+    pairs = min(spec.recipe.batch_size, ROWS_A_STEP) * steps
+    return replace(spec, recipe=replace(spec.recipe, epochs=1, pairs=pairs), data=spec.data.shortened(steps))
+
+
+STAGE = Stage("warmup", VERSION, Spec, run, amount, guess=3.0, facts=("micro_batch_size", "dropped"), shorten=shorten)

@@ -53,6 +53,12 @@ class Store:
         found: dict[str, Any] = json.loads((self.path(kind, key) / MANIFEST).read_text())
         return found
 
+    def inputs(self, kind: str, key: str) -> dict[str, Path]:
+        """The folders that a finished stage was made from, by role, as far as they are there."""
+        made_from: dict[str, str] = self.manifest(kind, key)["inputs"]
+        places = {role: next(self.root.glob(f"*/{own}"), None) for role, own in made_from.items()}
+        return {role: place for role, place in places.items() if place is not None}
+
     def finished(self, kind: str) -> Iterator[str]:
         """Keys of the finished stages of a kind."""
         folder = self.root / kind

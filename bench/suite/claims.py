@@ -6,12 +6,11 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from gatebench.bench.metrics import answers, verdicts
-from gatebench.bench.metrics.dynamics import METRICS
+from gatebench.bench.metrics import registry
 from gatebench.bench.suite.strict import Strict
 from gatebench.objectives.names import UnknownWord
 
-ANSWERS = (*answers.NAMES, *verdicts.NAMES)
+ANSWERS = tuple(name for name in registry.names() if name.startswith(("generation_", "judge_")))
 AXES = ("model", "dataset", "objective", "loss", "warmup")
 SPREADS = ("model", "dataset", "objective")
 Expectation = Literal["greater", "less"]
@@ -58,8 +57,7 @@ class Claim(Strict):
 
     @model_validator(mode="after")
     def _known(self) -> Claim:
-        if self.metric.removeprefix("test_") not in METRICS and self.metric not in ANSWERS:
-            raise UnknownWord("metric", self.metric, (*METRICS, *ANSWERS))
+        registry.get_metric(self.metric)
         for axis, known in [*((axis, AXES) for axis in self.by), *([(self.spread, SPREADS)] if self.spread else [])]:
             if axis not in known:
                 raise UnknownWord("axis", axis, known)

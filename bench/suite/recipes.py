@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import field
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
-from gatebench.bench.judges.registry import get_maker
+from gatebench.bench.judges.registry import get_judge, judge_kinds
 from gatebench.bench.models.encoding import Lengths
+from gatebench.objectives.names import UnknownWord
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -92,22 +94,42 @@ class Judge:
     """Who compares a cell's answers with its warm-up policy's and its ungated twin's.
 
     kind: exact (data with exact grading), endpoint (url of an OpenAI-compatible server, model, and key: the environment
-    variable that holds its key), reward_model (model: a folder or hub id), or a third party's.
+    variable that holds its key), reward_model (model: a folder or hub id), or a third party's. parameters: of a third
+    party's kind, whose names a suite may also write beside the others.
     """
 
     kind: str
     model: str = ""
     url: str = ""
     key: str = "OPENAI_API_KEY"
+    parameters: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        get_maker(self.kind)
-        needed = {"endpoint": ("url", "model"), "reward_model": ("model",)}.get(self.kind, ())
+        needed = get_judge(self.kind).needs
         for name in needed:
             if not getattr(self, name):
                 raise ValueError(f"a judge of kind {self.kind} needs {' and '.join(needed)}; {name} is missing")
         if self.url and not self.url.startswith(("http://", "https://")):
             raise ValueError(f"url {self.url!r} is no address; expected http://HOST:PORT/v1 or https://HOST/v1")
+        self.make_parameters()
+
+    def make_parameters(self) -> object:
+        """The kind's own frozen parameters, None where it has none. Raises UnknownWord and ValueError."""
+        kind = get_judge(self.kind)
+        for name in self.parameters:
+            if name not in kind.own_keys:
+                raise UnknownWord(f"parameter of judge {self.kind}", name, kind.own_keys or ("none",))
+        return kind.parameters(**self.parameters) if kind.parameters else None
+
+
+def with_own_keys(value: Any) -> Any:
+    """A raw judge block with the keys that its kind alone has gathered as its parameters."""
+    value = {"kind": value} if isinstance(value, str) else value
+    if not isinstance(value, dict) or value.get("kind") not in judge_kinds():
+        return value
+    own = {key: value[key] for key in value if key in get_judge(value["kind"]).own_keys}
+    rest = {key: value[key] for key in value if key not in own}
+    return {**rest, "parameters": {**rest.get("parameters", {}), **own}} if own else rest
 
 
 @dataclass(frozen=True, config=STRICT)

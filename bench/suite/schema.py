@@ -12,7 +12,18 @@ from gatebench.bench.data.source import TOOLBOX
 from gatebench.bench.models.ladder import NAMES, PREFIX
 from gatebench.bench.models.source import Adapter
 from gatebench.bench.suite.claims import Claim
-from gatebench.bench.suite.recipes import Base, Count, Dynamics, Generate, Judge, LmEval, Positive, Train, Warmup
+from gatebench.bench.suite.recipes import (
+    Base,
+    Count,
+    Dynamics,
+    Generate,
+    Judge,
+    LmEval,
+    Positive,
+    Train,
+    Warmup,
+    with_own_keys,
+)
 from gatebench.bench.suite.strict import Strict
 from gatebench.bench.suite.tuning import Tune
 from gatebench.objectives.gates import Gate, kappa_of, percentile_of
@@ -149,7 +160,7 @@ class Evaluate(Strict):
     dynamics: Dynamics = Dynamics()
     generate: Generate | None = None
     lm_eval: LmEval | None = None
-    judge: Annotated[Judge, BeforeValidator(lambda value: _named(value, "kind"))] | None = None
+    judge: Annotated[Judge, BeforeValidator(with_own_keys)] | None = None
 
     @model_validator(mode="after")
     def _judged(self) -> Evaluate:

@@ -9,13 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from gatebench.bench.metrics import registry
 from gatebench.bench.suite.recipes import Count, Positive
 from gatebench.bench.suite.strict import Strict
 from gatebench.objectives.gates import known_kind
 from gatebench.objectives.names import UnknownWord
 
-# What a trial can be asked for: measured on the tuning probes at every rung.
-METRICS = ("delta_chosen", "delta_rejected", "margin", "delta_others", "accuracy")
 PARETO = ("delta_chosen", "margin")  # Δ chosen alone rewards a gate that is shut
 OF_GATES = ("kappa", "alpha", "tau", "percentile", "kind", "side")
 OF_OBJECTIVE = ("beta", "learning_rate")
@@ -114,8 +113,8 @@ class Tune(Strict):
     @model_validator(mode="after")
     def _known(self) -> Tune:
         for metric in (*self.maximize, *self.subject_to):
-            if metric not in METRICS:
-                raise UnknownWord("metric", metric, METRICS)
+            if metric not in registry.tunable():
+                raise UnknownWord("metric", metric, registry.tunable())
         for axis in self.at:
             if axis not in ("model", "dataset", "objective"):
                 raise UnknownWord("axis", axis, ("model", "dataset", "objective"))

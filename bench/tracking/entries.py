@@ -15,7 +15,7 @@ from gatebench.bench import keys
 from gatebench.bench.analysis.summary import CellResult, Summary, cell_curves
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.plan.graph import Plan
-from gatebench.bench.stages.generate import FILE as ANSWERS
+from gatebench.bench.stages.registry import stage_of
 from gatebench.bench.store.store import Store
 
 if TYPE_CHECKING:
@@ -91,12 +91,14 @@ def cell_entry(cell: CellResult, plan: Plan, run: str, store: Store) -> Entry:
     at = now()
     dynamics, training = cell_curves(store, cell, plan.tuned_on)
     metrics = [(name, value, 0, at) for name, value in cell.metrics.items() if math.isfinite(value)]
-    answers = [str(store.path("generate", record.key) / ANSWERS)
-               for kind, record in cell.stages.items() if kind == "generate"]  # fmt: skip
+    kept = [
+        str(store.path(kind, record.key) / file)
+        for kind, record in cell.stages.items() for file in stage_of(kind).artifacts
+    ]  # fmt: skip
     return replace(
         cell_mark(cell, plan.suite, run), tags=tags, parameters=_texts(parameters),
         metrics=(*metrics, *_stepped(dynamics, "dynamics/", at), *_stepped(training, "train/", at)),
-        datasets=(_dataset(cell.dataset, plan.nodes[cell.stages["train"].key].spec.data),), artifacts=tuple(answers),
+        datasets=(_dataset(cell.dataset, plan.nodes[cell.stages["train"].key].spec.data),), artifacts=tuple(kept),
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from types import TracebackType
 
 from gatebench.bench.analysis.summary import CellResult, Summary, cell_result
 from gatebench.bench.errors import is_disk_full
-from gatebench.bench.executors.loop import Event
+from gatebench.bench.executors.api import Event, Finished
 from gatebench.bench.plan.graph import Cell, Plan
 from gatebench.bench.store.store import Store
 from gatebench.bench.tracking.delivery import import_mlflow, why_not_written
@@ -62,7 +62,7 @@ class Tracker:
             self._thread.join()
 
     def __call__(self, event: Event) -> None:
-        if event.what != "finished":
+        if not isinstance(event, Finished):
             return
         for cell in self._cells.get(event.node.key, ()):
             left = self._left[cell.id]

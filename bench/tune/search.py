@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from gatebench.bench.errors import UserError
-from gatebench.bench.executors.local import LocalExecutor
+from gatebench.bench.executors.api import Resources
 from gatebench.bench.executors.loop import execute
 from gatebench.bench.executors.progress import PLAIN, Progress
+from gatebench.bench.executors.registry import make_executor
 from gatebench.bench.machine import default_workers
 from gatebench.bench.plan.graph import Sources
 from gatebench.bench.plan.planner import make_plan
@@ -118,7 +119,7 @@ def tune(
     ]
     say = partial(err.print, **PLAIN)
     say(f"MLflow: {deliver(entries, folder, tracking_uri(results), say)}")
-    return Tuned(tuple(studies), file, suite_run.run(prepared, err, workers), prepared)
+    return Tuned(tuple(studies), file, suite_run.run(prepared, err, suite_run.Manner(workers)), prepared)
 
 
 def _rows(task: Task) -> list[TrialRow]:
@@ -140,7 +141,7 @@ def _share(task: Task, workers: int, threads: int, devices: int, err: Console, f
     if not missing:
         return
     err.print(f"{missing} stages that all trials share", **PLAIN)
-    executor = LocalExecutor(min(workers, missing), threads, devices, folder / "logs")
+    executor = make_executor(Resources(min(workers, missing), threads, devices, folder / "logs"))
     try:
         with Progress(plan, store, workers, err, folder / "log.jsonl") as progress:
             outcome = execute(plan, store, executor, progress)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gatebench.bench.analysis.tables import TITLES
 from gatebench.bench.errors import UserError
+from gatebench.bench.metrics.registry import title
 from gatebench.bench.plan.graph import matches
 from gatebench.bench.suite.schema import GateAxis, Model, Objective, Suite
 from gatebench.bench.suite.tuning import Dimension, Range, Tune
@@ -195,7 +195,7 @@ def _claims(
         if fair:
             rivals["the tuned ungated loss"] = {"objective": f"{plain}_fair", "gate": "none"}
     return [
-        {"name": f"{name} beats {rival} in {TITLES[metric]}", "metric": metric,
+        {"name": f"{name} beats {rival} in {title(metric)}", "metric": metric,
          "contrast": {"cell": [dict(ours), dict(theirs)]}, "expect": "greater"}
         for rival, theirs in rivals.items() for metric in metrics
     ]  # fmt: skip

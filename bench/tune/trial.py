@@ -13,9 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gatebench.bench.errors import StageFailed
 from gatebench.bench.plan.graph import Node, Plan, Sources, identity
 from gatebench.bench.plan.planner import make_plan
-from gatebench.bench.stages.stage import StageFailed, code_revision
+from gatebench.bench.stages.stage import code_revision
 from gatebench.bench.store.store import Store
 from gatebench.bench.suite.schema import Suite
 from gatebench.bench.suite.tuning import Tune

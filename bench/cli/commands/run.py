@@ -27,15 +27,18 @@ def run_command(
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Start nothing more after a failure.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and run nothing.")] = False,
     live: Annotated[bool, typer.Option("--live", help="Keep the report up to date while the run goes on.")] = False,
+    executor: Annotated[str, typer.Option(help="Where stages run: the name of an executor.")] = "local",
     as_json: Json = False,
 ) -> None:
     """Train, measure and compare every cell of a suite; finished stages are never repeated."""
     from rich.console import Console
 
     from gatebench.bench.executors.progress import PLAIN
+    from gatebench.bench.executors.registry import get_executor
     from gatebench.bench.plan.planner import cautions
     from gatebench.bench.run import suite_run
 
+    get_executor(executor)
     prepared = prepare(suite, profile, results, settings, only)
     if dry_run:
         show_plan(prepared, as_json)
@@ -44,7 +47,7 @@ def run_command(
     for sentence in [*cautions(prepared.plan), *estimate_of(prepared)[1]]:
         err.print(f"caution: {sentence}", style="yellow", **PLAIN)
     try:
-        done = suite_run.run(prepared, err, workers, fail_fast, live=live)
+        done = suite_run.run(prepared, err, suite_run.Manner(workers, fail_fast, live, executor))
     except KeyboardInterrupt:
         err.print(f"stopped; finished stages are kept. To go on: {command_given()}", **PLAIN)
         raise typer.Exit(130) from None

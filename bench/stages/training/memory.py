@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable
 from typing import TypeVar
 
-from gatebench.bench.stages.stage import StageFailed
+from gatebench.bench.errors import StageFailed
 
 T = TypeVar("T")
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from gatebench.bench.stages.stage import Facts, Report, StageFailed
+from gatebench.bench.errors import StageFailed
+from gatebench.bench.stages.stage import Facts, Report
 from gatebench.bench.stages.training.packing import Row, collator
 
 TRAINER = "trainer"

@@ -5,7 +5,7 @@ import math
 import pandas
 import pytest
 
-from gatebench.bench.metrics.answers import against, distinct, overlap, per_prompt, repeated
+from gatebench.bench.metrics.answers import against, common_pairs, distinct, longest_repeat, per_prompt
 
 
 def test_distinct_is_the_share_of_different_pairs():
@@ -18,15 +18,15 @@ def test_distinct_is_the_share_of_different_pairs():
     ("tokens", "share"), [([1, 2, 3], 0), ([1, 2, 1, 2], 0.5), ([7, 7, 7, 7], 0.75), ([1, 2, 3, 9, 1, 2, 3], 3 / 7)]
 )
 def test_repeated_is_the_longest_span_that_occurs_twice(tokens, share):
-    assert repeated(tokens) == pytest.approx(share)
+    assert longest_repeat(tokens) == pytest.approx(share)
 
 
 def test_one_favourite_phrase_overlaps_with_all():
-    assert overlap([[1, 2, 3], [1, 2, 3], [1, 2, 3]]) == [1.0, 1.0, 1.0]
+    assert common_pairs([[1, 2, 3], [1, 2, 3], [1, 2, 3]]) == [1.0, 1.0, 1.0]
     # pairs {12, 23}, {12, 24}, {56}: 1 of 3 in common with the second, none with the third
-    assert overlap([[1, 2, 3], [1, 2, 4], [5, 6]]) == pytest.approx([1 / 6, 1 / 6, 0])
-    assert math.isnan(overlap([[1], [1, 2]])[0])
-    assert overlap([]) == []
+    assert common_pairs([[1, 2, 3], [1, 2, 4], [5, 6]]) == pytest.approx([1 / 6, 1 / 6, 0])
+    assert math.isnan(common_pairs([[1], [1, 2]])[0])
+    assert common_pairs([]) == []
 
 
 def test_against_the_reference_policys_own_answers():

@@ -64,7 +64,7 @@ def test_a_setting_moves_what_depends_on_it(tmp_path, setting, value, moved):
 
 def test_a_new_version_of_a_stage_moves_its_key_and_those_after_it(tmp_path, monkeypatch):
     before = plan_of(tmp_path)
-    monkeypatch.setattr(train, "VERSION", train.VERSION + 1)
+    monkeypatch.setattr(train, "STAGE", replace(train.STAGE, version=train.VERSION + 1))
     after = plan_of(tmp_path)
     assert keys(before, "reference") == keys(after, "reference")
     assert not keys(before, "train") & keys(after, "train")

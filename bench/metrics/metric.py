@@ -1,0 +1,108 @@
+"""What a metric is: one decorated function, and with it all that tables, claims, searches and reports ask of it.
+
+    @metric(DYNAMICS, title="margin", unit=NATS, better="higher", headline=True, tunable=True)
+    def margin(probes: Probes) -> Series: ...
+
+A function gets the values that its source measured and gives one number a prompt, or None where the data have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+
+if TYPE_CHECKING:
+    import pandas
+
+Measured = TypeVar("Measured")
+Compute = Callable[[Measured], "pandas.Series[float] | None"]
+NATS, NATS_A_TOKEN, SHARE, TOKENS = "nats a response", "nats a token", "share", "tokens"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of several ways in which a source gives the same metrics. prefix: before the name of a metric; words: how its
+    title is said; leads: whether headline metrics are shown in this way."""
+
+    prefix: str = ""
+    words: str = "{}"
+    leads: bool = True
+
+    def __post_init__(self) -> None:
+        if "{}" not in self.words:
+            raise ValueError(f"the words of variant {self.prefix!r} need {{}}, where the metric's title goes")
+
+
+@dataclass(frozen=True)
+class Source(Generic[Measured]):
+    """A stage whose results metrics are made of. splits: of its table by prompt, each a variant."""
+
+    stage: str
+    splits: tuple[tuple[str, Variant], ...]
+    variants: tuple[Variant, ...] = (Variant(),)
+
+    def metrics(self) -> tuple[Metric[Measured], ...]:
+        """Those of this source, in the order in which they were written down."""
+        return tuple(found for found in REGISTERED.values() if found.source == self)
+
+    def table(self, measured: Measured) -> pandas.DataFrame:
+        """Every metric of this source that the data have, a column each, a row a prompt."""
+        import pandas
+
+        found = {metric.name: metric.compute(measured) for metric in self.metrics()}
+        return pandas.concat({name: column for name, column in found.items() if column is not None}, axis=1)
+
+
+@dataclass(frozen=True)
+class Metric(Generic[Measured]):
+    """better: which way is an improvement, where one is; headline: a column of every table of results; reported: of the
+    report; tunable: a search can be asked for it; published: figures of papers have it; drawn: as a curve through
+    training."""
+
+    name: str
+    title: str
+    unit: str
+    source: Source[Measured]
+    compute: Compute[Measured]
+    better: Literal["higher", "lower"] | None = None
+    headline: bool = False
+    reported: bool = False
+    tunable: bool = False
+    published: bool = False
+    drawn: bool = False
+
+
+REGISTERED: dict[tuple[str, str], Metric[object]] = {}  # by stage and name
+SPLIT_PREFIXES: dict[str, str] = {}  # split of a table by prompt -> what stands before the names of its metrics
+
+
+def register(new: Metric[Measured]) -> None:
+    """Raises ValueError for a name that the source has already."""
+    place = (new.source.stage, new.name)
+    if place in REGISTERED:
+        raise ValueError(f"metric {new.name!r} of {new.source.stage} stands twice")
+    REGISTERED[place] = new  # type: ignore[assignment]
+    SPLIT_PREFIXES.update({split: variant.prefix for split, variant in new.source.splits})
+
+
+def metric(
+    source: Source[Measured],
+    *,
+    title: str,
+    unit: str,
+    better: Literal["higher", "lower"] | None = None,
+    headline: bool = False,
+    reported: bool = False,
+    tunable: bool = False,
+    published: bool = False,
+    drawn: bool = False,
+) -> Callable[[Compute[Measured]], Compute[Measured]]:
+    """Make a metric of a function; its name is the function's."""
+
+    def decorate(compute: Compute[Measured]) -> Compute[Measured]:
+        register(Metric(compute.__name__, title, unit, source, compute, better, headline, reported or headline, tunable,
+                        published, drawn))  # fmt: skip
+        return compute
+
+    return decorate

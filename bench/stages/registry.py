@@ -1,0 +1,31 @@
+"""The kinds of stages, in the order of the flow. A new one is its file, a line here, and its place in the planner."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from gatebench.bench.stages.stage import Run, Stage
+from gatebench.objectives.names import UnknownWord
+
+# Kind -> module with its STAGE, imported when it is asked for.
+MODULES = {
+    kind: f"gatebench.bench.stages.{kind}"
+    for kind in ("base", "warmup", "reference", "train", "dynamics", "generate", "lm_eval", "judge")
+}
+
+
+def kinds() -> tuple[str, ...]:
+    return tuple(MODULES)
+
+
+def stage_of(kind: str) -> Stage:
+    """All about a kind of stage; UnknownWord for one that is not there."""
+    if kind not in MODULES:
+        raise UnknownWord("stage", kind, MODULES)
+    found: Stage = import_module(MODULES[kind]).STAGE
+    return found
+
+
+def run_of_kind(kind: str) -> Run:
+    """What makes a stage of a kind."""
+    return stage_of(kind).run
