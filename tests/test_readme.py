@@ -3,12 +3,11 @@
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 from gatebench.bench.suite.reader import load_suite
-from tests.bench.suites import write
+from tests.helpers import ROOT, write
 
-README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def block(language, having):

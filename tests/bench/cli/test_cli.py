@@ -3,10 +3,12 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from tests.bench.suites import GOOD, write
+from gatebench.bench.cli import TELLING, app
+from tests.helpers import GOOD, write
 
 
 def bench(*arguments):
@@ -74,7 +76,21 @@ def test_schema_is_json_schema():
 
 
 def test_help_needs_no_heavy_library():
-    heavy = ("torch", "transformers", "mlflow", "pandas", "pydantic")
+    heavy = ("torch", "transformers", "mlflow", "optuna", "plotly", "pandas", "numpy", "pydantic", "yaml")
     code = f"import sys, gatebench.bench.cli.app; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_every_command_has_its_file():
+    folder = Path(app.__file__).parent / "commands"
+    assert {file.stem for file in folder.glob("*.py")} - {"__init__"} == app.COMMANDS.keys()
+
+
+@pytest.mark.parametrize("missing", TELLING)
+def test_without_the_harness_one_sentence_says_so(missing):
+    code = f"import sys; sys.modules[{missing!r}] = None; from gatebench.bench.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == f"bench: the harness is not installed (no {missing}); pip install 'gatebench[bench]'\n"

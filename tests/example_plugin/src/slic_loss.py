@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gatebench.objectives.pairs import PairLogProbs
-from gatebench.objectives.registry import Loss
+from gatebench import Loss, PairLogProbs
 
 
 @dataclass(frozen=True)
