@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint setup vllm clean
+.PHONY: demo test lint setup types vllm clean
 
 setup: $(READY)
 
@@ -23,7 +23,13 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-lint: $(READY)
+# The folders where mypy looks for gatebench.bench and its kin (mypy_path): it cannot follow an editable installation.
+types:
+	@mkdir -p build/types/gatebench
+	@ln -sfn $(foreach room,bench objectives dashboards,../../../$(room)) build/types/gatebench/
+	@ln -sf $(foreach file,__init__.py __main__.py py.typed,../../../gatebench/$(file)) build/types/gatebench/
+
+lint: $(READY) types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

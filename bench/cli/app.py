@@ -6,6 +6,7 @@ Exit codes: 0 success, 1 a cell failed, 2 a user's mistake. Results go to stdout
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -24,7 +25,7 @@ from gatebench.bench.errors import DiskFull, UserError, is_disk_full
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
     "What did the gate change, on which objective, at which scale, and how sure are we?"
 ))  # fmt: skip
-COMMANDS = {  # in the order of --help
+COMMANDS: dict[str, Callable[..., None]] = {  # in the order of --help
     "run": run_command,
     "tune": tune_command,
     "plan": plan_command,
