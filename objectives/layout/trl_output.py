@@ -6,7 +6,7 @@ The trainer hands in what belongs to TRL, so that this file builds on torch alon
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -81,8 +81,13 @@ def one_row_output(
         first = torch.tensor(starts, device=device)[pair]
         places.append(row * shape[1] + first + rows.offset)
     where = torch.cat(places)
-    flat = map(torch.cat, zip(*found, strict=True))
-    return PairOutput(*(v.new_zeros(shape.numel()).scatter(0, where, v).view(shape) for v in flat))
+
+    def placed(parts: Sequence[Tensor]) -> Tensor:
+        values = torch.cat(parts)
+        return values.new_zeros(shape.numel()).scatter(0, where, values).view(shape)
+
+    log_probs, entropy, mean_logits, is_top1 = map(placed, zip(*found, strict=True))
+    return PairOutput(log_probs, entropy, mean_logits, is_top1)
 
 
 def _kept_head(head: Any, states: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
