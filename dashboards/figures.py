@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gatebench.bench.analysis.aggregates import UNGATED as NO_GATE
-from gatebench.bench.analysis.aggregates import Group
+from gatebench.bench.analysis.aggregates import Gated, Group, ungated_gates
 from gatebench.bench.analysis.summary import CellResult, Summary
 from gatebench.dashboards.curves import Band, Curves, bands
 
@@ -25,14 +24,16 @@ NATS = "nats a response"
 Figure = dict[str, Any]
 
 
-def colour(gate: str) -> str:
-    return UNGATED if gate == NO_GATE else GATED
+def colours(rows: Sequence[Gated]) -> dict[str, str]:
+    """gate -> the colour of its kind."""
+    return {row.gate: GATED if row.gated else UNGATED for row in rows}
 
 
-def order(rows: Sequence[CellResult | Group]) -> dict[str, int]:
-    """gate -> its place among the symbols and dashes; ungated first."""
-    gates = [gate for gate in dict.fromkeys(row.gate for row in rows) if gate != NO_GATE]
-    return {name: index for index, name in enumerate([NO_GATE, *gates]) if any(row.gate == name for row in rows)}
+def order(rows: Sequence[Gated]) -> dict[str, int]:
+    """gate -> its place among the symbols and dashes; ungated first, whose place is kept where there is none."""
+    ungated = ungated_gates(rows)
+    gated = list(dict.fromkeys(row.gate for row in rows if row.gated))
+    return {name: place for place, name in enumerate([*ungated, *gated], start=0 if ungated else 1)}
 
 
 def layout(title: str, x: str, y: str, **more: Any) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def strip(summary: Summary, metric: str = "delta_chosen", title: str = "Δ chose
             shift = 0.7 * ((index + 0.5) / len(gates) - 0.5)
             common = {"type": "scatter", "mode": "markers", "legendgroup": gate, "xaxis": f"x{suffix}",
                       "yaxis": f"y{suffix}"}  # fmt: skip
-            marker = {"color": colour(gate), "symbol": SYMBOLS[index % len(SYMBOLS)]}
+            marker = {"color": colours(summary.groups)[gate], "symbol": SYMBOLS[index % len(SYMBOLS)]}
             traces += [{
                 **common, "showlegend": False, "meta": {"objective": objective, "gate": gate},
                 "customdata": [{"model": c.model, "dataset": c.dataset, "seed": str(c.seed)} for c in cells],
@@ -108,7 +109,7 @@ def dynamics(cells: Sequence[CellResult], curves: Curves, metric: str, title: st
     """A metric through training, a panel an objective, a band over the seeds a gate; step 0 is 0 by definition."""
     found = bands(cells, curves, metric)
     objectives = list(dict.fromkeys(cell.objective for cell in cells))
-    gates = order(cells)
+    gates, open_gates = order(cells), ungated_gates(cells)
     style, suffixes = panels([objectives])
     traces: list[dict[str, Any]] = []
     named: set[str] = set()
@@ -116,11 +117,11 @@ def dynamics(cells: Sequence[CellResult], curves: Curves, metric: str, title: st
         suffix = suffixes[0][objectives.index(objective)]
         common = {"type": "scatter", "legendgroup": gate, "x": [0, *band.steps], "xaxis": f"x{suffix}",
                   "yaxis": f"y{suffix}", "meta": {"objective": objective, "gate": gate}}  # fmt: skip
-        traces += _filled(band, gate, common) if band.seeds > 1 else []
+        traces += _filled(band, gate in open_gates, common) if band.seeds > 1 else []
         traces.append({
             **common, "mode": "lines+markers", "name": f"gate {gate}", "showlegend": gate not in named,
             "y": [0.0, *band.mean], "text": f"{dataset}, {objective} {gate}, {band.seeds} seeds",
-            "line": {"color": colour(gate), "dash": DASHES[gates[gate] % len(DASHES)]},
+            "line": {"color": colours(cells)[gate], "dash": DASHES[gates[gate] % len(DASHES)]},
             "marker": {"symbol": SYMBOLS[gates[gate] % len(SYMBOLS)]},
         })  # fmt: skip
         named.add(gate)
@@ -135,9 +136,9 @@ def _frame(title: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _filled(band: Band, gate: str, common: dict[str, Any]) -> list[dict[str, Any]]:
+def _filled(band: Band, ungated: bool, common: dict[str, Any]) -> list[dict[str, Any]]:
     edge = {**common, "mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
-    fill = UNGATED_BAND if gate == NO_GATE else GATED_BAND
+    fill = UNGATED_BAND if ungated else GATED_BAND
     return [{**edge, "y": [0.0, *band.low]}, {**edge, "y": [0.0, *band.high], "fill": "tonexty", "fillcolor": fill}]
 
 
@@ -182,7 +183,7 @@ def scale(summary: Summary, metric: str = "delta_chosen") -> Figure:
                 "meta": {"objective": objective, "gate": gate},
                 "customdata": [{"model": group.model, "dataset": group.dataset} for group in own],
                 "error_y": _interval(own, metric), "xaxis": f"x{suffix}", "yaxis": f"y{suffix}",
-                "line": {"color": colour(gate), "dash": DASHES[index % len(DASHES)]},
+                "line": {"color": colours(summary.groups)[gate], "dash": DASHES[index % len(DASHES)]},
                 "marker": {"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 8},
             })  # fmt: skip
         style[f"xaxis{suffix}"] |= {"type": "log", "title": {"text": "parameters"}, "nticks": 4}

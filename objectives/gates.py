@@ -11,25 +11,30 @@ objective knows that a gate exists.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.metadata import entry_points
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from gatebench.objectives.entry_points import with_third_parties
 from gatebench.objectives.names import UnknownWord
 
-KINDS = ("none", "seq", "qNN", "token", "constant", "shuffled")
+UNGATED = "none"  # the kind, never a name
+KINDS = (UNGATED, "seq", "qNN", "token", "constant", "shuffled")
 CONTROLS = ("constant", "shuffled")
+Side = Literal["both", "down"]
+Whose = Literal["policy", "reference"]
+SIDES, PROBABILITIES = get_args(Side), get_args(Whose)
 Probability = Callable[[Tensor, Tensor], Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gate:
-    """What scales the rejected-term gradient.
+    """What scales the rejected-term gradient. Everywhere a gate is written (a suite, a TRL script), this is it.
 
     kind:  "none"; "seq" (geometric-mean token probability); "qNN" (NN-th percentile of the token
            probabilities, the paper's is q10); "token" (a weight a token); a third party's name; or a
@@ -37,32 +42,69 @@ class Gate:
            (the weights of gate `of`, permuted over the pairs of the batch)
     tau:   the threshold, a probability in [0, 1] or "qNN", a percentile of the warm-up policy's rejected
            probabilities, to be resolved before training
-    alpha: steepness, per unit of probability; "K/tau" resolves to K divided by tau. With a percentile
+    alpha: steepness, per unit of probability, above 0; "K/tau" resolves to K divided by tau. With a percentile
            tau it makes a gate without units: the same at every scale of probability
     side:  "both" gates every rejected gradient; "down" only those that push the response down
     probability: of the "policy" in training or of the frozen "reference"
+
+    Gates that act alike are equal: of a control the alpha, tau and probability of `of` count, its own do not.
+    Raises ValueError for what makes no sense, with the word or number and what was expected.
     """
 
-    kind: str = "none"
+    kind: str = UNGATED
     alpha: float | str = 100.0
     tau: float | str = "q50"
-    side: Literal["both", "down"] = "both"
-    probability: Literal["policy", "reference"] = "policy"
+    side: str = "both"
+    probability: str = "policy"
     value: float | None = None
     of: Gate | None = None
 
     def __post_init__(self) -> None:
         known_kind(self.kind)
+        for what, word, known in (("side", self.side, SIDES), ("probability", self.probability, PROBABILITIES)):
+            if word not in known:
+                raise UnknownWord(f"gate {what}", word, known)
+        self._check_numbers()
+        self._check_control()
+
+    def _check_numbers(self) -> None:
+        if isinstance(self.alpha, str):
+            kappa_of(self.alpha)
+        elif not (self.alpha > 0 and math.isfinite(self.alpha)):
+            raise ValueError(f"alpha {self.alpha:g} does not make a gate; write a number above 0, or 5/tau")
+        if isinstance(self.tau, str):
+            percentile_of(self.tau)
+        elif not 0 <= self.tau <= 1:
+            raise ValueError(f"tau {self.tau:g} is not a probability; write one in [0, 1], or qNN for a percentile")
+        if self.value is not None and not 0 <= self.value <= 1:
+            raise ValueError(f"value {self.value:g} is no weight; write one in [0, 1]")
+
+    def _check_control(self) -> None:
         if self.kind == "shuffled" and self.of is None:
             raise ValueError("gate shuffled needs `of`, the gate whose weights are permuted")
         if self.kind == "constant" and (self.value is None) == (self.of is None):
             raise ValueError("gate constant needs either `value` or `of`, the gate whose mean it takes")
-        if self.of is not None and self.of.kind in ("none", *CONTROLS):
+        for name, given, owners in (("of", self.of, CONTROLS), ("value", self.value, CONTROLS[:1])):
+            if given is not None and self.kind not in owners:
+                raise ValueError(f"gate {self.kind} has no `{name}`; it belongs to {' and '.join(owners)}")
+        if self.of is not None and self.of.kind in (UNGATED, *CONTROLS):
             raise ValueError(f"gate {self.kind}: `of` must be a selective gate, not {self.of.kind}")
-        if isinstance(self.tau, str):
-            percentile_of(self.tau)
-        if isinstance(self.alpha, str):
-            kappa_of(self.alpha)
+
+    @property
+    def acts(self) -> tuple[object, ...]:
+        """What of the gate has an effect."""
+        if self.kind == UNGATED:
+            return (self.kind,)
+        if self.value is not None:
+            return (self.kind, self.side, self.value)
+        source = self.source
+        return (self.kind, self.side, source.kind, source.alpha, source.tau, source.probability)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Gate) and self.acts == other.acts
+
+    def __hash__(self) -> int:
+        return hash(self.acts)
 
     @property
     def source(self) -> Gate:
@@ -71,7 +113,9 @@ class Gate:
 
     @property
     def is_resolved(self) -> bool:
-        """Whether alpha and tau are numbers."""
+        """Whether the weights follow from numbers alone: alpha and tau, where they count."""
+        if self.kind == UNGATED or self.value is not None:
+            return True
         return not isinstance(self.source.tau, str) and not isinstance(self.source.alpha, str)
 
 
@@ -91,13 +135,19 @@ def kappa_of(word: str) -> float:
     return float(match.group(1))
 
 
+def third_parties() -> dict[str, Probability]:
+    """Probability functions of other packages, by the name of their gate (entry points of `gatebench.gates`)."""
+    ours: dict[str, Probability] = dict.fromkeys(KINDS, sequence_probability)  # no name of ours may be taken
+    return {name: found for name, found in with_third_parties("gatebench.gates", ours).items() if name not in KINDS}
+
+
 def known_kind(kind: str) -> None:
     """Raise UnknownWord unless `kind` names a gate."""
     if (kind in KINDS and kind != "qNN") or re.fullmatch(r"q\d{1,2}", kind):
         return
-    third_party = [entry.name for entry in entry_points(group="gatebench.gates")]
-    if kind not in third_party:
-        raise UnknownWord("gate kind", kind, [*KINDS, "q10", *third_party])
+    others = third_parties()
+    if kind not in others:
+        raise UnknownWord("gate kind", kind, [*KINDS, "q10", *others])
 
 
 def sequence_probability(log_probs: Tensor, mask: Tensor) -> Tensor:
@@ -126,12 +176,15 @@ def probability(kind: str, log_probs: Tensor, mask: Tensor) -> Tensor:
     elif re.fullmatch(r"q\d{1,2}", kind):
         p = quantile_probability(log_probs, mask, percentile_of(kind))
     else:
-        found = entry_points(group="gatebench.gates", name=kind)
-        if not found:
-            raise UnknownWord("gate kind", kind, KINDS)
-        function: Probability = next(iter(found)).load()
-        p = function(log_probs, mask)
+        known_kind(kind)
+        p = third_parties()[kind](log_probs, mask)
     return p.masked_fill(mask.sum(dim=1) == 0, torch.nan)
+
+
+def counted_probabilities(kind: str, log_probs: Tensor, mask: Tensor) -> Tensor:
+    """`probability` as one vector: of every response [B], or of every response token [N]."""
+    p = probability(kind, log_probs, mask)
+    return p[mask.bool()] if p.dim() == 2 else p
 
 
 def weight(p: Tensor, alpha: float, tau: float) -> Tensor:
@@ -167,7 +220,7 @@ def weights(
     Raises ValueError when tau or alpha is not yet a number.
     """
     ones = torch.ones(log_probs.shape[0], device=log_probs.device)
-    if gate.kind == "none":
+    if gate.kind == UNGATED:
         return ones
     if gate.value is not None and gate.kind == "constant":
         return ones * gate.value
@@ -210,7 +263,7 @@ def caution(gate: Gate, p: Tensor) -> str | None:
     p: the warm-up policy's rejected probabilities on the training pairs, any shape; tau resolved.
     """
     source = gate.source
-    if source.kind in ("none", *CONTROLS) or isinstance(source.tau, str) or isinstance(source.alpha, str):
+    if source.kind in (UNGATED, *CONTROLS) or isinstance(source.tau, str) or isinstance(source.alpha, str):
         return None
     bounds = torch.nanquantile(p.float().flatten(), torch.tensor([0.05, 0.95]))
     low, high = weight(bounds, source.alpha, source.tau).tolist()

@@ -1,6 +1,6 @@
 """Gate an existing TRL script: `GatedDPOConfig` and `GatedDPOTrainer` in place of TRL's two names.
 
-    from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
+    from gatebench import GatedDPOConfig, GatedDPOTrainer
     args = GatedDPOConfig(output_dir="out", gate="seq", gate_alpha=100, gate_tau="q50")
     GatedDPOTrainer(model=model, args=args, train_dataset=dataset, processing_class=tokenizer).train()
 
@@ -25,7 +25,7 @@ from trl.kernels import ChunkedLogProbFunction
 from trl.trainer.utils import get_config_model_id, use_adapter
 
 from gatebench.objectives import gates
-from gatebench.objectives.gates import Gate
+from gatebench.objectives.gates import CONTROLS, UNGATED, Gate
 from gatebench.objectives.layout.trl_output import REPORTED, PairOutput, one_row_output
 from gatebench.objectives.names import UnknownWord
 from gatebench.objectives.pairs import PairLogProbs
@@ -34,6 +34,8 @@ from gatebench.objectives.registry import get_loss
 logger = logging.getLogger(__name__)
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 CLOSED = 0.1
+LAYOUTS = ("trl", "one_row", "packed")
+PAIRS_TO_JUDGE = 64  # after which a gate with thresholds given as numbers is known to be a constant or not
 TILE = 8192  # tokens of the vocabulary
 REFERENCE_TOKENS = "ref_rejected_token_logps"
 
@@ -64,22 +66,27 @@ class GatedDPOConfig(DPOConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, choices in (
-            ("layout", ("trl", "one_row", "packed")),
-            ("gate_side", ("both", "down")),
-            ("gate_probability", ("policy", "reference")),
-        ):
-            if getattr(self, name) not in choices:
-                raise UnknownWord(name, getattr(self, name), choices)
+        if self.layout not in LAYOUTS:
+            raise UnknownWord("layout", self.layout, LAYOUTS)
         self.to_gate()
         if self.loss is not None:
             get_loss(self.loss).make_parameters(**self.loss_parameters)
 
     def to_gate(self) -> Gate:
-        """The gate these arguments describe."""
-        selective = {"alpha": self.gate_alpha, "tau": self.gate_tau, "probability": self.gate_probability}
-        of = None if self.gate_of is None else Gate(kind=self.gate_of, **selective)  # type: ignore[arg-type]
-        return Gate(kind=self.gate, side=self.gate_side, value=self.gate_value, of=of, **selective)  # type: ignore[arg-type]
+        """The gate these arguments describe, with all its checks."""
+        alpha, tau, probability = self.gate_alpha, self.gate_tau, self.gate_probability
+        of = None if self.gate_of is None else Gate(self.gate_of, alpha, tau, probability=probability)
+        return Gate(self.gate, alpha, tau, self.gate_side, probability, self.gate_value, of)
+
+    @classmethod
+    def of_gate(cls, gate: Gate, **arguments: Any) -> GatedDPOConfig:
+        """The arguments that describe a gate, beside others: of_gate(g).to_gate() == g."""
+        source = gate.source
+        return cls(
+            gate=gate.kind, gate_alpha=source.alpha, gate_tau=source.tau, gate_side=gate.side,
+            gate_probability=source.probability, gate_value=gate.value, gate_of=gate.of.kind if gate.of else None,
+            **arguments,
+        )  # fmt: skip
 
 
 class GatedDPOTrainer(DPOTrainer):
@@ -90,6 +97,8 @@ class GatedDPOTrainer(DPOTrainer):
     data_collator: Any
     _signature_columns: list[str]
     _reference_tokens: Tensor | None = None
+    # rejected probabilities of the first pairs, until thresholds that are given as numbers are judged by them
+    _unjudged: list[Tensor] | None = None
 
     def __init__(
         self, model: Any, ref_model: Any = None, args: GatedDPOConfig | None = None, *arguments: Any, **keywords: Any
@@ -137,12 +146,16 @@ class GatedDPOTrainer(DPOTrainer):
         self._total_train_tokens = int(counted[-1]) if counted else 0
 
     def train(self, *arguments: Any, **keywords: Any) -> Any:
+        if self.gate.source.is_resolved and self.gate.source.kind not in (UNGATED, *CONTROLS):
+            self._unjudged = []
         self.resolve_gate()
-        return super().train(*arguments, **keywords)
+        done = super().train(*arguments, **keywords)
+        self._judge_thresholds(fewest=1)
+        return done
 
     def resolve_gate(self) -> None:
         """Turn a percentile tau and an alpha in units of tau into numbers, on the training pairs; `train` does it."""
-        if self.gate.kind != "none" and not self.gate.is_resolved:
+        if not self.gate.is_resolved:
             p = self._rejected_probabilities()
             self.gate = gates.resolve(self.gate, p)
             source = self.gate.source
@@ -150,6 +163,16 @@ class GatedDPOTrainer(DPOTrainer):
                 "gate_tau %s is %.4g, gate_alpha %.4g on this data", self.args.gate_tau, source.tau, source.alpha
             )
             sentence = gates.caution(self.gate, p)
+            if sentence:
+                logger.warning(sentence)
+
+    def _judge_thresholds(self, fewest: int = PAIRS_TO_JUDGE) -> None:
+        """Say once whether thresholds that were given as numbers make a constant of the gate on these data: by the
+        first pairs of the training itself, so that nothing is computed or drawn that would not be anyway."""
+        seen = self._unjudged or []
+        if sum(map(len, seen)) >= fewest:
+            self._unjudged = None
+            sentence = gates.caution(self.gate, torch.cat(seen))
             if sentence:
                 logger.warning(sentence)
 
@@ -164,8 +187,7 @@ class GatedDPOTrainer(DPOTrainer):
             mask = inputs["completion_mask"][..., 1:]
             half = mask.shape[0] // 2
             log_probs = self._score(self.model, inputs)[half:]
-            p = gates.probability(self.gate.source.kind, log_probs, mask[half:])
-            found.append((p[mask[half:].bool()] if p.dim() == 2 else p).flatten().cpu())
+            found.append(gates.counted_probabilities(self.gate.source.kind, log_probs, mask[half:]).cpu())
         self.model.train(was_training)
         return torch.cat(found)
 
@@ -199,7 +221,7 @@ class GatedDPOTrainer(DPOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         inputs = dict(inputs)
         self._reference_tokens = inputs.pop(REFERENCE_TOKENS, None)
-        if self.gate.kind == "none" and self.args.loss is None and self.args.layout == "trl":
+        if self.gate.kind == UNGATED and self.args.loss is None and self.args.layout == "trl":
             return super()._compute_loss(model, inputs, return_outputs)
         policy = _GatedPolicy(self, model, inputs)
         if self.args.loss is None:
@@ -283,7 +305,7 @@ class _GatedPolicy:
 
     def _gate(self, log_probs: Tensor) -> Tensor:
         gate = self.trainer.gate
-        if gate.kind == "none":
+        if gate.kind == UNGATED:
             return log_probs
         mask = self.inputs["completion_mask"][..., 1:]
         log_probs = log_probs[:, -mask.shape[1] :]
@@ -295,6 +317,9 @@ class _GatedPolicy:
         # by seed and step, not by what was drawn before: a resumed run shuffles as an uninterrupted one
         shuffler = torch.Generator().manual_seed(1_000_003 * self.trainer.args.seed + self.trainer.state.global_step)
         g = gates.weights(gate, measured, mask, shuffler)
+        if self.trainer._unjudged is not None:
+            self.trainer._unjudged.append(gates.counted_probabilities(gate.source.kind, measured, mask).cpu())
+            self.trainer._judge_thresholds()
         self.trainer._log_gate(g[mask] if g.dim() == 2 else g)
         g = (g if g.dim() == 2 else g[:, None]).to(log_probs.dtype)
         return torch.cat([chosen, gates.apply_gate(rejected, g, gate.side)])

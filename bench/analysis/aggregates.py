@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -22,7 +22,6 @@ from gatebench.bench.analysis.statistics import (
 from gatebench.bench.metrics import registry
 
 POINT = ("model", "dataset", "objective", "gate")
-UNGATED = "none"
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,7 @@ class Group:
     gate: str
     seeds: tuple[int, ...]
     metrics: Mapping[str, float]
+    gated: bool = True
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,7 @@ class ScaleSlope:
     hi: float
     p: float
     seeds: int
+    gated: bool = True
 
 
 def flat(measures: Mapping[str, tuple[float, float, float]]) -> dict[str, float]:
@@ -101,10 +102,24 @@ def metrics_of(seeds: Mapping[int, Measured]) -> dict[str, float]:
     return flat({**with_intervals(seeds, registry.names()), **tasks(seeds)})
 
 
+class Gated(Protocol):
+    """Whatever has a gate: its name, and whether it is one by its kind."""
+
+    @property
+    def gate(self) -> str: ...
+    @property
+    def gated(self) -> bool: ...
+
+
+def ungated_gates(rows: Sequence[Gated]) -> list[str]:
+    """The names of the gates that are none, in order; a gate is told by its kind, never by its name."""
+    return list(dict.fromkeys(row.gate for row in rows if not row.gated))
+
+
 def groups(cells: Sequence[Measured]) -> list[Group]:
     """A group a point, in the order of the suite."""
     return [
-        Group(model, dataset, objective, gate, tuple(sorted(row)), metrics_of(row))
+        Group(model, dataset, objective, gate, tuple(sorted(row)), metrics_of(row), next(iter(row.values())).gated)
         for (model, dataset, objective, gate), row in points(cells).items()
     ]
 
@@ -124,7 +139,9 @@ def gate_aggregates(cells: Sequence[Measured], metric: str = "delta_chosen") -> 
     if not seeds:
         return []
     values = {gate: np.array([[rows[p][s] for s in seeds] for p in places]) for gate, rows in by_gate.items()}
-    return [_aggregate(gate, metric, own, values.get(UNGATED)) for gate, own in values.items()]
+    open_gates = ungated_gates(cells)
+    ungated = values.get(open_gates[0]) if open_gates else None
+    return [_aggregate(gate, metric, own, None if gate in open_gates else ungated) for gate, own in values.items()]
 
 
 def _aggregate(gate: str, metric: str, own: Array, ungated: Array | None) -> GateAggregate:
@@ -132,7 +149,7 @@ def _aggregate(gate: str, metric: str, own: Array, ungated: Array | None) -> Gat
     again = _resampled(own, stream=0)
     iqm = _interval(interquartile_mean(own.reshape(-1, 1)), interquartile_mean(again.reshape(-1, RESAMPLES)), own)
     improvement = None
-    if ungated is not None and gate != UNGATED:
+    if ungated is not None:
         better = probability_of_improvement(again, _resampled(ungated, stream=1))
         improvement = _interval(probability_of_improvement(own[..., None], ungated[..., None]), better, own)
     return GateAggregate(gate, metric, own.shape[0], own.shape[1], iqm, improvement)
@@ -156,12 +173,13 @@ def _interval(value: Array, resampled: Array, cells: Array) -> Interval:
 
 def scale_slopes(cells: Sequence[Measured], metric: str = "delta_chosen") -> list[ScaleSlope]:
     """The gate's effect over log10 parameters, for every data set, objective and gate with models of two sizes."""
-    rows = points(cells)
+    rows, open_gates = points(cells), ungated_gates(cells)
     found = []
-    for dataset, objective, gate in dict.fromkeys(point[1:] for point in rows):
+    for dataset, objective, gate in dict.fromkeys(point[1:] for point in rows) if open_gates else ():
+        alone, ungated = gate in open_gates, gate if gate in open_gates else open_gates[0]
         models = [
             point[0] for point in rows
-            if point[1:] == (dataset, objective, gate) and (point[0], dataset, objective, UNGATED) in rows
+            if point[1:] == (dataset, objective, gate) and (point[0], dataset, objective, ungated) in rows
         ]  # fmt: skip
         sizes = [next(iter(rows[model, dataset, objective, gate].values())).parameters for model in models]
         known = [(model, size) for model, size in zip(models, sizes, strict=True) if size]
@@ -169,16 +187,15 @@ def scale_slopes(cells: Sequence[Measured], metric: str = "delta_chosen") -> lis
             continue
         kept = [model for model, _ in known]
         x = np.log10([float(size) for _, size in known])
-        both = [rows[model, dataset, objective, name] for name in (gate, UNGATED) for model in kept]
+        both = [rows[model, dataset, objective, name] for name in (gate, ungated) for model in kept]
         resampled = drawn(both, metric)
         if resampled is None:
             continue
-        alone = gate == UNGATED
 
         def slope(means: Array, count: int = len(kept), x: Array = x, alone: bool = alone) -> Array:
             return slopes(x, means[:count] if alone else means[:count] - means[count:])
 
         result = estimate(resampled, slope)
         found.append(ScaleSlope(dataset, objective, gate, metric, tuple(kept), result.value, result.lo, result.hi,
-                                result.p, resampled.seeds))  # fmt: skip
+                                result.p, resampled.seeds, not alone))  # fmt: skip
     return found

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gatebench.bench.analysis.aggregates import UNGATED, Group, points
+from gatebench.bench.analysis.aggregates import Group, points
 from gatebench.bench.analysis.probe_arrays import Measured, drawn
 from gatebench.bench.analysis.statistics import difference, holm
 from gatebench.bench.metrics import registry
+from gatebench.objectives.gates import UNGATED
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def agreement(groups: Sequence[Group], published: Sequence[Published]) -> list[A
     """A row for every metric, model of ours and model of theirs that share a method."""
     found = []
     for metric in registry.published():
-        left = _values([(g.model, g.objective, g.gate, g.metrics) for g in groups], metric)
+        left = _values([(g.model, g.objective, published_gate(g), g.metrics) for g in groups], metric)
         right = _values([(p.model, p.objective, p.gate, p.metrics) for p in published], metric)
         for our_model, our_values in left.items():
             for their_model, their_values in right.items():
@@ -94,6 +95,11 @@ def agreement(groups: Sequence[Group], published: Sequence[Published]) -> list[A
                 if methods:
                     found.append(_agreement(metric, our_model, their_model, methods, our_values, their_values))
     return found
+
+
+def published_gate(group: Group) -> str:
+    """A gate as tables of published results name it: ungated is "none" there, whatever the suite calls it."""
+    return group.gate if group.gated else UNGATED
 
 
 Method = tuple[str, str]  # objective, gate

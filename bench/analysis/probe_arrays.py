@@ -28,6 +28,12 @@ class Measured:
     deltas: pandas.DataFrame
     parameters: int | None = None
     tasks: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
+    gated: bool = True
+
+    @property
+    def gate(self) -> str:
+        found: str = self.axes["gate"]
+        return found
 
     def by_probe(self, metric: str) -> pandas.Series[float] | None:
         """The metric of every probe of its split that has it, by prompt; None where no probe has."""

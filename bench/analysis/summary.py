@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -22,12 +23,13 @@ from gatebench.bench.analysis.probe_arrays import Measured
 from gatebench.bench.executors.api import Outcome
 from gatebench.bench.metrics import registry
 from gatebench.bench.metrics.dynamics import curves
-from gatebench.bench.plan.graph import Cell, Plan
+from gatebench.bench.plan.graph import CELL_AXES, Cell, Plan
 from gatebench.bench.stages.dynamics import CURVES, PROBES
 from gatebench.bench.stages.registry import stage_of
 from gatebench.bench.stages.train import CURVES as TRAIN_CURVES
 from gatebench.bench.store.files import write_json
 from gatebench.bench.store.store import Store
+from gatebench.objectives.gates import UNGATED
 
 if TYPE_CHECKING:
     import pandas
@@ -64,9 +66,10 @@ class CellResult:
     stages: Mapping[str, StageRecord] = field(default_factory=dict)
     reason: str | None = None
     log: str | None = None
+    gated: bool = True
 
     def axes(self) -> dict[str, Any]:
-        return {n: getattr(self, n) for n in ("model", "dataset", "objective", "loss", "warmup", "gate", "seed")}
+        return {name: getattr(self, name) for name in CELL_AXES}
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def measured(cell: CellResult, store: Store, tuned_on: int = 0) -> Measured:
             tasks |= stage.with_errors(folder)
     values = unseen(pandas.concat(tables, ignore_index=True), tuned_on)
     parameters = cell.stages["base"].facts.get("parameters") if "base" in cell.stages else None
-    return Measured(cell.axes(), values, parameters, tasks)
+    return Measured(cell.axes(), values, parameters, tasks, cell.gated)
 
 
 def unseen(frame: pandas.DataFrame, tuned_on: int) -> pandas.DataFrame:
@@ -153,6 +156,7 @@ def unseen(frame: pandas.DataFrame, tuned_on: int) -> pandas.DataFrame:
 
 
 def _result(cell: Cell, plan: Plan, store: Store, outcome: Outcome, records: dict[str, StageRecord]) -> CellResult:
+    own_axes = {"id": cell.id, **cell.axes(), "gated": cell.gated}
     own = [plan.nodes[key] for key in cell.stages.values()]
     for node in own:
         if node.key not in records and store.is_finished(node.kind, node.key):
@@ -166,10 +170,10 @@ def _result(cell: Cell, plan: Plan, store: Store, outcome: Outcome, records: dic
     if cell.stages["dynamics"] in records:  # what a later stage failed to add is missing; the rest is kept
         missing = [kind for kind in cell.stages if kind not in stages]
         why = reason or (f"{', '.join(missing)} not run yet" if missing else None)
-        return CellResult(cell.id, **cell.axes(), status="finished", stages=stages, reason=why, log=log)
+        return CellResult(**own_axes, status="finished", stages=stages, reason=why, log=log)
     if failure is None:
-        return CellResult(cell.id, **cell.axes(), status="missing", stages=stages, reason="not run yet")
-    return CellResult(cell.id, **cell.axes(), status="failed", stages=stages, reason=reason, log=log)
+        return CellResult(**own_axes, status="missing", stages=stages, reason="not run yet")
+    return CellResult(**own_axes, status="failed", stages=stages, reason=reason, log=log)
 
 
 def cell_curves(store: Store, cell: CellResult, tuned_on: int = 0) -> tuple[pandas.DataFrame, pandas.DataFrame]:
@@ -189,7 +193,10 @@ def read(folder: Path) -> Summary:
     """The summary that `write` left in a folder."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(Summary).validate_json((folder / "summary.json").read_bytes())
+    raw = json.loads((folder / "summary.json").read_bytes())
+    for row in [*raw["cells"], *raw["groups"]]:  # a summary of before this was written down
+        row.setdefault("gated", row["gate"] != UNGATED)
+    return TypeAdapter(Summary).validate_python(raw)
 
 
 def write(summary: Summary, plan: Plan, folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from gatebench.bench import keys
@@ -14,6 +14,8 @@ from gatebench.bench.stages import judge, lm_eval
 from gatebench.bench.stages.registry import stage_of
 from gatebench.bench.stages.stage import library_versions
 from gatebench.bench.suite.claims import Claim
+
+CELL_AXES = ("model", "dataset", "objective", "loss", "warmup", "gate", "seed")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Cell:
-    """One point of the cross product and the stages that make it, by kind."""
+    """One point of the cross product and the stages that make it, by kind. gate: its name; gated: by its kind."""
 
     id: str
     model: str
@@ -39,11 +41,10 @@ class Cell:
     gate: str
     seed: int
     stages: Mapping[str, str]
+    gated: bool = True
 
     def axes(self) -> dict[str, Any]:
-        found = asdict(self)
-        del found["stages"], found["id"]
-        return found
+        return {name: getattr(self, name) for name in CELL_AXES}
 
 
 @dataclass(frozen=True)

@@ -56,13 +56,13 @@ def make_plan(suite: Suite, sources: Sources, only: Callable[[Mapping[str, Any]]
     nodes, cells = _Nodes(), []
     stages_of = _Cells(suite, sources, nodes).stages
     points = list(_points(suite))
+    ungated = [gate.name for gate in suite.gates if not gate.is_gated]
     _check_claims(suite.claims, points)
     for axes in filter(only, points):
         identifier = "/".join(str(axes[axis]) for axis in ("model", "dataset", "objective", "gate", "seed"))
-        cells.append(Cell(id=identifier, **axes, stages=stages_of(axes)))
+        cells.append(Cell(id=identifier, **axes, stages=stages_of(axes), gated=axes["gate"] not in ungated))
     if sources.judge:
-        ungated = next((gate.name for gate in suite.gates if gate.kind == "none"), None)
-        cells = [_judged(cell, cells, ungated, nodes, sources.judge) for cell in cells]
+        cells = [_judged(cell, cells, next(iter(ungated), None), nodes, sources.judge) for cell in cells]
     return Plan(suite.name, tuple(cells), nodes.by_key, tuple(suite.claims), suite.evaluate.dynamics.tuned_on)
 
 
@@ -171,7 +171,7 @@ def _judged(cell: Cell, cells: Sequence[Cell], ungated: str | None, nodes: _Node
     opponents = {"warmup": nodes.by_key[next(key for role, _, key in own.inputs if role == "start")]}
     twin = {**cell.axes(), "gate": ungated}
     for other in cells:
-        if cell.gate != ungated and other.axes() == twin:
+        if cell.gated and other.axes() == twin:
             opponents["ungated"] = nodes.by_key[other.stages["generate"]]
     return replace(cell, stages={**cell.stages, "judge": nodes.add("judge", spec, own=own, **opponents).key})
 

@@ -62,6 +62,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     from gatebench.bench.stages.training.memory import with_smaller_batches
     from gatebench.bench.stages.training.supervised import TRAINER
     from gatebench.objectives import gates
+    from gatebench.objectives.gates import UNGATED
     from gatebench.objectives.trl import REFERENCE_TOKENS
 
     recipe = spec.recipe
@@ -78,7 +79,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     if spec.gate.source.probability == "reference":
         rows = rows.add_column(REFERENCE_TOKENS, [list(map(float, tokens)) for tokens in reference["rejected"]])
     gate, sentence = spec.gate, None
-    if gate.kind != "none" and not (gate.kind == "constant" and gate.value is not None):
+    if gate.source.kind not in (UNGATED, "constant"):
         p = rejected_probabilities(gate.source.kind, reference["rejected"])
         gate = gates.resolve(gate, p)
         sentence = gates.caution(gate, p)
@@ -105,7 +106,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     return {
         "tokens": int(trainer._total_train_tokens),
         "steps": trainer.state.global_step,
-        "gate": None if gate.kind == "none" else {"tau": gate.source.tau, "alpha": gate.source.alpha},
+        "gate": None if gate.kind == UNGATED else {"tau": gate.source.tau, "alpha": gate.source.alpha},
         "caution": sentence,
         "micro_batch_size": micro,
     }
@@ -141,8 +142,8 @@ class Given:
         from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
 
         spec, recipe, gate = self.spec, self.spec.recipe, self.gate
-        arguments = GatedDPOConfig(
-            output_dir=str(self.out / TRAINER), **gate_arguments(gate), layout=recipe.layout,
+        arguments = GatedDPOConfig.of_gate(
+            gate, output_dir=str(self.out / TRAINER), layout=recipe.layout,
             loss=spec.loss, loss_parameters=dataclasses.asdict(spec.parameters),
             beta=getattr(spec.parameters, "beta", 0.1), precompute_ref_log_probs=True,
             per_device_train_batch_size=micro, gradient_accumulation_steps=recipe.batch_size // micro,
@@ -180,18 +181,7 @@ def rejected_probabilities(kind: str, token_log_probs: Any) -> torch.Tensor:
 
     rows = [torch.tensor(tokens, dtype=torch.float32) for tokens in token_log_probs]
     mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-    p = gates.probability(kind, pad_sequence(rows, batch_first=True), mask)
-    return p[mask.bool()] if p.dim() == 2 else p
-
-
-def gate_arguments(gate: Gate) -> dict[str, Any]:
-    """A gate with a resolved tau -> the arguments of GatedDPOConfig."""
-    source = gate.source
-    return {
-        "gate": gate.kind, "gate_alpha": source.alpha, "gate_tau": source.tau, "gate_side": gate.side,
-        "gate_probability": source.probability, "gate_value": gate.value,
-        "gate_of": gate.of.kind if gate.of else None,
-    }  # fmt: skip
+    return gates.counted_probabilities(kind, pad_sequence(rows, batch_first=True), mask)
 
 
 def save_callback(every: int, out: Path) -> Any:

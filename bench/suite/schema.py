@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from gatebench.bench.data.source import TOOLBOX
 from gatebench.bench.models.ladder import NAMES, PREFIX
@@ -19,14 +19,13 @@ from gatebench.bench.suite.recipes import (
     Generate,
     Judge,
     LmEval,
-    Positive,
     Train,
     Warmup,
     with_own_keys,
 )
 from gatebench.bench.suite.strict import Strict
 from gatebench.bench.suite.tuning import Tune
-from gatebench.objectives.gates import Gate, kappa_of, percentile_of
+from gatebench.objectives.gates import CONTROLS, UNGATED, Gate, Side, Whose
 from gatebench.objectives.names import UnknownWord, nearest
 
 WARMUPS = ("sft", "extended_sft", "none")
@@ -129,31 +128,46 @@ class GateAxis(Strict):
 
     kind: str
     name: str = ""
-    alpha: Positive | str = 100.0
+    alpha: float | str = 100.0
     tau: float | str = "q50"
-    side: Literal["both", "down"] = "both"
-    probability: Literal["policy", "reference"] = "policy"
-    value: Annotated[float, Field(ge=0, le=1)] | None = None
+    side: Side = "both"
+    probability: Whose = "policy"
+    value: float | None = None
     of: str | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _complete(cls, value: Any) -> Any:
         if value is None:  # YAML reads an unquoted `none` as text, but `null` and ~ mean the same to a user
-            value = "none"
+            value = UNGATED
         value = _named(value, "kind")
         return {"name": value.get("kind", ""), **value} if isinstance(value, dict) else value
 
+    @field_validator("alpha", "tau")
+    @classmethod
+    def _number(cls, value: float | str, info: ValidationInfo) -> float | str:
+        """The gate's own check of one field, so that the sentence names its line."""
+        Gate("seq", value) if info.field_name == "alpha" else Gate("seq", tau=value)
+        return value
+
+    @field_validator("value")
+    @classmethod
+    def _weight(cls, value: float | None) -> float | None:
+        return value if value is None else Gate("constant", value=value).value
+
     @model_validator(mode="after")
-    def _known(self) -> GateAxis:
-        Gate(kind=self.kind) if self.kind not in ("constant", "shuffled") else None
-        if isinstance(self.alpha, str):
-            kappa_of(self.alpha)
-        if isinstance(self.tau, str):
-            percentile_of(self.tau)
-        elif not 0 <= self.tau <= 1:
-            raise ValueError(f"tau {self.tau:g} is not a probability; write one in [0, 1], or qNN for a percentile")
+    def _whole(self) -> GateAxis:
+        if self.kind not in CONTROLS or self.of is None:
+            self.to_gate(None if self.of is None else Gate("seq"))
         return self
+
+    @property
+    def is_gated(self) -> bool:
+        return self.kind != UNGATED
+
+    def to_gate(self, of: Gate | None) -> Gate:
+        """The gate of this entry; of: the gate of the entry that it refers to."""
+        return Gate(self.kind, self.alpha, self.tau, self.side, self.probability, self.value, of)
 
 
 class Evaluate(Strict):
@@ -247,4 +261,4 @@ class Suite(Strict):
                     f"gate {axis.name}: of: no gate {axis.of!r}; {nearest(axis.of, [g.name for g in self.gates])}"
                 )
             of = self.gate(found[0])
-        return Gate(axis.kind, axis.alpha, axis.tau, axis.side, axis.probability, axis.value, of)
+        return axis.to_gate(of)

@@ -18,9 +18,10 @@ from gatebench.bench.plan.graph import Node, Plan, Sources, identity
 from gatebench.bench.plan.planner import make_plan
 from gatebench.bench.stages.stage import code_revision
 from gatebench.bench.store.store import Store
-from gatebench.bench.suite.schema import Suite
+from gatebench.bench.suite.schema import GateAxis, Suite
 from gatebench.bench.suite.tuning import Tune
 from gatebench.bench.tune.space import dimensions, point, suggest, trial_suite
+from gatebench.objectives.gates import UNGATED
 
 if TYPE_CHECKING:
     import optuna
@@ -56,7 +57,7 @@ class Task:
 
     def shared(self) -> Plan:
         """The point's stages that all trials rest on: no training, and the probes at step 0 alone."""
-        one = {"gates": [self.suite.gates[0].model_copy(update={"name": "none", "kind": "none", "of": None})]}
+        one = {"gates": [GateAxis(kind=UNGATED)]}
         plan = make_plan(
             point(self.suite, self.tune).model_copy(update={**one, "seeds": self.tune.seeds[:1]}), self.sources
         )
