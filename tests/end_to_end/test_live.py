@@ -14,7 +14,7 @@ def test_the_report_is_there_while_the_run_goes_on_and_final_after_it(tmp_path):
     command = [
         sys.executable,
         "-m",
-        "gatebench.bench.cli.app",
+        "gatebench",
         "run",
         suite,
         "--live",

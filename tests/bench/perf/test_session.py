@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from transformers import AutoModelForCausalLM
 
-from gatebench.bench.cli.app import print_json
+from gatebench.bench.cli.output import print_json
 from gatebench.bench.data.source import TOOLBOX
 from gatebench.bench.errors import UserError
 from gatebench.bench.models import ladder
