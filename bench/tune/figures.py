@@ -7,8 +7,8 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from gatebench.bench.suite.tuning import Tune
-from gatebench.bench.tune.study import completed
-from gatebench.bench.tune.trial import METRICS
+from gatebench.bench.tune.records import MEASURED
+from gatebench.bench.tune.winner import completed
 
 if TYPE_CHECKING:
     import optuna
@@ -29,7 +29,7 @@ def draw(study: optuna.Study, tune: Tune, what: str) -> list[dict[str, Any]]:
                       visualization.plot_pareto_front(study, target_names=tune.maximize)))  # fmt: skip
 
     def target(trial: optuna.trial.FrozenTrial) -> float:
-        return float(trial.user_attrs[METRICS][metric])
+        return float(trial.user_attrs[MEASURED][metric])
 
     def negated(trial: optuna.trial.FrozenTrial) -> float:
         return -target(trial)  # Optuna asks what makes this number low

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gatebench.bench.suite.tuning import Tune
+from gatebench.bench.tune.records import RUNG
+from gatebench.bench.tune.winner import is_feasible
 
 if TYPE_CHECKING:
     import optuna
@@ -20,14 +22,12 @@ def is_hopeless(trial: optuna.Trial, tune: Tune, step: int, metrics: Mapping[str
     """With one metric Optuna's pruner decides; it knows no two, so there what completed trials were does."""
     from optuna.trial import TrialState
 
-    from gatebench.bench.tune.study import is_feasible
-
     if tune.pruner == "none":
         return False
     if len(tune.maximize) == 1:
         trial.report(metrics[tune.maximize[0]], step)
         return trial.should_prune()
-    rung = f"rung {step}"
+    rung = f"{RUNG}{step}"
     others = [
         other for other in trial.study.get_trials(deepcopy=False)
         if other.number != trial.number and rung in other.user_attrs

@@ -2,64 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gatebench.bench.data.pairs import is_unrelated
+from gatebench.bench.metrics.dynamics import DYNAMICS, Probes
 from gatebench.bench.stages import dynamics
 
 if TYPE_CHECKING:
-    from gatebench.bench.tune.trial import Task
+    import pandas
+
+    from gatebench.objectives.layout.scoring import Scored
+
+NOW = 1  # stands for whatever step the model has reached
 
 
-class Judge:
-    """Scores only what the study asks for: chosen, rejected and, for delta_others, the unrelated responses."""
+class Scorer:
+    """Scores what the wanted metrics ask for: chosen and rejected, and unrelated responses where one needs them."""
 
-    def __init__(self, spec: dynamics.Spec, policy: Path, start: Path, task: Task) -> None:
-        """policy: the warm-up's folder; start: the dynamics stage of step 0."""
+    def __init__(self, spec: dynamics.Spec, policy: Path, start: Path, tuned_on: int, wanted: Sequence[str]) -> None:
+        """policy: the warm-up's folder; start: the dynamics stage of step 0; tuned_on: how many of the first probes."""
         import pandas
 
         from gatebench.bench.data.adapters import load
         from gatebench.bench.models.encoding import Encoder
         from gatebench.bench.models.loading import load_tokenizer
 
+        rows = pandas.read_parquet(start / dynamics.PROBES, filters=[("split", "==", "train")])
+        pair = rows[rows["kind"].isin(("chosen", "rejected"))]
+        metrics = [metric for metric in DYNAMICS.metrics() if metric.tunable]
+        more = any(metric.compute(Probes(pair, 0)) is None for metric in metrics if metric.name in wanted)
+        kinds = {
+            kind for kind in rows["kind"].unique() if kind in ("chosen", "rejected") or (more and is_unrelated(kind))
+        }
         encoded = Encoder(load_tokenizer(policy), spec.lengths).probes(load(spec.data).probes["train"])
-        wants_others = "delta_others" in (*task.tune.maximize, *task.tune.subject_to)
+        self.metrics = metrics
         self.probes = [
-            (prompt, probe.prompt, {k: tokens for k, tokens in probe.responses.items()
-                                    if k in ("chosen", "rejected") or (wants_others and is_unrelated(k))})
-            for prompt, probe in encoded if prompt < task.tuned_on
+            (prompt, probe.prompt, {kind: ids for kind, ids in probe.responses.items() if kind in kinds})
+            for prompt, probe in encoded if prompt < tuned_on
         ]  # fmt: skip
-        frame = pandas.read_parquet(start / dynamics.PROBES, filters=[("split", "==", "train")])
-        self.start = frame.set_index(["prompt", "kind"])["log_prob"]
+        scored = {prompt for prompt, _, _ in self.probes}
+        self.start = rows[rows["kind"].isin(kinds) & rows["prompt"].isin(scored)]
 
-    def __call__(self, model: Any) -> dict[str, float]:
+    def __call__(self, model: object) -> dict[str, float]:
         """Means over the tuning probes of the change since step 0, in nats a response; accuracy as a share."""
+        import pandas
+
+        probes = Probes(pandas.concat([self.start, self._now(model)], ignore_index=True), NOW)
+        found = {metric.name: metric.compute(probes) for metric in self.metrics}
+        return {name: float(values.mean()) for name, values in found.items() if values is not None}
+
+    def _now(self, model: object) -> pandas.DataFrame:
         import pandas
         import torch
 
         from gatebench.objectives.layout.scoring import map_batches
 
-        def rows_of(scored: Any) -> list[tuple[int, str, float]]:
-            sums = dynamics.response_sums(scored)["log_prob"]
-            return [
-                (self.probes[i][0], list(self.probes[i][2])[k], value)
-                for (i, k), value in zip(scored.owners, sums, strict=True)
-            ]
+        def rows_of(scored: Scored) -> pandas.DataFrame:
+            frame = pandas.DataFrame(dynamics.response_sums(scored))
+            frame["prompt"] = [self.probes[i][0] for i, _ in scored.owners]
+            frame["kind"] = [list(self.probes[i][2])[k] for i, k in scored.owners]
+            return frame
 
         with torch.inference_mode():
             parts = map_batches(
                 model, [prompt for _, prompt, _ in self.probes], [list(own.values()) for _, _, own in self.probes],
                 rows_of, lambda share: None,
             )  # fmt: skip
-        frame = pandas.DataFrame([row for part in parts for row in part], columns=["prompt", "kind", "log_prob"])
-        change = (frame.set_index(["prompt", "kind"])["log_prob"] - self.start).dropna().unstack("kind")
-        margin = change["chosen"] - change["rejected"]
-        found = {
-            "delta_chosen": change["chosen"].mean(), "delta_rejected": change["rejected"].mean(),
-            "margin": margin.mean(), "accuracy": (margin > 0).mean(),
-        }  # fmt: skip
-        unrelated = [kind for kind in change.columns if is_unrelated(kind)]
-        if unrelated:
-            found["delta_others"] = change[unrelated].mean(axis=1).mean()
-        return {name: float(value) for name, value in found.items()}
+        return pandas.concat(parts, ignore_index=True).assign(split="train", step=NOW)

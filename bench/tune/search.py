@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,26 +28,15 @@ from gatebench.bench.tracking.delivery import tracking_uri
 from gatebench.bench.tracking.entries import TrialRow, study_entries
 from gatebench.bench.tracking.tracker import deliver
 from gatebench.bench.tune.figures import draw
+from gatebench.bench.tune.records import MEASURED, PARAMETERS, RUNG, Searched, Task
 from gatebench.bench.tune.space import best_suite, point
-from gatebench.bench.tune.study import Counts, Winner, completed, exists, front, make_task, open_study, winner
-from gatebench.bench.tune.trial import METRICS, PARAMETERS, RUNG, Task
+from gatebench.bench.tune.study import exists, make_task, open_study
+from gatebench.bench.tune.winner import completed, front, winner
 from gatebench.bench.tune.workers import run_trials
 from gatebench.dashboards.report import STUDY
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-
-@dataclass(frozen=True)
-class Searched:
-    """A study at its end. front: (trial number, parameters, metrics) of what no other trial beats."""
-
-    name: str
-    storage: str
-    maximize: tuple[str, ...]
-    counts: Counts
-    best: Winner
-    front: tuple[tuple[int, Mapping[str, Any], Mapping[str, float]], ...]
 
 
 @dataclass(frozen=True)
@@ -127,7 +115,7 @@ def _rows(task: Task) -> list[TrialRow]:
     trials = open_study(task).get_trials(deepcopy=False)
     return [
         TrialRow(
-            t.number, t.state.name, t.user_attrs.get(PARAMETERS, {}), t.user_attrs.get(METRICS, {}),
+            t.number, t.state.name, t.user_attrs.get(PARAMETERS, {}), t.user_attrs.get(MEASURED, {}),
             {int(name.split()[1]): values for name, values in t.user_attrs.items() if name.startswith(RUNG)},
         )
         for t in trials if t.state.name in ("COMPLETE", "PRUNED")
@@ -163,7 +151,8 @@ def _search(task: Task, workers: int, threads: int, devices: int, err: Console, 
             f"see {folder / 'logs'}, then add --resume"
         )
     rows = tuple(
-        (t.number, t.user_attrs[PARAMETERS], t.user_attrs[METRICS]) for t in front(completed(study), task.tune.maximize)
+        (t.number, t.user_attrs[PARAMETERS], t.user_attrs[MEASURED])
+        for t in front(completed(study), task.tune.maximize)
     )
     return Searched(task.name, task.storage, tuple(task.tune.maximize), found, best, rows)
 

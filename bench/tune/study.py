@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,38 +12,13 @@ from gatebench.bench.errors import UserError
 from gatebench.bench.plan.graph import Sources
 from gatebench.bench.suite.schema import Suite
 from gatebench.bench.suite.tuning import Dimension, Range, Tune
+from gatebench.bench.tune.records import CONSTRAINTS, Counts, Task
 from gatebench.bench.tune.space import dimensions, point
-from gatebench.bench.tune.trial import CONSTRAINTS, METRICS, PARAMETERS, SAME_AS, SURPLUS, Task
 
 if TYPE_CHECKING:
     import optuna
 
 HEARTBEAT, GRACE, RETRIES = 10, 30, 3  # seconds, seconds, times: a trial whose process is gone is asked again
-
-
-@dataclass(frozen=True)
-class Winner:
-    """The trial that is recommended: of the front, the one nearest to the best of every metric."""
-
-    number: int
-    parameters: Mapping[str, Any]
-    metrics: Mapping[str, float]
-    feasible: bool
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Trials of a study by what became of them, and the seconds that finished ones took their workers in all."""
-
-    complete: int
-    pruned: int
-    running: int
-    waiting: int
-    seconds: float = 0.0
-
-    @property
-    def done(self) -> int:
-        return self.complete + self.pruned
 
 
 def make_task(suite: Suite, tune: Tune, sources: Sources, results: Path) -> Task:
@@ -175,50 +148,3 @@ def counts(study: optuna.Study) -> Counts:
         states.count(TrialState.WAITING),
         sum(t.duration.total_seconds() for t in trials if t.state in finished and t.duration is not None),
     )  # fmt: skip
-
-
-def completed(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    """Trials with metrics; of equal numbers the first."""
-    from optuna.trial import TrialState
-
-    trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return [
-        t for t in trials if METRICS in t.user_attrs and SAME_AS not in t.user_attrs and SURPLUS not in t.user_attrs
-    ]
-
-
-def is_feasible(trial: optuna.trial.FrozenTrial) -> bool:
-    return all(gap <= 0 for gap in trial.user_attrs.get(CONSTRAINTS, []))
-
-
-def front(trials: Sequence[optuna.trial.FrozenTrial], maximize: Sequence[str]) -> list[optuna.trial.FrozenTrial]:
-    """The trials that no other one matches in every metric and beats in one."""
-
-    def values(trial: optuna.trial.FrozenTrial) -> list[float]:
-        return [trial.user_attrs[METRICS][name] for name in maximize]
-
-    def beats(one: list[float], other: list[float]) -> bool:
-        return all(a >= b for a, b in zip(one, other, strict=True)) and one != other
-
-    return [t for t in trials if not any(beats(values(other), values(t)) for other in trials)]
-
-
-def winner(study: optuna.Study, tune: Tune) -> Winner | None:
-    """None while no trial is complete. With two metrics: the trial of the front that is nearest to the best of both,
-    each measured in units of the front's range."""
-    trials = completed(study)
-    if not trials:
-        return None
-    kept = [trial for trial in trials if is_feasible(trial)]
-    best_of = front(kept or trials, tune.maximize)
-    ranges = [[t.user_attrs[METRICS][name] for t in best_of] for name in tune.maximize]
-
-    def distance(trial: optuna.trial.FrozenTrial) -> float:
-        gaps = (
-            (max(values) - trial.user_attrs[METRICS][name]) / ((max(values) - min(values)) or 1.0)
-            for name, values in zip(tune.maximize, ranges, strict=True)
-        )
-        return math.hypot(*gaps)
-
-    found = min(best_of, key=distance)
-    return Winner(found.number, found.user_attrs[PARAMETERS], found.user_attrs[METRICS], bool(kept))

@@ -14,56 +14,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatebench.bench.errors import StageFailed
-from gatebench.bench.plan.graph import Node, Plan, Sources, identity
+from gatebench.bench.plan.graph import Node, Plan, identity
 from gatebench.bench.plan.planner import make_plan
 from gatebench.bench.stages.stage import code_revision
 from gatebench.bench.store.store import Store
-from gatebench.bench.suite.schema import GateAxis, Suite
-from gatebench.bench.suite.tuning import Tune
+from gatebench.bench.tune.pruning import is_hopeless
+from gatebench.bench.tune.records import CONSTRAINTS, MEASURED, PARAMETERS, REASON, RUNG, SAME_AS, SURPLUS, Task
+from gatebench.bench.tune.scorer import Scorer
 from gatebench.bench.tune.space import dimensions, point, suggest, trial_suite
-from gatebench.objectives.gates import UNGATED
 
 if TYPE_CHECKING:
     import optuna
 
 RUNGS = (1 / 4, 1 / 2)  # shares of the training after which a trial may be stopped
-PARAMETERS, METRICS, CONSTRAINTS, SAME_AS, SURPLUS, REASON = (
-    "parameters", "metrics", "constraints", "same_as", "surplus", "reason",
-)  # fmt: skip
-RUNG = "rung "  # a trial's attribute of that name and a step: its metrics there
 SECONDS_BETWEEN_LOOKS = 0.5  # at a trial of equal numbers that another process runs
 
 
 class Surplus(Exception):
     """A trial that was asked for after the budget was given out."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a study searches and where it keeps things; a worker process gets one."""
-
-    suite: Suite
-    tune: Tune
-    sources: Sources
-    store: Path
-    name: str
-    storage: str
-
-    @property
-    def tuned_on(self) -> int:
-        """How many of the first probes trials are judged on; the winner is judged on the others."""
-        probes = self.suite.evaluate.dynamics.probes
-        return min(self.tune.probes or probes // 2, probes - 1)
-
-    def shared(self) -> Plan:
-        """The point's stages that all trials rest on: no training, and the probes at step 0 alone."""
-        one = {"gates": [GateAxis(kind=UNGATED)]}
-        plan = make_plan(
-            point(self.suite, self.tune).model_copy(update={**one, "seeds": self.tune.seeds[:1]}), self.sources
-        )
-        own = {key: node for key, node in plan.nodes.items()
-               if node.kind != "train" and "train" not in {role for role, _, _ in node.inputs}}  # fmt: skip
-        return Plan(plan.suite, (), own)
 
 
 @dataclass
@@ -87,14 +55,14 @@ class Runner:
         trial.set_user_attr(PARAMETERS, parameters)
         known = _equal(trial.study, parameters)
         try:
-            metrics = known.user_attrs[METRICS] if known else self._of_all_seeds(trial, parameters)
+            metrics = known.user_attrs[MEASURED] if known else self._of_all_seeds(trial, parameters)
         except StageFailed as failure:
             trial.set_user_attr(REASON, str(failure))
             self._keep(trial, dict.fromkeys((b.metric for b in tune.bounds), float("-inf")))
             raise optuna.TrialPruned(str(failure)) from None
         if known:
             trial.set_user_attr(SAME_AS, known.number)
-        trial.set_user_attr(METRICS, metrics)
+        trial.set_user_attr(MEASURED, metrics)
         self._keep(trial, metrics)
         return tuple(metrics[name] for name in tune.maximize)
 
@@ -137,17 +105,15 @@ class Runner:
             finally:
                 lock.release()
         folder = self.store.path("train", node.key)
-        metrics: dict[str, float] = self.judge(load_policy(folder, node.spec.dtype).eval())
+        metrics: dict[str, float] = self.scorer(load_policy(folder, node.spec.dtype).eval())
         return metrics
 
     def _watch(self, trial: optuna.Trial | None) -> Any:
-        from gatebench.bench.tune.pruning import is_hopeless
-
         def watch(step: int, model: Any) -> bool:
             if trial is None or step not in self.rungs:
                 return False
             model.eval()
-            metrics = self.judge(model)
+            metrics = self.scorer(model)
             model.train()
             trial.set_user_attr(f"{RUNG}{step}", metrics)
             self._keep(trial, metrics)
@@ -178,13 +144,12 @@ class Runner:
         return {step for step in wanted if step < steps} if self.task.tune.pruner != "none" else set()
 
     @cached_property
-    def judge(self) -> Any:
+    def scorer(self) -> Scorer:
         """model -> its metrics on the tuning probes."""
-        from gatebench.bench.tune.scorer import Judge
-
         (start,) = [node for node in self.shared.nodes.values() if node.kind == "dynamics"]
         policy = next(self.store.path(kind, key) for role, kind, key in start.inputs if role == "policy")
-        return Judge(start.spec, policy, self.store.path("dynamics", start.key), self.task)
+        wanted = (*self.task.tune.maximize, *self.task.tune.subject_to)
+        return Scorer(start.spec, policy, self.store.path("dynamics", start.key), self.task.tuned_on, wanted)
 
 
 def _rank(trial: optuna.Trial) -> int:

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatebench.bench.process import become_worker
-from gatebench.bench.tune.study import Counts, counts, open_study, quiet, winner
-from gatebench.bench.tune.trial import Runner, Surplus, Task
+from gatebench.bench.tune.records import Counts, Task
+from gatebench.bench.tune.study import counts, open_study, quiet
+from gatebench.bench.tune.trial import Runner, Surplus
+from gatebench.bench.tune.winner import winner
 
 if TYPE_CHECKING:
     import optuna

@@ -14,6 +14,7 @@ from gatebench.bench.suite.claims import Claim
 from gatebench.bench.suite.reader import load_suite
 from tests.helpers import GOOD, write
 
+UNGATED = ("none", "baseline")  # names of gates whose kind is none
 SIZES = {"small": 1_000_000, "large": 10_000_000}
 
 
@@ -24,7 +25,7 @@ def cell(model="small", objective="dpo", gate="none", seed=0, mean=0.0, dataset=
     held_out = deltas.assign(split="test", delta_chosen=-mean + spread)
     axes = {"model": model, "dataset": dataset, "objective": objective, "loss": "ipo" if objective == "ipo" else "dpo",
             "warmup": "sft", "gate": gate, "seed": seed}  # fmt: skip
-    return Measured(axes, pandas.concat([deltas, held_out]), SIZES[model])
+    return Measured(axes, pandas.concat([deltas, held_out]), SIZES[model], gated=gate not in UNGATED)
 
 
 def suite_of(values, seeds=(0, 1, 2)):
@@ -148,6 +149,16 @@ def test_gates_over_all_points_by_hand():
     assert seq.improvement.value == pytest.approx(0.5)  # always better on small, never on large
     assert (seq.improvement.lo, seq.improvement.hi) == (0.5, 0.5)
     assert gate_aggregates(suite_of(values, seeds=(0,)))[1].iqm.lo is None
+
+
+def test_an_ungated_cell_is_told_by_its_kind_whatever_its_gate_is_called():
+    called = {key[:-1] + ("baseline" if key[-1] == "none" else key[-1],): value for key, value in VALUES.items()}
+    found = {(row.objective, row.gate): (row.slope, row.gated) for row in scale_slopes(suite_of(called))}
+    assert found[("dpo", "baseline")] == (pytest.approx(-10), False)
+    assert found[("dpo", "seq")] == (pytest.approx(11), True)
+    improvements = {row.gate: row.improvement for row in gate_aggregates(suite_of(called))}
+    assert improvements["baseline"] is None
+    assert improvements["seq"] is not None
 
 
 def test_the_gates_effect_over_scale_by_hand():

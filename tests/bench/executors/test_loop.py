@@ -2,15 +2,17 @@
 
 import os
 import signal
-import sys
 from dataclasses import dataclass
 
 import pytest
 
-from gatebench.bench.executors.local import LocalExecutor
+from gatebench.bench.executors.api import Failed, Resources
 from gatebench.bench.executors.loop import execute
+from gatebench.bench.executors.registry import make_executor
 from gatebench.bench.machine import divided
 from gatebench.bench.plan.graph import Node, Plan
+from gatebench.bench.stages.registry import MODULES
+from gatebench.bench.stages.stage import Amount, Stage
 from gatebench.bench.store.store import Store
 
 VERSION = 1
@@ -37,10 +39,17 @@ def run(spec, inputs, out, report):
     return {"tokens": 1}
 
 
+def amount(spec, inputs, pairs):
+    return Amount(1, 1, 2, 1, 1, 0)
+
+
+STAGE = Stage("trivial", VERSION, Spec, run, amount)
+
+
 @pytest.fixture(autouse=True)
 def trivial(monkeypatch):
     """This module as the stage kind `trivial`; spawned processes find run() by its name."""
-    monkeypatch.setattr("gatebench.bench.plan.planner.module_of", lambda kind: sys.modules[__name__])
+    monkeypatch.setitem(MODULES, "trivial", __name__)
 
 
 def node(name, *inputs, does="ok"):
@@ -49,7 +58,7 @@ def node(name, *inputs, does="ok"):
 
 def run_plan(nodes, store, logs, workers=2):
     events = []
-    executor = LocalExecutor(workers, 1, 0, logs, lambda kind: run)
+    executor = make_executor(Resources(workers, 1, 0, logs))
     try:
         outcome = execute(Plan("p", (), {n.key: n for n in nodes}), store, executor, events.append)
     finally:
@@ -85,7 +94,7 @@ def test_a_failure_skips_its_dependants_and_nothing_else(tmp_path, does, message
     assert outcome.ran == {"a", "c", "e"}
     assert outcome.skipped == {"d"}
     assert outcome.failed["b"].message == message
-    assert [event.node.key for event in events if event.what == "failed"] == ["b"]
+    assert [event.node.key for event in events if isinstance(event, Failed)] == ["b"]
     if does == "raise":
         assert "last words" in outcome.failed["b"].tail
     mended, _ = run_plan(DIAMOND, store, tmp_path / "logs")

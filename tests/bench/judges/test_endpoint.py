@@ -12,12 +12,12 @@ import pandas
 import pytest
 
 from gatebench.bench.data.toolbox import grade, load
+from gatebench.bench.errors import StageFailed
 from gatebench.bench.judges import endpoint
 from gatebench.bench.judges.api import Comparison, Spec
 from gatebench.bench.judges.registry import make_judge
 from gatebench.bench.metrics import verdicts
 from gatebench.bench.stages import judge as stage
-from gatebench.bench.stages.stage import StageFailed
 
 LONGER = Comparison("Which is better?", "a longer answer", "short")
 

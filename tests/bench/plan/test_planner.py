@@ -1,5 +1,7 @@
 """Which stages cells share, and what a change to the suite moves."""
 
+from dataclasses import replace
+
 import pytest
 
 from gatebench.bench.data.source import DataSource

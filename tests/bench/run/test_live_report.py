@@ -4,12 +4,12 @@ import threading
 
 import pytest
 
-from gatebench.bench.executors.loop import Event
+from gatebench.bench.executors.api import Finished, Progressed
 from gatebench.bench.plan.graph import Node
 from gatebench.bench.run import live_report
 from gatebench.bench.run.live_report import LiveReport
 
-FINISHED = Event("finished", Node("train", "key", {}, ()))
+FINISHED = Finished(Node("train", {}, (), "key"))
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def test_it_is_built_at_the_start_and_when_something_finished(no_waiting):
     built = threading.Semaphore(0)
     with LiveReport(built.release, print) as report:
         assert built.acquire(timeout=60)
-        report(Event("progress", FINISHED.node, share=0.5))
+        report(Progressed(FINISHED.node, 0.5, ""))
         assert not built.acquire(timeout=0.2)
         report(FINISHED)
         assert built.acquire(timeout=60)

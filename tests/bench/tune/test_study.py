@@ -6,7 +6,8 @@ from optuna.trial import TrialState, create_trial
 
 from gatebench.bench.suite.tuning import Tune
 from gatebench.bench.tune.pruning import adds_nothing
-from gatebench.bench.tune.study import completed, counts, front, winner
+from gatebench.bench.tune.study import counts
+from gatebench.bench.tune.winner import completed, front, winner
 
 
 def study_of(*rows, directions=("maximize", "maximize")):

@@ -3,9 +3,10 @@
 import pytest
 import torch
 
+from gatebench.bench.errors import StageFailed
 from gatebench.bench.plan.planner import make_plan
 from gatebench.bench.plan.resolve import resolve
-from gatebench.bench.stages.stage import StageFailed, module_of
+from gatebench.bench.stages.registry import stage_of
 from gatebench.bench.stages.training.memory import with_smaller_batches
 from gatebench.bench.suite.reader import load_suite
 from tests.helpers import GOOD, write
@@ -60,7 +61,7 @@ def stages(tmp_path_factory):
 def run(folder, node, out):
     out.mkdir(parents=True, exist_ok=True)
     inputs = {role: folder / key for role, _, key in node.inputs}
-    return module_of(node.kind).run(node.spec, inputs, out, lambda share, text: None)
+    return stage_of(node.kind).run(node.spec, inputs, out, lambda share, text: None)
 
 
 # a batch of four short pairs is one pass of the trainer

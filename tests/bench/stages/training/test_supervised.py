@@ -7,7 +7,7 @@ import pytest
 
 from gatebench.bench.plan.planner import make_plan
 from gatebench.bench.plan.resolve import resolve
-from gatebench.bench.stages.stage import module_of
+from gatebench.bench.stages.registry import stage_of
 from gatebench.bench.stages.training import supervised
 from gatebench.bench.suite.reader import load_suite
 from tests.helpers import GOOD, write
@@ -57,7 +57,7 @@ def stages(tmp_path_factory):
 def run(plan, folder, node, out, report=no_report):
     out.mkdir(parents=True, exist_ok=True)
     inputs = {role: folder / key for role, _, key in node.inputs}
-    return module_of(node.kind).run(node.spec, inputs, out, report)
+    return stage_of(node.kind).run(node.spec, inputs, out, report)
 
 
 @pytest.mark.parametrize("kind", ["base", "warmup", "train"])
