@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gatebench.bench.analysis.summary import CellResult, Summary
-from gatebench.bench.stages.generate import FILE
+from gatebench.bench.stages.generate import ANSWERS_FILE
 from gatebench.bench.store.store import Store
 
 PROMPTS = 20  # shown in a report
@@ -47,7 +47,7 @@ def side_by_side(summary: Summary, store: Store, prompts: int = PROMPTS) -> list
             if place in shown:
                 continue
             shown.add(place)
-            frame = pandas.read_parquet(store.path("generate", place) / FILE)
+            frame = pandas.read_parquet(store.path("generate", place) / ANSWERS_FILE)
             for row in frame[frame["prompt"] < prompts].to_dict("records"):
                 at = (cell.dataset, int(row["prompt"]))
                 texts[at] = row["text"]

@@ -239,14 +239,14 @@ def weights(
     return g
 
 
-def resolve(gate: Gate, p: Tensor) -> Gate:
+def resolve_thresholds(gate: Gate, p: Tensor) -> Gate:
     """Replace a percentile tau by its probability, the quantile of p, and alpha "K/tau" by its number.
 
     p: the warm-up policy's rejected probabilities on the training pairs, [N] (or any shape; NaN ignored).
     Raises ValueError where alpha would have to be divided by a tau of 0.
     """
     if gate.of is not None:
-        return replace(gate, of=resolve(gate.of, p))
+        return replace(gate, of=resolve_thresholds(gate.of, p))
     tau, alpha = gate.tau, gate.alpha
     if isinstance(tau, str):
         tau = float(torch.nanquantile(p.float().flatten(), percentile_of(tau)))
@@ -257,7 +257,7 @@ def resolve(gate: Gate, p: Tensor) -> Gate:
     return replace(gate, tau=tau, alpha=alpha)
 
 
-def caution(gate: Gate, p: Tensor) -> str | None:
+def constant_caution(gate: Gate, p: Tensor) -> str | None:
     """A sentence when alpha times the measured range of p makes the gate a constant, else None.
 
     p: the warm-up policy's rejected probabilities on the training pairs, any shape; tau resolved.

@@ -157,12 +157,12 @@ class GatedDPOTrainer(DPOTrainer):
         """Turn a percentile tau and an alpha in units of tau into numbers, on the training pairs; `train` does it."""
         if not self.gate.is_resolved:
             p = self._rejected_probabilities()
-            self.gate = gates.resolve(self.gate, p)
+            self.gate = gates.resolve_thresholds(self.gate, p)
             source = self.gate.source
             logger.info(
                 "gate_tau %s is %.4g, gate_alpha %.4g on this data", self.args.gate_tau, source.tau, source.alpha
             )
-            sentence = gates.caution(self.gate, p)
+            sentence = gates.constant_caution(self.gate, p)
             if sentence:
                 logger.warning(sentence)
 
@@ -172,7 +172,7 @@ class GatedDPOTrainer(DPOTrainer):
         seen = self._unjudged or []
         if sum(map(len, seen)) >= fewest:
             self._unjudged = None
-            sentence = gates.caution(self.gate, torch.cat(seen))
+            sentence = gates.constant_caution(self.gate, torch.cat(seen))
             if sentence:
                 logger.warning(sentence)
 

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from gatebench.bench.analysis.probe_arrays import Measured, cube, drawn, tasks, with_intervals
+from gatebench.bench.analysis.probe_arrays import Measured, cube, drawn_means, tasks, with_intervals
 from gatebench.bench.analysis.statistics import (
     LEVEL,
     RESAMPLES,
-    SEED,
+    RESAMPLING_SEED,
     Array,
     estimate,
     interquartile_mean,
@@ -158,7 +158,7 @@ def _aggregate(gate: str, metric: str, own: Array, ungated: Array | None) -> Gat
 def _resampled(values: Array, stream: int) -> Array:
     """[points, seeds, R]: the seeds of every point drawn again with replacement, each point apart."""
     count, seeds = values.shape
-    drawn_seeds = np.random.default_rng([SEED, stream]).integers(seeds, size=(count, seeds, RESAMPLES))
+    drawn_seeds = np.random.default_rng([RESAMPLING_SEED, stream]).integers(seeds, size=(count, seeds, RESAMPLES))
     return np.take_along_axis(values[:, :, None], drawn_seeds, axis=1)
 
 
@@ -188,7 +188,7 @@ def scale_slopes(cells: Sequence[Measured], metric: str = "delta_chosen") -> lis
         kept = [model for model, _ in known]
         x = np.log10([float(size) for _, size in known])
         both = [rows[model, dataset, objective, name] for name in (gate, ungated) for model in kept]
-        resampled = drawn(both, metric)
+        resampled = drawn_means(both, metric)
         if resampled is None:
             continue
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from gatebench.bench.analysis.probe_arrays import Measured, drawn
-from gatebench.bench.analysis.statistics import Array, Draws, Verdict, estimate, holm, together, verdict
+from gatebench.bench.analysis.probe_arrays import Measured, drawn_means
+from gatebench.bench.analysis.statistics import Array, ClaimVerdict, Draws, estimate, holm, together, verdict
 from gatebench.bench.plan.graph import matches
 from gatebench.bench.suite.claims import Claim
 
@@ -22,7 +22,7 @@ SIGN = {"greater": 1, "less": -1}
 KEYS = ("model", "dataset", "objective", "gate")
 DATASET = KEYS.index("dataset")
 Axes = Mapping[str, Any]
-Point = tuple[Any, ...]  # values of KEYS
+PointKey = tuple[Any, ...]  # values of KEYS
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ClaimResult:
     name: str
     metric: str
     expect: str
-    verdict: Verdict
+    verdict: ClaimVerdict
     contrasts: tuple[ContrastResult, ...]
 
     @property
@@ -66,7 +66,7 @@ def judge(claim: Claim, planned: Sequence[Axes], cells: Sequence[Measured]) -> C
     adjusted = iter(holm([contrast.p for contrast in found if contrast.p is not None]))
     found = [contrast if contrast.p is None else replace(contrast, p_holm=next(adjusted)) for contrast in found]
     whole = [(c.value, c.p_holm) for c in found if c.value is not None and c.p_holm is not None and c.reason is None]
-    told: Verdict = "undecided"
+    told: ClaimVerdict = "undecided"
     if found and len(whole) == len(found):
         told = verdict([value for value, _ in whole], [p for _, p in whole], SIGN[claim.expect])
     return ClaimResult(claim.name, claim.metric, claim.expect, told, tuple(found))
@@ -90,10 +90,10 @@ def _contrast(
     if not pairs:
         return ContrastResult(label, reason=f"none of {len(wanted)} pairs of cells is finished on both sides")
     parts: list[Draws] = []
-    points: list[Point] = []
+    points: list[PointKey] = []
     for stream, dataset in enumerate(dict.fromkeys(point[DATASET] for point, _ in pairs)):
         own = list(dict.fromkeys(point for pair in pairs for point in pair if point[DATASET] == dataset))
-        part = drawn([rows[point] for point in own], claim.metric, stream)
+        part = drawn_means([rows[point] for point in own], claim.metric, stream)
         if part is None:
             return ContrastResult(label, reason=f"the cells have no seed or no probe with {claim.metric} in common")
         parts.append(part)
@@ -107,29 +107,31 @@ def _contrast(
     )  # fmt: skip
 
 
-def _point(axes: Axes) -> Point:
+def _point(axes: Axes) -> PointKey:
     return tuple(axes[key] for key in KEYS)
 
 
-def _rows(cells: Sequence[Measured]) -> dict[Point, dict[int, Measured]]:
-    rows: dict[Point, dict[int, Measured]] = {}
+def _rows(cells: Sequence[Measured]) -> dict[PointKey, dict[int, Measured]]:
+    rows: dict[PointKey, dict[int, Measured]] = {}
     for cell in cells:
         rows.setdefault(_point(cell.axes), {})[cell.axes["seed"]] = cell
     return rows
 
 
-def _counterparts(axes_of: Mapping[Point, Axes], ours: Axes, theirs: Axes) -> list[tuple[Point, Point]]:
+def _counterparts(axes_of: Mapping[PointKey, Axes], ours: Axes, theirs: Axes) -> list[tuple[PointKey, PointKey]]:
     """(our point, their point) of all that are alike in every key that the sides do not name."""
     named = {"objective" if axis in ("loss", "warmup") else axis for axis in (*ours, *theirs)}
     alike = [index for index, key in enumerate(KEYS) if key not in named]
     left, right = ([p for p, axes in axes_of.items() if matches(side, axes)] for side in (ours, theirs))
-    by_rest: dict[Point, list[Point]] = {}
+    by_rest: dict[PointKey, list[PointKey]] = {}
     for point in right:
         by_rest.setdefault(tuple(point[index] for index in alike), []).append(point)
     return [(point, other) for point in left for other in by_rest.get(tuple(point[index] for index in alike), ())]
 
 
-def _statistic(claim: Claim, points: Sequence[Point], pairs: Sequence[tuple[Point, Point]]) -> Callable[[Array], Array]:
+def _statistic(
+    claim: Claim, points: Sequence[PointKey], pairs: Sequence[tuple[PointKey, PointKey]]
+) -> Callable[[Array], Array]:
     """[C, R] means of the points -> [R]: the mean difference of the pairs, or of their spreads over an axis.
 
     The spread is the standard deviation over the axis, meaned over the other axes. Resampling noise widens both
@@ -140,7 +142,7 @@ def _statistic(claim: Claim, points: Sequence[Point], pairs: Sequence[tuple[Poin
         return lambda means: (means[left] - means[right]).mean(axis=0)
     groups: list[list[list[int]]] = [[], []]
     for side in (0, 1):
-        by_rest: dict[Point, list[int]] = {}
+        by_rest: dict[PointKey, list[int]] = {}
         for point in dict.fromkeys(pair[side] for pair in pairs):
             rest = tuple(value for name, value in zip(KEYS, point, strict=True) if name != claim.spread)
             by_rest.setdefault(rest, []).append(points.index(point))

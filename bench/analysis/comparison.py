@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gatebench.bench.analysis.aggregates import Group, points
-from gatebench.bench.analysis.probe_arrays import Measured, drawn
+from gatebench.bench.analysis.probe_arrays import Measured, drawn_means
 from gatebench.bench.analysis.statistics import difference, holm
 from gatebench.bench.metrics import registry
 from gatebench.objectives.gates import UNGATED
@@ -71,7 +71,7 @@ def differences(ours: Sequence[Measured], theirs: Sequence[Measured]) -> list[Di
     found = []
     for point in left:
         for metric in registry.published() if point in right else ():
-            both = drawn([right[point], left[point]], metric)
+            both = drawn_means([right[point], left[point]], metric)
             if both is None:
                 continue
             result = difference(both, 0, 1)

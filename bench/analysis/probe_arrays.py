@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gatebench.bench.analysis.statistics import LEVEL, SEED, Array, Draws, draws, intervals
+from gatebench.bench.analysis.statistics import LEVEL, RESAMPLING_SEED, Array, Draws, draws, intervals
 from gatebench.bench.metrics.registry import place_of
 
 if TYPE_CHECKING:
@@ -84,10 +84,10 @@ def cube(rows: Sequence[Mapping[int, Measured]], metric: str) -> Cube | None:
     return Cube(flat.reshape(len(rows), len(seeds), len(prompts)), tuple(seeds))
 
 
-def drawn(rows: Sequence[Mapping[int, Measured]], metric: str, stream: int = 0) -> Draws | None:
+def drawn_means(rows: Sequence[Mapping[int, Measured]], metric: str, stream: int = 0) -> Draws | None:
     """`stats.draws` of the rows; stream: rows of another data set have other probes and must be drawn apart."""
     found = cube(rows, metric)
-    return None if found is None else draws(found.values, seed=SEED + stream)
+    return None if found is None else draws(found.values, seed=RESAMPLING_SEED + stream)
 
 
 def with_intervals(seeds: Mapping[int, Measured], metrics: Sequence[str]) -> dict[str, Bounds]:

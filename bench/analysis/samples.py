@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gatebench.bench.errors import UserError
 from gatebench.bench.plan.graph import Plan
-from gatebench.bench.stages.generate import FILE
+from gatebench.bench.stages.generate import ANSWERS_FILE
 from gatebench.bench.store.store import Store
 
 
@@ -36,7 +36,7 @@ def samples(plan: Plan, store: Store, prompt: int) -> tuple[str, list[Sample]]:
         start = next(k for role, _, k in plan.nodes[key].inputs if role == "start")
         policy = f"{cell.model}/{cell.dataset}/{cell.warmup} warm-up"
         for place, who in ((start, policy), (key, cell.id)):
-            frame = pandas.read_parquet(store.path("generate", place) / FILE)
+            frame = pandas.read_parquet(store.path("generate", place) / ANSWERS_FILE)
             asked = max(asked, int(frame["prompt"].max()) + 1)
             for row in frame[frame["prompt"] == prompt].to_dict("records"):
                 text = row["text"]

@@ -10,17 +10,17 @@ from typing import Any
 
 from gatebench.bench.analysis.comparison import Published
 from gatebench.bench.analysis.probe_arrays import Measured
-from gatebench.bench.analysis.summary import Summary, measured, read
+from gatebench.bench.analysis.summary import Summary, measured, read_summary
 from gatebench.bench.errors import UserError, at
 from gatebench.bench.metrics import registry
 from gatebench.bench.store.store import Store
 from gatebench.objectives.names import nearest
 
-AXES = ("model", "loss", "gate")
+PUBLISHED_AXES = ("model", "loss", "gate")
 
 
 @dataclass(frozen=True)
-class Run:
+class SavedRun:
     """A run's folder with its results. probes: data set -> what its probes follow from."""
 
     folder: Path
@@ -39,7 +39,7 @@ class Run:
         return [measured(cell, store, self.summary.tuned_on) for cell in self.summary.finished]
 
 
-def read_run(given: str, results: Path) -> Run:
+def read_run(given: str, results: Path) -> SavedRun:
     """A run by its folder, its summary.json, or the name of a suite that has one run."""
     folder = Path(given)
     folder = folder.parent if folder.name == "summary.json" else folder
@@ -58,12 +58,12 @@ def read_run(given: str, results: Path) -> Run:
     plan = json.loads((folder / "plan.json").read_text())
     stages = plan["stages"]
     probes = {cell["dataset"]: stages[cell["stages"]["dynamics"]]["spec"]["data"] for cell in plan["cells"]}
-    return Run(folder, read(folder), probes)
+    return SavedRun(folder, read_summary(folder), probes)
 
 
 def read_published(file: Path) -> list[Published]:
     """The rows of a table with the columns of AXES and the published metrics; an empty figure is missing."""
-    metrics, columns = registry.published(), (*AXES, *registry.published())
+    metrics, columns = registry.published(), (*PUBLISHED_AXES, *registry.published())
     with file.open(encoding="utf-8", newline="") as stream:
         reader = csv.DictReader(stream)
         lacking = [name for name in columns if name not in (reader.fieldnames or ())]

@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 RESAMPLES = 10_000
 LEVEL = 0.95
 SMALLEST_P = 1e-9
-SEED = 20_26
+RESAMPLING_SEED = 20_26
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Design:
         return float(stats.norm.cdf((abs(effect) - self.reach((1 - LEVEL) / 2)) / error))
 
 
-def draws(values: Array, resamples: int = RESAMPLES, seed: int = SEED) -> Draws:
+def draws(values: Array, resamples: int = RESAMPLES, seed: int = RESAMPLING_SEED) -> Draws:
     """Hierarchical bootstrap of the mean: seeds, then probes. values: [C, S, P] of C cells, S seeds, P probes.
 
     Each part is scaled by sqrt(n/(n - 1)), since n resampled units vary too little. Seeds are few (three have ten
@@ -181,10 +181,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return [float(p) for p in adjusted]
 
 
-Verdict = Literal["supported", "refuted", "undecided"]
+ClaimVerdict = Literal["supported", "refuted", "undecided"]
 
 
-def verdict(values: Sequence[float], adjusted: Sequence[float], sign: int) -> Verdict:
+def verdict(values: Sequence[float], adjusted: Sequence[float], sign: int) -> ClaimVerdict:
     """Supported when every contrast is significant in the expected direction, refuted when one is in the other."""
     significant = [p < 1 - LEVEL for p in adjusted]
     if any(s and value * sign < 0 for value, s in zip(values, significant, strict=True)):

@@ -26,7 +26,7 @@ from gatebench.bench.metrics.dynamics import curves
 from gatebench.bench.plan.graph import CELL_AXES, Cell, Plan
 from gatebench.bench.stages.dynamics import CURVES, PROBES
 from gatebench.bench.stages.registry import stage_of
-from gatebench.bench.stages.train import CURVES as TRAIN_CURVES
+from gatebench.bench.stages.train import TRAIN_CURVES
 from gatebench.bench.store.files import write_json
 from gatebench.bench.store.store import Store
 from gatebench.objectives.gates import UNGATED
@@ -189,7 +189,7 @@ def cell_curves(store: Store, cell: CellResult, tuned_on: int = 0) -> tuple[pand
     return dynamics, training
 
 
-def read(folder: Path) -> Summary:
+def read_summary(folder: Path) -> Summary:
     """The summary that `write` left in a folder."""
     from pydantic import TypeAdapter
 
@@ -199,7 +199,7 @@ def read(folder: Path) -> Summary:
     return TypeAdapter(Summary).validate_python(raw)
 
 
-def write(summary: Summary, plan: Plan, folder: Path) -> None:
+def write_summary(summary: Summary, plan: Plan, folder: Path) -> None:
     """summary.json, plan.json and cells.parquet of a run."""
     import pandas
 

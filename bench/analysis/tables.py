@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gatebench.bench.analysis.aggregates import Group
     from gatebench.bench.analysis.comparison import Agreement, Difference, Published
     from gatebench.bench.analysis.samples import Sample
-    from gatebench.bench.cost.estimate import Cost, Estimate
+    from gatebench.bench.cost.estimate import Cost, SuiteCost
     from gatebench.bench.tune.search import Searched
 
 TITLES = {
@@ -30,7 +30,7 @@ ONE_SEED = "one seed: how far runs differ between seeds is not in these interval
 MOST_CELLS = 100  # listed on the terminal; --json has all
 
 
-def plan_tables(plan: Plan, finished: Set[str], found: Estimate) -> list[Table]:
+def plan_tables(plan: Plan, finished: Set[str], found: SuiteCost) -> list[Table]:
     """The cells with what is finished of each, how many stages they share, and what is left to pay."""
     from rich.table import Table
 

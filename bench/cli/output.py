@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from gatebench.bench.analysis.summary import Summary
-    from gatebench.bench.cost.estimate import Estimate
+    from gatebench.bench.cost.estimate import SuiteCost
     from gatebench.bench.run.suite_run import Prepared
 
 
-def estimate_of(prepared: Prepared) -> tuple[Estimate, list[str]]:
+def estimate_of(prepared: Prepared) -> tuple[SuiteCost, list[str]]:
     """What the rest of the suite would take here, and sentences where it does not fit."""
     import shutil
 
@@ -24,9 +24,9 @@ def estimate_of(prepared: Prepared) -> tuple[Estimate, list[str]]:
 
     finished = prepared.store.finished_among(prepared.plan.addresses)
     machine = this_machine(prepared.plan.at_once)
-    found = estimate.estimate(prepared.plan, finished, records(prepared.store, machine), machine)
+    found = estimate.estimate_cost(prepared.plan, finished, records(prepared.store, machine), machine)
     place = next(place for place in (prepared.results.resolve(), *prepared.results.resolve().parents) if place.exists())
-    return found, estimate.cautions(found, machine, shutil.disk_usage(place).free)
+    return found, estimate.cost_cautions(found, machine, shutil.disk_usage(place).free)
 
 
 def show_plan(prepared: Prepared, as_json: bool) -> None:

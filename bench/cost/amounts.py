@@ -18,7 +18,7 @@ SCALES = {"m": 1e6, "b": 1e9}
 
 
 @dataclass(frozen=True)
-class Work:
+class StageWork:
     """A stage's amount and model. Stages of equal group differ in units alone."""
 
     group: str
@@ -54,7 +54,7 @@ def pairs_of(data: DataSource | None) -> int | None:
     return None if data.content.startswith("hub:") else len(load(data).train)
 
 
-def work_of(node: Node, nodes: Mapping[str, Node]) -> Work | None:
+def work_of(node: Node, nodes: Mapping[str, Node]) -> StageWork | None:
     """The work of a stage; None where the size of its data set is known only after a download."""
     data: DataSource | None = getattr(node.spec, "data", None)
     inputs = {role: nodes[key].spec for role, _, key in node.inputs}
@@ -64,4 +64,4 @@ def work_of(node: Node, nodes: Mapping[str, Node]) -> Work | None:
     model = model_of(node, nodes)
     rows = (data.content, data.train_split) if data else ()
     group = [node.kind, model.content, model.dtype, model.adapter, rows, amount.like]
-    return Work(f"{node.kind}-{keys.digest(group)}", model, parameters_of(model), amount)
+    return StageWork(f"{node.kind}-{keys.digest(group)}", model, parameters_of(model), amount)

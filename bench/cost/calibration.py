@@ -26,9 +26,9 @@ from gatebench.bench.store.store import Store
 if TYPE_CHECKING:
     from rich.console import Console
 
-FOLDER = ".calibration"
+CALIBRATION_FOLDER = ".calibration"
 STARTUP = "startup"
-SIZES = (5, 5, 25)  # steps; the first set pays for imports: what it takes more than the second is the startup
+STEPS_TIMED = (5, 5, 25)  # steps; the first set pays for imports: what it takes more than the second is the startup
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,15 @@ def calibrate(plan: Plan, store: Store, err: Console) -> None:
     Raises UserError where a stage fails.
     """
     workers, threads, devices = default_workers(plan.at_once)
-    place = store.root / FOLDER / f"work-{os.getpid()}"
+    place = store.root / CALIBRATION_FOLDER / f"work-{os.getpid()}"
     executor = make_executor(Resources(workers, threads, devices, place / "logs"))
     found: list[Record] = []
     try:
         for number, chain in enumerate(_chains(plan)):
             sets = []
-            for turn in range(0 if number == 0 else 1, len(SIZES)):
+            for turn in range(0 if number == 0 else 1, len(STEPS_TIMED)):
                 scratch = Store(place / f"{number}-{turn}")
-                short = _short(chain, SIZES[turn], workers)
+                short = _short(chain, STEPS_TIMED[turn], workers)
                 with Progress(short, scratch, workers, err, place / "log.jsonl") as progress:
                     outcome = execute(short, scratch, executor, progress)
                 for failure in outcome.failed.values():
@@ -128,4 +128,4 @@ def _short(chain: list[Node], steps: int, copies: int) -> Plan:
 
 
 def _file(store: Store, machine: Machine) -> Path:
-    return store.root / FOLDER / f"{keys.digest(machine.name)[:12]}.json"
+    return store.root / CALIBRATION_FOLDER / f"{keys.digest(machine.name)[:12]}.json"

@@ -12,7 +12,7 @@ from graphlib import TopologicalSorter
 
 import numpy as np
 
-from gatebench.bench.cost.amounts import Work, work_of
+from gatebench.bench.cost.amounts import StageWork, work_of
 from gatebench.bench.cost.calibration import STARTUP, Record
 from gatebench.bench.machine import Machine
 from gatebench.bench.plan.graph import Plan
@@ -42,7 +42,7 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class SuiteCost:
     """by_kind, in_all: of the stages that would run; cells: of all that a cell rests on, what is shared divided
     among those that share it; wall: seconds until the end with all workers, None where unknown."""
 
@@ -64,7 +64,7 @@ class Rates:
     def startup(self) -> float:
         return max((record.seconds for record in self.by_group.get(STARTUP, ())), default=0.0)
 
-    def seconds(self, work: Work) -> float | None:
+    def seconds(self, work: StageWork) -> float | None:
         """A constant and a rate fitted to the group, every stage weighing alike in relative error."""
         own = self.by_group.get(work.group)
         if not own:
@@ -80,15 +80,15 @@ class Rates:
         longest = own[int(units.argmax())]
         return longest.seconds * work.amount.units / longest.units if longest.units else longest.seconds
 
-    def tokens_a_unit(self, work: Work) -> float | None:
+    def tokens_a_unit(self, work: StageWork) -> float | None:
         own = [record for record in self.by_group.get(work.group, ()) if record.units]
         return sum(r.tokens for r in own) / sum(r.units for r in own) if own else None
 
-    def memory(self, work: Work) -> float | None:
+    def memory(self, work: StageWork) -> float | None:
         return max((record.peak_memory for record in self.by_group.get(work.group, ())), default=None)
 
 
-def estimate(plan: Plan, finished: AbstractSet[str], records: Sequence[Record], machine: Machine) -> Estimate:
+def estimate_cost(plan: Plan, finished: AbstractSet[str], records: Sequence[Record], machine: Machine) -> SuiteCost:
     """The cost of what is left of a plan, from what was timed on the machine where that is known."""
     rates = Rates(records)
     works = {key: work_of(node, plan.nodes) for key, node in plan.nodes.items()}
@@ -100,7 +100,7 @@ def estimate(plan: Plan, finished: AbstractSet[str], records: Sequence[Record], 
         by_kind[plan.nodes[key].kind].append(costs[key])
     rests = {cell.id: plan.keys_of(cell) for cell in plan.cells}
     shared = Counter(key for keys in rests.values() for key in keys)
-    return Estimate(
+    return SuiteCost(
         {kind: _sum(found) for kind, found in by_kind.items()},
         {cell: _sum([costs[key].divided(shared[key]) for key in keys]) for cell, keys in rests.items()},
         _sum([costs[key] for key in left]),
@@ -108,7 +108,7 @@ def estimate(plan: Plan, finished: AbstractSet[str], records: Sequence[Record], 
     )
 
 
-def cautions(found: Estimate, machine: Machine, free: int) -> list[str]:
+def cost_cautions(found: SuiteCost, machine: Machine, free: int) -> list[str]:
     """Sentences where the suite does not fit: memory of the workers at once, and free bytes of the results' disk."""
     at_once = 1 if machine.gpus else machine.workers
     memory, sentences = found.in_all.memory * at_once, []
@@ -126,7 +126,7 @@ def cautions(found: Estimate, machine: Machine, free: int) -> list[str]:
     return sentences
 
 
-def _cost(work: Work | None, rates: Rates) -> Cost:
+def _cost(work: StageWork | None, rates: Rates) -> Cost:
     if work is None:
         return Cost(None, 0, 0, 0, 0, False)
     amount, n = work.amount, work.parameters or 0

@@ -40,18 +40,18 @@ class DataSource:
         return self.test_path is None and Path(self.path).is_file()
 
 
-def content_of(path: str, subset: str | None, revision: str | None, *more: str | None) -> str:
+def data_content_of(path: str, subset: str | None, revision: str | None, *more: str | None) -> str:
     """A digest of what the data are: bytes of local files, the name and revision of a hub data set."""
     if path == TOOLBOX:
         own = f"{TOOLBOX}@{toolbox.VERSION}"
     elif Path(path).exists():
-        own = digest(path) if subset is None else f"{digest(path)}/{subset}"
+        own = file_digest(path) if subset is None else f"{file_digest(path)}/{subset}"
     else:
         own = f"hub:{path}/{subset or ''}@{revision or 'main'}"
-    return "+".join([own, *(digest(extra) for extra in more if extra)])
+    return "+".join([own, *(file_digest(extra) for extra in more if extra)])
 
 
-def digest(path: str) -> str:
+def file_digest(path: str) -> str:
     """sha256 of a file, or of a folder's files in the order of their names."""
     root = Path(path)
     files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())

@@ -20,7 +20,7 @@ from gatebench.bench.executors.api import (
     Resources,
     Told,
 )
-from gatebench.bench.executors.worker import Done, Job, Progress, Reply, Unable, serve
+from gatebench.bench.executors.worker import Job, Reply, Reported, Succeeded, Unable, run_jobs
 from gatebench.bench.plan.graph import Node
 from gatebench.bench.stages.stage import Run
 
@@ -47,7 +47,7 @@ class LocalExecutor:
         given = self.resources
         device = index % given.devices if given.devices else None
         log = given.logs / f"worker-{index}.log"
-        process = self.context.Process(target=serve, args=(theirs, given.threads, device, log), daemon=True)
+        process = self.context.Process(target=run_jobs, args=(theirs, given.threads, device, log), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -74,11 +74,11 @@ class LocalExecutor:
                 self.workers[self.workers.index(worker)] = self._spawn(self.workers.index(worker))
                 yield Failed(node, Failure(node.kind, node.key, _obituary(worker.process.exitcode)))
                 continue
-            if isinstance(reply, Progress):
+            if isinstance(reply, Reported):
                 yield Progressed(node, reply.share, reply.text)
                 continue
             worker.node = worker.place = None
-            if isinstance(reply, Done):
+            if isinstance(reply, Succeeded):
                 yield Made(node, place, reply.facts)
                 continue
             shutil.rmtree(place, ignore_errors=True)  # only a killed stage has something to go on from

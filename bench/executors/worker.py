@@ -31,13 +31,13 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Progress:
+class Reported:
     share: float
     text: str
 
 
 @dataclass(frozen=True)
-class Done:
+class Succeeded:
     facts: Facts
 
 
@@ -54,10 +54,10 @@ class NoRoom:
     """The disk is full."""
 
 
-Reply = Progress | Done | Unable | NoRoom
+Reply = Reported | Succeeded | Unable | NoRoom
 
 
-def serve(connection: Connection, threads: int, device: int | None, log: Path) -> None:
+def run_jobs(connection: Connection, threads: int, device: int | None, log: Path) -> None:
     """Run jobs until told to end. The process's own output goes to `log`."""
     become_worker(threads, device, log)
     parent = os.getppid()
@@ -80,12 +80,12 @@ def _run(connection: Connection, job: Job, log: Path) -> None:
             os._exit(1)
         if time.monotonic() - last > SECONDS_BETWEEN_REPORTS:
             last = time.monotonic()
-            connection.send(Progress(share, text))
+            connection.send(Reported(share, text))
 
     started, at = time.monotonic(), log.stat().st_size
     try:
         facts = job.run(job.spec, job.inputs, job.out, report)
-        connection.send(Done({**facts, "seconds": time.monotonic() - started, "peak_memory": _peak_memory()}))
+        connection.send(Succeeded({**facts, "seconds": time.monotonic() - started, "peak_memory": _peak_memory()}))
     except StageFailed as failure:
         connection.send(Unable(str(failure), _tail(log, at)))
     except Exception as error:  # a failing stage must not take the other cells with it

@@ -13,7 +13,7 @@ from typing import Any
 from gatebench.bench.judges.api import LOSS, TIE, WIN, Comparison, JudgeKind, Spec, Verdict
 
 ASKED_AT_ONCE = 8
-TRIES, FIRST_PAUSE = 4, 0.5  # of a request that fails, with pauses that double; a server's own Retry-After counts
+TRIES, RETRY_PAUSE = 4, 0.5  # of a request that fails, with pauses that double; a server's own Retry-After counts
 SECONDS = (5.0, 60.0)  # to connect, to answer
 READINGS = 2  # of an answer that is no verdict
 MOST_FAILURES = 8  # in a row, after which the rest is not asked
@@ -52,7 +52,7 @@ class Endpoint:
         self.session.trust_env = False  # no key of another service from .netrc, no proxy between
         if os.environ.get(spec.key):
             self.session.headers["Authorization"] = f"Bearer {os.environ[spec.key]}"
-        retry = Retry(TRIES - 1, backoff_factor=FIRST_PAUSE, status_forcelist=RETRIED, allowed_methods=None,
+        retry = Retry(TRIES - 1, backoff_factor=RETRY_PAUSE, status_forcelist=RETRIED, allowed_methods=None,
                       raise_on_status=False, respect_retry_after_header=True)  # fmt: skip
         for scheme in ("http://", "https://"):
             self.session.mount(scheme, HTTPAdapter(max_retries=retry, pool_maxsize=ASKED_AT_ONCE))
@@ -81,7 +81,7 @@ class Endpoint:
                 return Verdict(None, _reason(error))
             with self._lock:
                 self._failures = 0
-            score = read(said)
+            score = verdict_of(said)
             if score is not None:
                 return Verdict(score)
         return Verdict(None, f"no verdict in {said[:80]!r}")
@@ -97,7 +97,7 @@ class Endpoint:
         return str(body["choices"][0]["message"]["content"])
 
 
-def read(said: str) -> float | None:
+def verdict_of(said: str) -> float | None:
     """The verdict of a reply: its last [[A]], [[B]] or [[C]], or a reply that is nothing else; None otherwise."""
     marked = re.findall(r"\[\[\s*(A|B|C|TIE)\s*\]\]", said, re.IGNORECASE)
     word = marked[-1] if marked else said.strip().strip(".[]()\"'*")

@@ -79,7 +79,7 @@ def overlap(answers: Answers) -> pandas.Series[float]:
     return answers.by_prompt(common_pairs(answers.ids))
 
 
-def per_prompt(frame: pandas.DataFrame) -> pandas.DataFrame:
+def answer_metrics(frame: pandas.DataFrame) -> pandas.DataFrame:
     """A generate stage's table -> the metrics of ANSWERS by prompt; one that an answer cannot have is missing.
 
     frame: prompt, ids (tokens without the end), finish_reason and, where answers are graded exactly, passed.

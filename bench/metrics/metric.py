@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 if TYPE_CHECKING:
     import pandas
 
-Measured = TypeVar("Measured")
-Compute = Callable[[Measured], "pandas.Series[float] | None"]
+Values = TypeVar("Measured")
+Compute = Callable[[Values], "pandas.Series[float] | None"]
 NATS, NATS_A_TOKEN, SHARE, TOKENS = "nats a response", "nats a token", "share", "tokens"
 
 
@@ -35,18 +35,18 @@ class Variant:
 
 
 @dataclass(frozen=True)
-class Source(Generic[Measured]):
+class Source(Generic[Values]):
     """A stage whose results metrics are made of. splits: of its table by prompt, each a variant."""
 
     stage: str
     splits: tuple[tuple[str, Variant], ...]
     variants: tuple[Variant, ...] = (Variant(),)
 
-    def metrics(self) -> tuple[Metric[Measured], ...]:
+    def metrics(self) -> tuple[Metric[Values], ...]:
         """Those of this source, in the order in which they were written down."""
         return tuple(found for found in REGISTERED.values() if found.source == self)
 
-    def table(self, measured: Measured) -> pandas.DataFrame:
+    def table(self, measured: Values) -> pandas.DataFrame:
         """Every metric of this source that the data have, a column each, a row a prompt."""
         import pandas
 
@@ -55,7 +55,7 @@ class Source(Generic[Measured]):
 
 
 @dataclass(frozen=True)
-class Metric(Generic[Measured]):
+class Metric(Generic[Values]):
     """better: which way is an improvement, where one is; headline: a column of every table of results; reported: of the
     report; tunable: a search can be asked for it; published: figures of papers have it; drawn: as a curve through
     training."""
@@ -63,8 +63,8 @@ class Metric(Generic[Measured]):
     name: str
     title: str
     unit: str
-    source: Source[Measured]
-    compute: Compute[Measured]
+    source: Source[Values]
+    compute: Compute[Values]
     better: Literal["higher", "lower"] | None = None
     headline: bool = False
     reported: bool = False
@@ -77,7 +77,7 @@ REGISTERED: dict[tuple[str, str], Metric[object]] = {}  # by stage and name
 SPLIT_PREFIXES: dict[str, str] = {}  # split of a table by prompt -> what stands before the names of its metrics
 
 
-def register(new: Metric[Measured]) -> None:
+def register(new: Metric[Values]) -> None:
     """Raises ValueError for a name that the source has already."""
     place = (new.source.stage, new.name)
     if place in REGISTERED:
@@ -87,7 +87,7 @@ def register(new: Metric[Measured]) -> None:
 
 
 def metric(
-    source: Source[Measured],
+    source: Source[Values],
     *,
     title: str,
     unit: str,
@@ -97,10 +97,10 @@ def metric(
     tunable: bool = False,
     published: bool = False,
     drawn: bool = False,
-) -> Callable[[Compute[Measured]], Compute[Measured]]:
+) -> Callable[[Compute[Values]], Compute[Values]]:
     """Make a metric of a function; its name is the function's."""
 
-    def decorate(compute: Compute[Measured]) -> Compute[Measured]:
+    def decorate(compute: Compute[Values]) -> Compute[Values]:
         register(Metric(compute.__name__, title, unit, source, compute, better, headline, reported or headline, tunable,
                         published, drawn))  # fmt: skip
         return compute

@@ -12,12 +12,12 @@ from gatebench.bench.metrics import answers, dynamics, verdicts
 from gatebench.bench.metrics.metric import REGISTERED, SPLIT_PREFIXES, Metric, Source, Variant
 from gatebench.objectives.names import UnknownWord
 
-OURS = (dynamics.DYNAMICS, answers.ANSWERS, verdicts.VERDICTS)  # in the order in which tables show them
+_OURS = (dynamics.DYNAMICS, answers.ANSWERS, verdicts.VERDICTS)  # in the order in which tables show them
 
 
 def sources() -> list[Source[object]]:
     """Ours, then those of other packages."""
-    return list(dict.fromkeys([*OURS, *(found.source for found in REGISTERED.values())]))
+    return list(dict.fromkeys([*_OURS, *(found.source for found in REGISTERED.values())]))
 
 
 def _named() -> Iterator[tuple[str, Metric[object], Variant, Variant]]:
@@ -69,7 +69,7 @@ def published() -> list[str]:
     return [metric.name for metric in dynamics.DYNAMICS.metrics() if metric.published]
 
 
-def drawn() -> list[str]:
+def drawn_as_curves() -> list[str]:
     """What is drawn as a curve through training."""
     return [metric.name for metric in dynamics.DYNAMICS.metrics() if metric.drawn]
 

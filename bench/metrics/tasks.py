@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-PREFIX = "lm_eval/"
+TASK_PREFIX = "lm_eval/"
 ValueWithError = tuple[float, float | None]  # a metric and its standard error, where lm-eval gives one
 
 
@@ -19,6 +19,6 @@ def task_metrics(results: Mapping[str, Any]) -> dict[str, ValueWithError]:
             if not way or metric.endswith("_stderr") or not isinstance(value, int | float):
                 continue
             error = values.get(f"{metric}_stderr,{way}")
-            name = f"{PREFIX}{task}/{metric}" if way == "none" else f"{PREFIX}{task}/{metric}/{way}"
+            name = f"{TASK_PREFIX}{task}/{metric}" if way == "none" else f"{TASK_PREFIX}{task}/{metric}/{way}"
             found[name] = (float(value), float(error) if isinstance(error, int | float) else None)
     return found

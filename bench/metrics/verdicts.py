@@ -70,7 +70,7 @@ def missing(verdicts: Verdicts) -> pandas.Series[float]:
     return verdicts.win.isna().astype(float)
 
 
-def per_prompt(frame: pandas.DataFrame) -> pandas.DataFrame:
+def verdict_metrics(frame: pandas.DataFrame) -> pandas.DataFrame:
     """A judge stage's table -> the metrics of VERDICTS by prompt, before each vs_ and the opponent."""
     import pandas
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from gatebench.bench.data.source import digest
+from gatebench.bench.data.source import file_digest
 from gatebench.bench.models import ladder
 
 BUILTIN = "builtin:"
@@ -37,10 +37,10 @@ class ModelSource:
         return self.path.startswith(BUILTIN)
 
 
-def content_of(path: str, revision: str | None) -> str:
+def model_content_of(path: str, revision: str | None) -> str:
     """A digest of what the weights are: a ladder entry, the files of a folder, or hub name and revision."""
     if path.startswith(BUILTIN):
         return f"{path}@{ladder.VERSION}"
     if Path(path).is_dir():
-        return digest(path)
+        return file_digest(path)
     return f"hub:{path}@{revision or 'main'}"

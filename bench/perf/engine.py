@@ -13,7 +13,7 @@ from gatebench.bench.engines import transformers, vllm
 from gatebench.bench.engines.sampling import Sampling
 from gatebench.bench.models import ladder
 from gatebench.bench.perf.step import Tick
-from gatebench.bench.stages.generate import PROOFS
+from gatebench.bench.stages.generate import PROOF_PROMPTS
 
 CHECKPOINTS = 8
 PROMPTS = 100
@@ -58,7 +58,7 @@ def measure(model: str, tick: Tick) -> EngineFigures:
             policy = _checkpoint(model, number, place)
             tokenizer.save_pretrained(place)
             places.append(place)
-            wanted.append(transformers.log_probs(policy, prompts[:PROOFS]))
+            wanted.append(transformers.log_probs(policy, prompts[:PROOF_PROMPTS]))
             greedy.append(
                 [a.tokens for a in transformers.generate(policy, tokenizer, prompts, SAMPLING, lambda share: None)]
             )
@@ -66,7 +66,7 @@ def measure(model: str, tick: Tick) -> EngineFigures:
         for number, place in enumerate(places):
             tick(f"checkpoint {number + 1} in the engine of the others")
             started = time.monotonic()
-            engine, _ = vllm.serve(place, "float32", LENGTH, prompts[:PROOFS], wanted[number])
+            engine, _ = vllm.serve(place, "float32", LENGTH, prompts[:PROOF_PROMPTS], wanted[number])
             reused.append((_tokens(engine, prompts), time.monotonic() - started))
         vllm.close()
         for number, place in enumerate(places):

@@ -13,7 +13,7 @@ import numpy as np
 
 from gatebench.bench.analysis.statistics import RESAMPLES, draws, intervals
 from gatebench.bench.analysis.summary import Summary, summarize
-from gatebench.bench.cost.estimate import estimate
+from gatebench.bench.cost.estimate import estimate_cost
 from gatebench.bench.machine import this_machine
 from gatebench.bench.perf import noop
 from gatebench.bench.run import suite_run
@@ -54,7 +54,7 @@ def measure(
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
         prepared = _prepared(Path(folder), planned)
-        estimate(prepared.plan, prepared.store.finished_among(prepared.plan.addresses), [], this_machine())
+        estimate_cost(prepared.plan, prepared.store.finished_among(prepared.plan.addresses), [], this_machine())
         yield Measured(f"plan of {len(prepared.plan.cells)} cells", time.monotonic() - started, 3.0)
         prepared = _prepared(Path(folder), cells)
         first = suite_run.run(prepared, err, NO_WORK)

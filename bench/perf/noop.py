@@ -27,15 +27,15 @@ def _nothing(spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) -
 def _train(spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     import pandas
 
-    from gatebench.bench.stages.train import CURVES
+    from gatebench.bench.stages.train import TRAIN_CURVES
 
-    pandas.DataFrame({"step": STEPS[1:], "loss": [0.7, 0.6]}).to_parquet(out / CURVES)
+    pandas.DataFrame({"step": STEPS[1:], "loss": [0.7, 0.6]}).to_parquet(out / TRAIN_CURVES)
     return {"tokens": 0, "steps": STEPS[-1]}
 
 
 def _dynamics(spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     from gatebench.bench.metrics.dynamics import curves
-    from gatebench.bench.stages.dynamics import CURVES, PROBES
+    from gatebench.bench.stages.dynamics import PROBES
 
     frame = _probes(spec.data.probes)
     frame.to_parquet(out / PROBES)

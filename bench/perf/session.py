@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from gatebench.bench.analysis.tables import duration
-from gatebench.bench.data.source import TOOLBOX, DataSource, content_of
+from gatebench.bench.data.source import TOOLBOX, DataSource, data_content_of
 from gatebench.bench.engines import vllm
 from gatebench.bench.errors import UserError
 from gatebench.bench.executors.progress import PLAIN, SECONDS_BETWEEN_LINES
@@ -114,7 +114,7 @@ def data_source(path: str) -> DataSource:
     """All pairs of a file or the toolbox. Raises UserError for a file that is not there."""
     if path != TOOLBOX and not Path(path).is_file():
         raise UserError(f"--data {path}: there is no such file; give preference pairs (.jsonl, .parquet) or {TOOLBOX}")
-    return DataSource(content_of(path, None, None), None, None, PROBES, path=path)
+    return DataSource(data_content_of(path, None, None), None, None, PROBES, path=path)
 
 
 def _check(given: Sequence[str], known: Sequence[str], what: str) -> None:

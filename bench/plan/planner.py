@@ -38,7 +38,7 @@ class _Nodes:
         return self.by_key.setdefault(key, Node(kind, spec, roles, key))
 
 
-def cautions(plan: Plan) -> list[str]:
+def plan_cautions(plan: Plan) -> list[str]:
     """What a user should know of the plan's loss parameters before paying for the training."""
     specs = {(node.spec.loss, node.spec.parameters) for node in plan.nodes.values() if node.kind == "train"}
     found = (get_loss(loss).caution(parameters) for loss, parameters in specs)

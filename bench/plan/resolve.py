@@ -8,17 +8,17 @@ from pathlib import Path
 from gatebench.bench import keys
 from gatebench.bench.data import toolbox
 from gatebench.bench.data.adapters import TOOLBOX_DEFAULTS, load
-from gatebench.bench.data.source import TOOLBOX, DataSource, digest
-from gatebench.bench.data.source import content_of as data_content
+from gatebench.bench.data.source import TOOLBOX, DataSource, file_digest
+from gatebench.bench.data.source import data_content_of as data_content
 from gatebench.bench.engines import vllm
 from gatebench.bench.errors import UserError, at
 from gatebench.bench.judges.registry import get_judge
 from gatebench.bench.models.source import BUILTIN, ModelSource
-from gatebench.bench.models.source import content_of as model_content
+from gatebench.bench.models.source import model_content_of as model_content
 from gatebench.bench.plan.graph import Sources
 from gatebench.bench.stages import judge as judging
 from gatebench.bench.stages import lm_eval
-from gatebench.bench.suite.recipes import Judge, LmEval
+from gatebench.bench.suite.recipes import JudgeRecipe, LmEval
 from gatebench.bench.suite.schema import Dataset, Model, Suite
 from gatebench.objectives.names import nearest
 
@@ -42,7 +42,7 @@ def resolve(suite: Suite, file: Path) -> Sources:
     return Sources(models, datasets, tasks, judge)
 
 
-def _judge(wish: Judge, suite: Suite, file: Path, mistakes: list[str]) -> judging.Spec | None:
+def _judge(wish: JudgeRecipe, suite: Suite, file: Path, mistakes: list[str]) -> judging.Spec | None:
     """Who judges; a reward model's weights count by their content."""
     kind, model, content = get_judge(wish.kind), wish.model, ""
     if kind.weights:
@@ -70,7 +70,7 @@ def _tasks(wish: LmEval, with_vllm: bool, file: Path, mistakes: list[str]) -> lm
     if folder and not Path(folder).is_dir():
         mistakes.append(f"{at(file, None, key + '.include_path')}: {wish.include_path!r} is no folder{_beside(folder)}")
         return None
-    content = keys.digest([toolbox.VERSION, *lm_eval.shipped_content(), digest(folder) if folder else ""])
+    content = keys.digest([toolbox.VERSION, *lm_eval.shipped_content(), file_digest(folder) if folder else ""])
     backend = (vllm.installed() if with_vllm else None) or "hf"
     return lm_eval.Spec(wish.tasks, content, wish.limit, "float32", found, backend, folder)
 

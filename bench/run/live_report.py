@@ -10,7 +10,7 @@ from types import TracebackType
 from gatebench.bench.executors.api import Event, Failed, Finished
 from gatebench.dashboards.report import SECONDS_TO_REFRESH
 
-SHARE = 0.05  # of the run's time at most is spent on building
+SHARE_OF_TIME = 0.05  # of the run's time at most is spent on building
 
 
 class LiveReport:
@@ -53,4 +53,4 @@ class LiveReport:
                 self._say(f"caution: the report is not kept up to date any more: {error!r}; it is built at the end")
                 return
             spent = time.monotonic() - started
-            self._over.wait(max(SECONDS_TO_REFRESH, spent / SHARE - spent))
+            self._over.wait(max(SECONDS_TO_REFRESH, spent / SHARE_OF_TIME - spent))

@@ -16,7 +16,7 @@ from gatebench import dashboards
 from gatebench.bench import keys
 from gatebench.bench.analysis import summary as summaries
 from gatebench.bench.cost.calibration import remember, timed
-from gatebench.bench.data.source import digest
+from gatebench.bench.data.source import file_digest
 from gatebench.bench.executors.api import Damaged, Event, Outcome, Resources
 from gatebench.bench.executors.loop import check_store, execute
 from gatebench.bench.executors.progress import PLAIN, Progress
@@ -99,7 +99,7 @@ def run(prepared: Prepared, err: Console, manner: Manner = Manner()) -> Done:
     tracker = Tracker(plan, store, prepared.folder, summaries.run_id(plan), tracking_uri(prepared.results))
     damaged = check_store(prepared.plan, prepared.store)
     if not damaged and not prepared.missing and _built(prepared):
-        summary, outcome = summaries.read(prepared.folder), Outcome(cached=set(prepared.plan.nodes))
+        summary, outcome = summaries.read_summary(prepared.folder), Outcome(cached=set(prepared.plan.nodes))
     else:
         watchers: list[Tracker | LiveReport] = [tracker, *([_live(prepared, tracker, err)] if manner.live else [])]
         outcome = _make_stages(prepared, err, manner, damaged, watchers)
@@ -125,7 +125,7 @@ def _live(prepared: Prepared, tracker: Tracker, err: Console) -> LiveReport:
 def build(summary: summaries.Summary, prepared: Prepared) -> Path:
     """Write all that a run's folder holds; returns the report."""
     (prepared.folder / BUILT).unlink(missing_ok=True)
-    summaries.write(summary, prepared.plan, prepared.folder)
+    summaries.write_summary(summary, prepared.plan, prepared.folder)
     report = write_report(summary, prepared.store, prepared.folder, prepared.command)
     shutil.copyfile(prepared.file, prepared.folder / "suite.yaml")
     if all(cell.status == "finished" and cell.reason is None for cell in summary.cells):
@@ -156,7 +156,7 @@ def _code() -> str:
     files = [
         file for root in roots for file in sorted(root.rglob("*")) if file.suffix in (".py", ".html", ".css", ".js")
     ]
-    return keys.digest([(file.name, digest(str(file))) for file in files])
+    return keys.digest([(file.name, file_digest(str(file))) for file in files])
 
 
 def _make_stages(

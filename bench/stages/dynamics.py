@@ -50,7 +50,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     tokens = sum(len(p.prompt) + sum(map(len, p.responses.values())) for rows in encoded.values() for _, p in rows)
     reference = load_policy(inputs["policy"], spec.dtype).eval()
     if "train" not in inputs:
-        frame = measure(reference, reference, encoded, 0, lambda share: report(share, "probes at step 0"))
+        frame = measure_probes(reference, reference, encoded, 0, lambda share: report(share, "probes at step 0"))
         frame.to_parquet(out / PROBES)
         return {"tokens": tokens, "probes": {split: len(rows) for split, rows in encoded.items()}}
 
@@ -62,7 +62,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         model = load_policy(inputs["train"], spec.dtype, folder).eval()
         place = f"probes at step {step}"
         frames.append(
-            measure(model, reference, encoded, step, lambda share: report((index + share) / len(folders), place))  # noqa: B023
+            measure_probes(model, reference, encoded, step, lambda share: report((index + share) / len(folders), place))  # noqa: B023
         )
     frame = pandas.concat(frames, ignore_index=True)
     frame.to_parquet(out / PROBES)
@@ -70,7 +70,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     return {"tokens": tokens * len(folders), "steps": [0, *(step for step, _ in folders)]}
 
 
-def measure(model: Any, reference: Any, encoded: Encoded, step: int, report: Any) -> pandas.DataFrame:
+def measure_probes(model: Any, reference: Any, encoded: Encoded, step: int, report: Any) -> pandas.DataFrame:
     """One row a probe and kind: step, split, prompt, kind, tokens, log_prob (summed), in nats.
 
     The rows of the chosen response also have argmax (summed log-prob of the most likely tokens), entropy, mass_target,

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pandas
 
 VERSION = 1
-FILE = "generations.parquet"
-PROOFS = 4  # prompts that a swapped engine has to score as transformers does
+ANSWERS_FILE = "generations.parquet"
+PROOF_PROMPTS = 4  # prompts that a swapped engine has to score as transformers does
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     })  # fmt: skip
     if spec.data.path == TOOLBOX:
         frame["passed"] = [grade(str(row.prompt), a.text) for (_, row, _), a in zip(kept, answers, strict=True)]
-    frame.to_parquet(out / FILE)
+    frame.to_parquet(out / ANSWERS_FILE)
     return {**facts, "tokens": int(frame["tokens"].sum()), "prompts": len(frame)}
 
 
@@ -86,7 +86,7 @@ def _by_vllm(
     room = max(map(len, prompts), default=1) + spec.sampling.max_tokens
     try:
         engine, facts["engine"] = vllm.serve_model(
-            model, tokenizer, out, spec.dtype, -(-room // 64) * 64, prompts[:PROOFS]
+            model, tokenizer, out, spec.dtype, -(-room // 64) * 64, prompts[:PROOF_PROMPTS]
         )
         report(0.3, "answers by vLLM")
         return engine.generate(prompts, spec.sampling)
@@ -105,11 +105,11 @@ def by_prompt(folder: Path, inputs: Mapping[str, Path]) -> pandas.DataFrame:
     """The metrics of the answers, with the change against the reference policy's own."""
     import pandas
 
-    from gatebench.bench.metrics.answers import against, per_prompt
+    from gatebench.bench.metrics.answers import against, answer_metrics
 
-    own, reference = (per_prompt(pandas.read_parquet(place / FILE)) for place in (folder, inputs["start"]))
+    own, reference = (answer_metrics(pandas.read_parquet(place / ANSWERS_FILE)) for place in (folder, inputs["start"]))
     return against(own, reference).rename_axis("prompt").reset_index().assign(split="generation")
 
 
-STAGE = Stage("generate", VERSION, Spec, run, amount, facts=("backend", "engine", "caution"), artifacts=(FILE,),
+STAGE = Stage("generate", VERSION, Spec, run, amount, facts=("backend", "engine", "caution"), artifacts=(ANSWERS_FILE,),
               by_prompt=by_prompt)  # fmt: skip

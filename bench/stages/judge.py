@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from gatebench.bench.errors import StageFailed
 from gatebench.bench.judges.api import OPPONENTS, Comparison, Judge, Spec, Verdict
 from gatebench.bench.judges.registry import make_judge
-from gatebench.bench.stages.generate import FILE as ANSWERS
+from gatebench.bench.stages.generate import ANSWERS_FILE as ANSWERS
 from gatebench.bench.stages.stage import FORWARD, Amount, Facts, Inputs, Report, Stage
 
 if TYPE_CHECKING:
     import pandas
 
 VERSION = 1
-FILE = "verdicts.parquet"
+VERDICTS_FILE = "verdicts.parquet"
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
@@ -41,7 +41,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         frames.append(frame.assign(opponent=name))
         reasons.update(why)
     frame = pandas.concat(frames, ignore_index=True)
-    frame.to_parquet(out / FILE)
+    frame.to_parquet(out / VERDICTS_FILE)
     missing = int(frame[["first", "second"]].isna().any(axis=1).sum())
     facts: Facts = {"tokens": 0, "comparisons": len(frame), "missing": missing}
     if missing:
@@ -84,9 +84,9 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount:
 def by_prompt(folder: Path, inputs: Mapping[str, Path]) -> pandas.DataFrame:
     import pandas
 
-    from gatebench.bench.metrics.verdicts import per_prompt
+    from gatebench.bench.metrics.verdicts import verdict_metrics
 
-    found = per_prompt(pandas.read_parquet(folder / FILE))
+    found = verdict_metrics(pandas.read_parquet(folder / VERDICTS_FILE))
     return found.rename_axis("prompt").reset_index().assign(split="judge")
 
 

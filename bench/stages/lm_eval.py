@@ -9,19 +9,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from gatebench.bench.data.source import digest
+from gatebench.bench.data.source import file_digest
 from gatebench.bench.errors import StageFailed
 from gatebench.bench.metrics.tasks import ValueWithError, task_metrics
 from gatebench.bench.stages.stage import FORWARD, Amount, Facts, Inputs, Report, Stage
 
 VERSION = 2
-FILE = "results.json"
-SEED = 1234  # lm-eval's own default
+RESULTS_FILE = "results.json"
+LM_EVAL_SEED = 1234  # lm-eval's own default
 SHIPPED = Path(__file__).parents[1] / "data/tasks"
 # Stands for what the shipped questions.py asks, however it is written: to be changed with its documents (a test).
-QUESTIONS = "450d41e0b9a31864a3de334e1c21ac1e7ba5f19bfd59b4625bee657c91cd1b4c"
-PROOFS = ("The first of a few texts that a warm engine has to score as transformers does.", "Question: 1 + 1?\nAnswer:")
-LONGEST = 2048  # tokens of a prompt and its answer, where the model has room for more
+QUESTIONS_DIGEST = "450d41e0b9a31864a3de334e1c21ac1e7ba5f19bfd59b4625bee657c91cd1b4c"
+PROOF_TEXTS = (
+    "The first of a few texts that a warm engine has to score as transformers does.", "Question: 1 + 1?\nAnswer:",
+)  # fmt: skip
+LONGEST_ROW = 2048  # tokens of a prompt and its answer, where the model has room for more
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,16 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     facts: Facts = {"tasks": list(spec.tasks), "backend": spec.backend}
     model = _model(inputs.get("train", inputs["policy"]), spec, out, facts)
     found: dict[str, Any] = simple_evaluate(
-        model=model, tasks=list(spec.tasks), task_manager=manager, limit=spec.limit, random_seed=SEED,
-        numpy_random_seed=SEED, torch_random_seed=SEED, fewshot_random_seed=SEED, log_samples=False,
+        model=model, tasks=list(spec.tasks), task_manager=manager, limit=spec.limit, log_samples=False,
+        **dict.fromkeys(("random_seed", "numpy_random_seed", "torch_random_seed", "fewshot_random_seed"), LM_EVAL_SEED),
     )  # fmt: skip
-    (out / FILE).write_text(json.dumps(found, default=str, indent=1), encoding="utf-8")
+    (out / RESULTS_FILE).write_text(json.dumps(found, default=str, indent=1), encoding="utf-8")
     return facts
 
 
 def shipped_content() -> list[str]:
     """Digests of the shipped task files, for a task's identity."""
-    return [QUESTIONS, *(digest(str(file)) for file in sorted(SHIPPED.glob("*.yaml")))]
+    return [QUESTIONS_DIGEST, *(file_digest(str(file)) for file in sorted(SHIPPED.glob("*.yaml")))]
 
 
 @cache
@@ -82,8 +84,8 @@ def _model(policy: Path, spec: Spec, out: Path, facts: Facts) -> Any:
     shared: dict[str, Any] = {"pretrained": model, "tokenizer": tokenizer, "batch_size": 16}
     if spec.backend == "hf":
         return HFLM(**shared)
-    proofs = [tokenizer(text)["input_ids"] for text in PROOFS]
-    room = min(model.config.max_position_embeddings, LONGEST)
+    proofs = [tokenizer(text)["input_ids"] for text in PROOF_TEXTS]
+    room = min(model.config.max_position_embeddings, LONGEST_ROW)
     try:
         engine, facts["engine"] = vllm.serve_model(model, tokenizer, out, spec.dtype, room, proofs)
         return lm_eval_model.make_model(engine, **shared)
@@ -98,7 +100,7 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount:
 
 
 def with_errors(folder: Path) -> Mapping[str, ValueWithError]:
-    return task_metrics(json.loads((folder / FILE).read_text()))
+    return task_metrics(json.loads((folder / RESULTS_FILE).read_text()))
 
 
 STAGE = Stage("lm_eval", VERSION, Spec, run, amount, facts=("backend", "engine", "caution"), with_errors=with_errors)

@@ -12,7 +12,7 @@ from gatebench.bench.models.encoding import Lengths
 from gatebench.bench.stages.stage import FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
 
 VERSION = 3
-FILE = "reference.parquet"
+REFERENCE_FILE = "reference.parquet"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         map_batches(model, prompts, responses, keep, lambda share: report(share, "reference log-probs"))
     sides = {side: [tokens[i, k] for i in range(len(pairs))] for k, side in enumerate(("chosen", "rejected"))}
     frame = pandas.DataFrame(sides)
-    frame.to_parquet(out / FILE)
+    frame.to_parquet(out / REFERENCE_FILE)
     return {
         "tokens": sum(len(p.prompt) + len(p.chosen) + len(p.rejected) for p in pairs),
         "dropped": [f"{row.place}: {row.reason}" for row in dropped],

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gatebench.objectives.gates import Gate
 
 VERSION = 4
-CURVES = "curves.parquet"
+TRAIN_CURVES = "curves.parquet"
 CHECKPOINTS = "checkpoints"
 LOGGING_STEPS = 5
 # Asked after every optimizer step with the step and the model; True stops the training there.
@@ -58,7 +58,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     from gatebench.bench.data.adapters import load
     from gatebench.bench.models.encoding import Encoder
     from gatebench.bench.models.loading import MODEL, POINTER, load_tokenizer
-    from gatebench.bench.stages.reference import FILE
+    from gatebench.bench.stages.reference import REFERENCE_FILE
     from gatebench.bench.stages.training.memory import with_smaller_batches
     from gatebench.bench.stages.training.supervised import TRAINER
     from gatebench.objectives import gates
@@ -68,7 +68,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     recipe = spec.recipe
     tokenizer = load_tokenizer(inputs["policy"])
     pairs, _ = Encoder(tokenizer, recipe.lengths).pairs(load(spec.data).train)
-    reference = pandas.read_parquet(inputs["reference"] / FILE)
+    reference = pandas.read_parquet(inputs["reference"] / REFERENCE_FILE)
     rows = Dataset.from_dict({
         "prompt_ids": [pair.prompt for pair in pairs],
         "chosen_ids": [pair.chosen for pair in pairs],
@@ -81,8 +81,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     gate, sentence = spec.gate, None
     if gate.source.kind not in (UNGATED, "constant"):
         p = rejected_probabilities(gate.source.kind, reference["rejected"])
-        gate = gates.resolve(gate, p)
-        sentence = gates.caution(gate, p)
+        gate = gates.resolve_thresholds(gate, p)
+        sentence = gates.constant_caution(gate, p)
     given = Given(spec, gate, rows, tokenizer, inputs["policy"], out, report, watch)
 
     def clear() -> None:
@@ -102,7 +102,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
         (out / POINTER).write_text(json.dumps({"policy": os.path.relpath(inputs["policy"], out)}))
     shutil.rmtree(out / TRAINER, ignore_errors=True)
     history = pandas.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
-    history.sort_index(axis=1).to_parquet(out / CURVES)
+    history.sort_index(axis=1).to_parquet(out / TRAIN_CURVES)
     return {
         "tokens": int(trainer._total_train_tokens),
         "steps": trainer.state.global_step,
@@ -135,8 +135,8 @@ class Given:
             TRAINER,
             callback_for,
             checkpoint_callback,
-            quiet,
             restore,
+            without_lines,
         )
         from gatebench.objectives.layout.attention import FLEX, flex_serves
         from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
@@ -167,7 +167,7 @@ class Given:
                 checkpoint_callback(LOGGING_STEPS), *([watch_callback(self.watch)] if self.watch else []),
             ],
         )  # fmt: skip
-        quiet(trainer)
+        without_lines(trainer)
         trainer.train(resume_from_checkpoint=point)
         return trainer
 

@@ -11,7 +11,7 @@ from gatebench.bench.suite.strict import Strict
 from gatebench.objectives.names import UnknownWord
 
 ANSWERS = tuple(name for name in registry.names() if name.startswith(("generation_", "judge_")))
-AXES = ("model", "dataset", "objective", "loss", "warmup")
+BY_AXES = ("model", "dataset", "objective", "loss", "warmup")
 SPREADS = ("model", "dataset", "objective")
 Expectation = Literal["greater", "less"]
 
@@ -58,7 +58,7 @@ class Claim(Strict):
     @model_validator(mode="after")
     def _known(self) -> Claim:
         registry.get_metric(self.metric)
-        for axis, known in [*((axis, AXES) for axis in self.by), *([(self.spread, SPREADS)] if self.spread else [])]:
+        for axis, known in [*((axis, BY_AXES) for axis in self.by), *([(self.spread, SPREADS)] if self.spread else [])]:
             if axis not in known:
                 raise UnknownWord("axis", axis, known)
             if any(axis in side for pair in self.contrast.sides() for side in pair):

@@ -90,7 +90,7 @@ class LmEval:
 
 
 @dataclass(frozen=True, config=STRICT)
-class Judge:
+class JudgeRecipe:
     """Who compares a cell's answers with its warm-up policy's and its ungated twin's.
 
     kind: exact (data with exact grading), endpoint (url of an OpenAI-compatible server, model, and key: the environment

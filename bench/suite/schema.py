@@ -17,7 +17,7 @@ from gatebench.bench.suite.recipes import (
     Count,
     Dynamics,
     Generate,
-    Judge,
+    JudgeRecipe,
     LmEval,
     Train,
     Warmup,
@@ -174,7 +174,7 @@ class Evaluate(Strict):
     dynamics: Dynamics = Dynamics()
     generate: Generate | None = None
     lm_eval: LmEval | None = None
-    judge: Annotated[Judge, BeforeValidator(with_own_keys)] | None = None
+    judge: Annotated[JudgeRecipe, BeforeValidator(with_own_keys)] | None = None
 
     @model_validator(mode="after")
     def _judged(self) -> Evaluate:

@@ -27,7 +27,7 @@ MLFLOW_PORT, OPTUNA_PORT = 5000, 8080
 SECONDS_TO_START = 60.0
 MOST_COMPARED = 100  # runs named in one address
 VIEW = "gatebench"  # the name of our choice of columns in MLflow's shared views
-AXES = ("model", "dataset", "objective", "gate", "seed")
+SHOWN_AXES = ("model", "dataset", "objective", "gate", "seed")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _links(suite: str, uri: str, address: str | None) -> list[Link]:
     parent = newest[0].info.run_id if newest else ""
     own = f"tags.`mlflow.parentRunId` = '{parent}'"
     cells = [run.info.run_id for run in client.search_runs([number], own)]
-    shown = [*(f"tags.`{axis}`" for axis in AXES), *(f"metrics.`{metric}`" for metric in registry.reported())]
+    shown = [*(f"tags.`{axis}`" for axis in SHOWN_AXES), *(f"metrics.`{metric}`" for metric in registry.reported())]
     view = {"selectedColumns": shown, "searchFilter": own, "orderByKey": "attributes.`Created`",
             "orderByAsc": False, "viewMaximized": True}  # fmt: skip
     client.set_experiment_tag(number, f"mlflow.sharedViewState.{VIEW}", json.dumps(view))

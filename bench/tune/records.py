@@ -11,7 +11,7 @@ from gatebench.bench.plan.graph import Plan, Sources
 from gatebench.bench.plan.planner import make_plan
 from gatebench.bench.suite.schema import GateAxis, Suite
 from gatebench.bench.suite.tuning import Tune
-from gatebench.bench.tune.space import point
+from gatebench.bench.tune.space import tuned_point
 from gatebench.objectives.gates import UNGATED
 
 # A trial's attributes in its study.
@@ -41,7 +41,7 @@ class Task:
     def shared(self) -> Plan:
         """The point's stages that all trials rest on: no training, and the probes at step 0 alone."""
         ungated = {"gates": [GateAxis(kind=UNGATED)], "seeds": self.tune.seeds[:1]}
-        plan = make_plan(point(self.suite, self.tune).model_copy(update=ungated), self.sources)
+        plan = make_plan(tuned_point(self.suite, self.tune).model_copy(update=ungated), self.sources)
         own = {key: node for key, node in plan.nodes.items()
                if node.kind != "train" and "train" not in {role for role, _, _ in node.inputs}}  # fmt: skip
         return Plan(plan.suite, (), own)

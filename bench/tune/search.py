@@ -29,7 +29,7 @@ from gatebench.bench.tracking.entries import TrialRow, study_entries
 from gatebench.bench.tracking.tracker import deliver
 from gatebench.bench.tune.figures import draw
 from gatebench.bench.tune.records import MEASURED, PARAMETERS, RUNG, Searched, Task
-from gatebench.bench.tune.space import best_suite, point
+from gatebench.bench.tune.space import best_suite, tuned_point
 from gatebench.bench.tune.study import exists, make_task, open_study
 from gatebench.bench.tune.winner import completed, front, winner
 from gatebench.bench.tune.workers import run_trials
@@ -160,7 +160,7 @@ def _search(task: Task, workers: int, threads: int, devices: int, err: Console, 
 def _write_best(suite: Suite, task: Task, studies: list[Searched], folder: Path) -> Path:
     fair = studies[1].best.parameters if len(studies) > 1 else None
     raw = best_suite(suite, task.tune, studies[0].best.parameters, fair, task.tuned_on)
-    (source,) = (task.sources.datasets[d.name] for d in point(suite, task.tune).datasets)
+    (source,) = (task.sources.datasets[d.name] for d in tuned_point(suite, task.tune).datasets)
     for key, path in (("path", source.path), ("test_path", source.test_path), ("probes", source.probes_path)):
         if path and Path(path).exists():
             raw["datasets"][0][key] = os.path.relpath(Path(path).resolve(), folder.resolve())

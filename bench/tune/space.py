@@ -23,7 +23,7 @@ TUNED = "tuned"
 Parameters = Mapping[str, Any]
 
 
-def point(suite: Suite, tune: Tune) -> Suite:
+def tuned_point(suite: Suite, tune: Tune) -> Suite:
     """The suite at the one model, data set and objective that is tuned. Raises UserError where there are several."""
     found: dict[str, Any] = {}
     mistakes = []
@@ -103,7 +103,7 @@ def rounded(value: float) -> float:
 
 def trial_suite(suite: Suite, tune: Tune, parameters: Parameters) -> Suite:
     """The suite of one trial: one model, data set, objective and gate, the trial's seeds."""
-    at = point(suite, tune)
+    at = tuned_point(suite, tune)
     gate = GateAxis(kind="none") if tune.over == "objective" else tuned_gate(at, tune, parameters)
     return with_objective(at, parameters).model_copy(update={"gates": [named(gate, gate.kind)], "seeds": tune.seeds})
 
@@ -141,7 +141,7 @@ def named(entry: Any, name: str) -> Any:
 def best_suite(suite: Suite, tune: Tune, best: Parameters, fair: Parameters | None, tuned_on: int) -> dict[str, Any]:
     """The raw suite file that judges the winner: ungated, the untuned gate and the tuned one at the suite's seeds, and
     the fairly tuned ungated objective where there is one; on the probes that no trial saw."""
-    at = point(suite, tune)
+    at = tuned_point(suite, tune)
     (objective,) = at.objectives
     gate = gate_to_tune(suite, tune)
     gates = [GateAxis(kind="none"), gate, tuned_gate(at, tune, best)]

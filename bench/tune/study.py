@@ -13,7 +13,7 @@ from gatebench.bench.plan.graph import Sources
 from gatebench.bench.suite.schema import Suite
 from gatebench.bench.suite.tuning import Dimension, Range, Tune
 from gatebench.bench.tune.records import CONSTRAINTS, Counts, Task
-from gatebench.bench.tune.space import dimensions, point
+from gatebench.bench.tune.space import dimensions, tuned_point
 
 if TYPE_CHECKING:
     import optuna
@@ -23,7 +23,7 @@ HEARTBEAT, GRACE, RETRIES = 10, 30, 3  # seconds, seconds, times: a trial whose 
 
 def make_task(suite: Suite, tune: Tune, sources: Sources, results: Path) -> Task:
     """The study's identity is what is searched, where and on which content; its budget may grow, not past a grid."""
-    at = point(suite, tune)
+    at = tuned_point(suite, tune)
     if tune.sampler == "grid":
         tune = tune.model_copy(update={"trials": min(tune.trials, math.prod(map(len, _grid(suite, tune).values())))})
     searched = tune.model_dump(mode="json", exclude={"trials", "hours", "storage", "fair", "sampler"})
@@ -58,7 +58,7 @@ def storage(task: Task) -> optuna.storages.BaseStorage:
 
     from gatebench.bench.tune.journal import BeatingJournal
 
-    quiet()
+    quiet_optuna()
     kind, _, rest = task.storage.partition(":")
     if kind == "journal":
         Path(rest).parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def exists(task: Task) -> bool:
     return any(summary.study_name == task.name for summary in storage(task).get_all_studies())
 
 
-def quiet() -> None:
+def quiet_optuna() -> None:
     """Results only on the terminal."""
     import optuna
 
@@ -120,7 +120,7 @@ def _sampler(task: Task) -> optuna.samplers.BaseSampler:
 
 def _grid(suite: Suite, tune: Tune) -> dict[str, list[float | str]]:
     """The values of every dimension. Raises UserError for a range."""
-    space = dimensions(point(suite, tune), tune)
+    space = dimensions(tuned_point(suite, tune), tune)
     ranges = [name for name, dimension in space.items() if isinstance(dimension, Range)]
     if ranges:
         raise UserError(

@@ -21,13 +21,13 @@ from gatebench.bench.store.store import Store
 from gatebench.bench.tune.pruning import is_hopeless
 from gatebench.bench.tune.records import CONSTRAINTS, MEASURED, PARAMETERS, REASON, RUNG, SAME_AS, SURPLUS, Task
 from gatebench.bench.tune.scorer import Scorer
-from gatebench.bench.tune.space import dimensions, point, suggest, trial_suite
+from gatebench.bench.tune.space import dimensions, suggest, trial_suite, tuned_point
 
 if TYPE_CHECKING:
     import optuna
 
 RUNGS = (1 / 4, 1 / 2)  # shares of the training after which a trial may be stopped
-SECONDS_BETWEEN_LOOKS = 0.5  # at a trial of equal numbers that another process runs
+SECONDS_BETWEEN_TRIES = 0.5  # at a trial of equal numbers that another process runs
 
 
 class Surplus(Exception):
@@ -51,7 +51,7 @@ class Runner:
         if _rank(trial) >= tune.trials:
             trial.set_user_attr(SURPLUS, True)
             raise Surplus
-        parameters = suggest(trial, dimensions(point(self.task.suite, tune), tune))
+        parameters = suggest(trial, dimensions(tuned_point(self.task.suite, tune), tune))
         trial.set_user_attr(PARAMETERS, parameters)
         known = _equal(trial.study, parameters)
         try:
@@ -90,7 +90,7 @@ class Runner:
         while not self.store.is_finished("train", node.key):
             lock = self.store.lock("train", node.key)
             if lock is None:
-                time.sleep(SECONDS_BETWEEN_LOOKS)
+                time.sleep(SECONDS_BETWEEN_TRIES)
                 continue
             started = time.monotonic()
             inputs = {role: self.store.path(kind, key) for role, kind, key in node.inputs}
@@ -134,11 +134,11 @@ class Runner:
         """Steps at which a trial is measured on its way, right after a logging step so that no metric is cut in two."""
         import pandas
 
-        from gatebench.bench.stages.reference import FILE
+        from gatebench.bench.stages.reference import REFERENCE_FILE
         from gatebench.bench.stages.train import LOGGING_STEPS
 
-        recipe = point(self.task.suite, self.task.tune).train
-        pairs = len(pandas.read_parquet(self._input("reference") / FILE))
+        recipe = tuned_point(self.task.suite, self.task.tune).train
+        pairs = len(pandas.read_parquet(self._input("reference") / REFERENCE_FILE))
         steps = recipe.steps or recipe.epochs * -(-pairs // recipe.batch_size)
         wanted = {LOGGING_STEPS * max(1, round(steps * share / LOGGING_STEPS)) for share in RUNGS}
         return {step for step in wanted if step < steps} if self.task.tune.pruner != "none" else set()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gatebench.bench.process import become_worker
 from gatebench.bench.tune.records import Counts, Task
-from gatebench.bench.tune.study import counts, open_study, quiet
+from gatebench.bench.tune.study import counts, open_study, quiet_optuna
 from gatebench.bench.tune.trial import Runner, Surplus
 from gatebench.bench.tune.winner import winner
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import optuna
     from rich.console import Console
 
-SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_CHECKS = 1.0
 MOST_RESTARTS = 5
 SECONDS_BETWEEN_LINES = 15.0
 
@@ -26,7 +26,7 @@ SECONDS_BETWEEN_LINES = 15.0
 def work(task: Task, threads: int, device: int | None, log: Path) -> None:
     """Run trials until the study has its budget. The process's own output goes to `log`."""
     become_worker(threads, device, log)
-    quiet()
+    quiet_optuna()
     study, runner = open_study(task), Runner(task)
     until = time.monotonic() + task.tune.hours * 3600 if task.tune.hours else None
     while (until is None or time.monotonic() < until) and not _is_over(study, task):
@@ -44,7 +44,7 @@ def _is_over(study: optuna.Study, task: Task) -> bool:
             return True
         if now.waiting or now.done + now.running < task.tune.trials:
             return False
-        time.sleep(SECONDS_BETWEEN_LOOKS)
+        time.sleep(SECONDS_BETWEEN_CHECKS)
 
 
 def run_trials(task: Task, err: Console, workers: int, threads: int, devices: int, logs: Path) -> Counts:
@@ -65,7 +65,7 @@ def run_trials(task: Task, err: Console, workers: int, threads: int, devices: in
         with _Bar(task, study, err) as bar:
             while any(process.is_alive() for process in processes):
                 bar.show()
-                time.sleep(SECONDS_BETWEEN_LOOKS)
+                time.sleep(SECONDS_BETWEEN_CHECKS)
                 for index, process in enumerate(processes):
                     if process.exitcode not in (None, 0) and restarts < MOST_RESTARTS:
                         restarts += 1

@@ -156,18 +156,18 @@ def test_side_down_leaves_upward_gradients_alone():
 
 def test_percentile_thresholds_are_resolved_on_the_rejected_probabilities():
     p = torch.linspace(0, 1, 101)
-    assert gates.resolve(Gate("seq", tau="q25"), p).tau == pytest.approx(0.25)
-    assert gates.resolve(Gate("shuffled", of=Gate("seq", tau="q90")), p).of.tau == pytest.approx(0.9)
+    assert gates.resolve_thresholds(Gate("seq", tau="q25"), p).tau == pytest.approx(0.25)
+    assert gates.resolve_thresholds(Gate("shuffled", of=Gate("seq", tau="q90")), p).of.tau == pytest.approx(0.9)
 
 
 def test_alpha_over_tau_has_no_units():
     p = torch.linspace(0, 1, 101)
-    small, large = (gates.resolve(Gate("seq", alpha="5/tau", tau="q50"), scale * p) for scale in (1e-3, 1.0))
+    small, large = (gates.resolve_thresholds(Gate("seq", alpha="5/tau", tau="q50"), scale * p) for scale in (1e-3, 1.0))
     assert small.tau == pytest.approx(5e-4)
     assert small.alpha == pytest.approx(1e4)
     assert large.alpha == pytest.approx(10.0)
     assert torch.allclose(gates.weight(1e-3 * p, small.alpha, small.tau), gates.weight(p, large.alpha, large.tau))
-    assert gates.resolve(Gate("seq", alpha="5/tau", tau=0.1), p).alpha == pytest.approx(50.0)
+    assert gates.resolve_thresholds(Gate("seq", alpha="5/tau", tau=0.1), p).alpha == pytest.approx(50.0)
     assert not Gate("shuffled", of=Gate("seq", alpha="5/tau", tau=0.1)).is_resolved
 
 
@@ -179,7 +179,7 @@ def test_an_alpha_that_is_none_says_what_to_write(alpha):
 
 def test_alpha_over_a_threshold_of_zero_is_refused():
     with pytest.raises(ValueError, match="has no value where tau"):
-        gates.resolve(Gate("seq", alpha="5/tau", tau=0.0), torch.ones(3))
+        gates.resolve_thresholds(Gate("seq", alpha="5/tau", tau=0.0), torch.ones(3))
 
     with pytest.raises(ValueError, match="resolve"):
         gates.weights(Gate("seq", tau="q25"), *token_log_probs())
@@ -187,9 +187,9 @@ def test_alpha_over_a_threshold_of_zero_is_refused():
 
 def test_a_gate_that_is_a_constant_on_the_data_says_so_with_the_range():
     p = torch.linspace(0.05, 0.06, 50)
-    sentence = gates.caution(Gate("seq", 1.0, 0.05), p)
+    sentence = gates.constant_caution(Gate("seq", 1.0, 0.05), p)
     assert "0.0505 to 0.0595" in sentence
-    assert gates.caution(Gate("seq", 1e4, 0.055), p) is None
+    assert gates.constant_caution(Gate("seq", 1e4, 0.055), p) is None
 
 
 @pytest.mark.parametrize(

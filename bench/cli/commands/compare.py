@@ -14,7 +14,7 @@ from gatebench.bench.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from gatebench.bench.analysis.saved_runs import Run
+    from gatebench.bench.analysis.saved_runs import SavedRun
 
 
 def compare_command(
@@ -47,7 +47,7 @@ def compare_command(
         results_console().print(*shown)
 
 
-def _beside_published(ours: Run, file: Path) -> tuple[list[Any], list[Table]]:
+def _beside_published(ours: SavedRun, file: Path) -> tuple[list[Any], list[Table]]:
     """Where a run agrees with a paper's figures, and the tables that show it."""
     from gatebench.bench.analysis import tables
     from gatebench.bench.analysis.comparison import agreement
@@ -62,7 +62,7 @@ def _beside_published(ours: Run, file: Path) -> tuple[list[Any], list[Table]]:
     return list(found), [*shown, tables.agreement_table(found)]
 
 
-def _beside_run(ours: Run, theirs: Run) -> tuple[list[Any], list[Table]]:
+def _beside_run(ours: SavedRun, theirs: SavedRun) -> tuple[list[Any], list[Table]]:
     from gatebench.bench.analysis import tables
     from gatebench.bench.analysis.comparison import differences
 

@@ -35,7 +35,7 @@ def run_command(
 
     from gatebench.bench.executors.progress import PLAIN
     from gatebench.bench.executors.registry import get_executor
-    from gatebench.bench.plan.planner import cautions
+    from gatebench.bench.plan.planner import plan_cautions
     from gatebench.bench.run import suite_run
 
     get_executor(executor)
@@ -44,7 +44,7 @@ def run_command(
         show_plan(prepared, as_json)
         return
     err = Console(stderr=True)
-    for sentence in [*cautions(prepared.plan), *estimate_of(prepared)[1]]:
+    for sentence in [*plan_cautions(prepared.plan), *estimate_of(prepared)[1]]:
         err.print(f"caution: {sentence}", style="yellow", **PLAIN)
     try:
         done = suite_run.run(prepared, err, suite_run.Manner(workers, fail_fast, live, executor))

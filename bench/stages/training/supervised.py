@@ -15,7 +15,7 @@ from gatebench.bench.stages.stage import Facts, Report
 from gatebench.bench.stages.training.packing import Row, collator
 
 TRAINER = "trainer"
-LOGGING_STEPS = 10
+STEPS_A_LOG_LINE = 10
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 
@@ -114,14 +114,14 @@ def fit(
             output_dir=str(out / TRAINER), per_device_train_batch_size=micro,
             gradient_accumulation_steps=batch_size // micro, num_train_epochs=epochs,
             max_steps=steps, learning_rate=learning_rate, lr_scheduler_type="cosine", warmup_steps=0.05, seed=seed,
-            logging_steps=LOGGING_STEPS, save_strategy="no", save_total_limit=1, report_to=[], disable_tqdm=True,
+            logging_steps=STEPS_A_LOG_LINE, save_strategy="no", save_total_limit=1, report_to=[], disable_tqdm=True,
             remove_unused_columns=False, dataloader_pin_memory=False, bf16=False, max_grad_norm=1.0,
         )  # fmt: skip
         trainer = Trainer(
             model=model, args=arguments, train_dataset=list(rows), data_collator=collator(model),
-            callbacks=[callback_for(report, "training"), checkpoint_callback(LOGGING_STEPS)],
+            callbacks=[callback_for(report, "training"), checkpoint_callback(STEPS_A_LOG_LINE)],
         )  # fmt: skip
-        quiet(trainer)
+        without_lines(trainer)
         trainer.train(resume_from_checkpoint=point)
         return model
 
@@ -133,7 +133,7 @@ def fit(
     return model, {"micro_batch_size": micro}
 
 
-def quiet(trainer: Any) -> None:
+def without_lines(trainer: Any) -> None:
     """Workers share the terminal with the suite's bar: no trainer prints its own lines."""
     from transformers.trainer_callback import PrinterCallback
 

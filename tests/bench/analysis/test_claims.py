@@ -152,7 +152,7 @@ def test_gates_over_all_points_by_hand():
 
 
 def test_an_ungated_cell_is_told_by_its_kind_whatever_its_gate_is_called():
-    called = {key[:-1] + ("baseline" if key[-1] == "none" else key[-1],): value for key, value in VALUES.items()}
+    called = {(*key[:-1], "baseline" if key[-1] == "none" else key[-1]): value for key, value in VALUES.items()}
     found = {(row.objective, row.gate): (row.slope, row.gated) for row in scale_slopes(suite_of(called))}
     assert found[("dpo", "baseline")] == (pytest.approx(-10), False)
     assert found[("dpo", "seq")] == (pytest.approx(11), True)

@@ -7,7 +7,7 @@ import pytest
 
 from gatebench.bench.cost.amounts import parameters_of, work_of
 from gatebench.bench.cost.calibration import Record, records, remember
-from gatebench.bench.cost.estimate import Rates, cautions, estimate
+from gatebench.bench.cost.estimate import Rates, cost_cautions, estimate_cost
 from gatebench.bench.machine import Machine
 from gatebench.bench.models.source import ModelSource
 from gatebench.bench.store.store import Store
@@ -38,7 +38,7 @@ def test_a_constant_and_a_rate_are_fitted_to_a_group(tmp_path):
 
 def test_the_wall_clock_of_two_workers_by_hand(tmp_path):
     plan = plan_of(tmp_path)  # one base; two warm-ups, each with reference, start, two trainings and their dynamics
-    found = estimate(plan, set(), timed(plan), TWO)
+    found = estimate_cost(plan, set(), timed(plan), TWO)
     # until 15 base and both warm-ups; then, by turns of two workers in the plan's order: reference 16 and start 18,
     # trainings 23 and 25, their dynamics 26 and 28, reference 27, start 30, trainings 35 and 37, dynamics 38 and 40
     assert found.wall == pytest.approx(40)
@@ -48,8 +48,8 @@ def test_the_wall_clock_of_two_workers_by_hand(tmp_path):
 
 def test_finished_stages_cost_nothing_more_and_unknown_ones_leave_the_hours_open(tmp_path):
     plan = plan_of(tmp_path)
-    assert estimate(plan, set(plan.nodes), timed(plan), TWO).wall == 0
-    found = estimate(plan, set(), [], TWO)
+    assert estimate_cost(plan, set(plan.nodes), timed(plan), TWO).wall == 0
+    found = estimate_cost(plan, set(), [], TWO)
     assert found.wall is None
     assert found.in_all.tokens > 0  # at most
     assert found.in_all.memory > 0
@@ -58,11 +58,11 @@ def test_finished_stages_cost_nothing_more_and_unknown_ones_leave_the_hours_open
 def test_a_suite_that_does_not_fit_is_told_before_it_runs(tmp_path):
     plan = plan_of(tmp_path)
     small = Machine("small", workers=2, gpus=0, memory=10**9)
-    found = estimate(plan, set(), timed(plan), small)
-    memory, disk = cautions(found, small, free=1000)
+    found = estimate_cost(plan, set(), timed(plan), small)
+    memory, disk = cost_cautions(found, small, free=1000)
     assert "2 workers would need about 2.0 GB of memory and there are 1.0" in memory
     assert "of disk" in disk
-    assert cautions(found, TWO, free=10**12) == []
+    assert cost_cautions(found, TWO, free=10**12) == []
 
 
 @pytest.mark.parametrize(

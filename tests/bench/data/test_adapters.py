@@ -9,7 +9,7 @@ import pytest
 from gatebench.bench.data import adapters, toolbox
 from gatebench.bench.data.adapters import load
 from gatebench.bench.data.pairs import is_unrelated
-from gatebench.bench.data.source import DataSource, content_of
+from gatebench.bench.data.source import DataSource, data_content_of
 from gatebench.bench.errors import UserError
 from tests.conftest import SHARED, needs_hh
 
@@ -165,12 +165,13 @@ def test_an_unknown_hub_name_is_one_sentence():
 
 def test_content_is_the_bytes_not_the_path(tmp_path):
     one, two = jsonl(tmp_path / "a.jsonl", ROWS), jsonl(tmp_path / "b.jsonl", ROWS)
-    assert content_of(str(one), None, None) != content_of(str(jsonl(tmp_path / "c.jsonl", ROWS[1:])), None, None)
+    other = jsonl(tmp_path / "c.jsonl", ROWS[1:])
+    assert data_content_of(str(one), None, None) != data_content_of(str(other), None, None)
     (tmp_path / "x").mkdir()
     moved = tmp_path / "x" / "a.jsonl"
     moved.write_bytes(one.read_bytes())
-    assert content_of(str(one), None, None) == content_of(str(moved), None, None)
-    assert content_of(str(one), None, None) == content_of(str(two), None, None)
+    assert data_content_of(str(one), None, None) == data_content_of(str(moved), None, None)
+    assert data_content_of(str(one), None, None) == data_content_of(str(two), None, None)
 
 
 @needs_hh

@@ -83,7 +83,7 @@ def prefers_the_longer(question):
      ("A good answer is rare", None), ("", None), ("[[D]]", None)],
 )  # fmt: skip
 def test_a_reply_is_read_for_its_verdict_alone(said, score):
-    assert endpoint.read(said) == score
+    assert endpoint.verdict_of(said) == score
 
 
 def test_an_endpoint_is_asked_with_its_key_and_judges(monkeypatch):
@@ -220,10 +220,10 @@ def test_the_stage_asks_in_both_orders_and_counts_what_is_missing(tmp_path, impa
         facts = stage.run(Spec("endpoint", "any", url=server.url), inputs, tmp_path, lambda share, text: None)
     assert (facts["comparisons"], facts["missing"]) == (4, 1)
     assert facts["caution"] == "judge endpoint any: 1 of 4 comparisons have no verdict, most often: HTTP 500"
-    frame = pandas.read_parquet(tmp_path / stage.FILE)
+    frame = pandas.read_parquet(tmp_path / stage.VERDICTS_FILE)
     assert frame["first"].tolist()[:3] == [1.0, 0.0, 1.0]
     assert frame["second"].tolist()[:3] == [1.0, 0.0, 0.0]
-    found = verdicts.per_prompt(frame)
+    found = verdicts.verdict_metrics(frame)
     assert found["vs_warmup_win_rate"].tolist()[:3] == [1.0, 0.0, 0.5]
     assert math.isnan(found["vs_warmup_win_rate"][3])
     assert found["vs_warmup_missing"].mean() == 0.25

@@ -5,7 +5,7 @@ import math
 import pandas
 import pytest
 
-from gatebench.bench.metrics.answers import against, common_pairs, distinct, longest_repeat, per_prompt
+from gatebench.bench.metrics.answers import against, answer_metrics, common_pairs, distinct, longest_repeat
 
 
 def test_distinct_is_the_share_of_different_pairs():
@@ -33,8 +33,8 @@ def test_against_the_reference_policys_own_answers():
     def frame(ids, reason, passed):
         return pandas.DataFrame({"prompt": [3, 5], "ids": ids, "finish_reason": reason, "passed": passed})
 
-    own = per_prompt(frame([[1, 2], []], ["stop", "length"], [True, False]))
-    reference = per_prompt(frame([[1, 2, 3], [4]], ["stop", "stop"], [False, False]))
+    own = answer_metrics(frame([[1, 2], []], ["stop", "length"], [True, False]))
+    reference = answer_metrics(frame([[1, 2, 3], [4]], ["stop", "stop"], [False, False]))
     found = against(own, reference)
     assert found.loc[3, ["pass_rate", "tokens", "delta_pass_rate", "delta_tokens"]].tolist() == [1, 2, 1, -1]
     assert found.loc[5, ["empty", "truncated", "delta_empty", "delta_truncated"]].tolist() == [1, 1, 1, 1]

@@ -6,7 +6,7 @@ import yaml
 from gatebench.bench.errors import UserError
 from gatebench.bench.plan.resolve import resolve
 from gatebench.bench.suite.reader import load_suite
-from gatebench.bench.tune.space import best_suite, dimensions, point, trial_suite, tuned_gate
+from gatebench.bench.tune.space import best_suite, dimensions, trial_suite, tuned_gate, tuned_point
 from gatebench.bench.tune.study import make_task
 from tests.helpers import GOOD, write
 
@@ -52,9 +52,9 @@ def test_several_objectives_need_a_point(tmp_path):
     with pytest.raises(
         UserError, match=r"tune\.at: the suite has 2 objectives; name one objective of dpo, extended_sft"
     ):
-        point(suite, suite.tune)
+        tuned_point(suite, suite.tune)
     suite = load(tmp_path, GOOD + "tune: {at: {objective: extended_sft}}\n")
-    assert [o.name for o in point(suite, suite.tune).objectives] == ["extended_sft"]
+    assert [o.name for o in tuned_point(suite, suite.tune).objectives] == ["extended_sft"]
 
 
 def test_the_defaults_are_free_of_scale(tmp_path):
