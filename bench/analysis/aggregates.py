@@ -20,8 +20,7 @@ from gatebench.bench.analysis.statistics import (
     slopes,
 )
 from gatebench.bench.metrics import registry
-
-POINT = ("model", "dataset", "objective", "gate")
+from gatebench.bench.plan.graph import POINT_AXES
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def points(cells: Sequence[Measured]) -> dict[tuple[Any, ...], dict[int, Measure
     """The cells of every point of the suite, by seed."""
     found: dict[tuple[Any, ...], dict[int, Measured]] = {}
     for cell in cells:
-        found.setdefault(tuple(cell.axes[axis] for axis in POINT), {})[cell.axes["seed"]] = cell
+        found.setdefault(tuple(cell.axes[axis] for axis in POINT_AXES), {})[cell.axes["seed"]] = cell
     return found
 
 

@@ -14,15 +14,13 @@ import numpy as np
 
 from gatebench.bench.analysis.probe_arrays import Measured, drawn_means
 from gatebench.bench.analysis.statistics import Array, ClaimVerdict, Draws, estimate, holm, together, verdict
-from gatebench.bench.plan.graph import matches
+from gatebench.bench.plan.graph import POINT_AXES, matches
 from gatebench.bench.suite.claims import Claim
 
 SIGN = {"greater": 1, "less": -1}
-# What makes two cells counterparts of one another; loss and warm-up follow from the objective.
-KEYS = ("model", "dataset", "objective", "gate")
-DATASET = KEYS.index("dataset")
+DATASET = POINT_AXES.index("dataset")
 Axes = Mapping[str, Any]
-PointKey = tuple[Any, ...]  # values of KEYS
+PointKey = tuple[Any, ...]  # values of POINT_AXES
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ def _contrast(
 
 
 def _point(axes: Axes) -> PointKey:
-    return tuple(axes[key] for key in KEYS)
+    return tuple(axes[key] for key in POINT_AXES)
 
 
 def _rows(cells: Sequence[Measured]) -> dict[PointKey, dict[int, Measured]]:
@@ -121,7 +119,7 @@ def _rows(cells: Sequence[Measured]) -> dict[PointKey, dict[int, Measured]]:
 def _counterparts(axes_of: Mapping[PointKey, Axes], ours: Axes, theirs: Axes) -> list[tuple[PointKey, PointKey]]:
     """(our point, their point) of all that are alike in every key that the sides do not name."""
     named = {"objective" if axis in ("loss", "warmup") else axis for axis in (*ours, *theirs)}
-    alike = [index for index, key in enumerate(KEYS) if key not in named]
+    alike = [index for index, key in enumerate(POINT_AXES) if key not in named]
     left, right = ([p for p, axes in axes_of.items() if matches(side, axes)] for side in (ours, theirs))
     by_rest: dict[PointKey, list[PointKey]] = {}
     for point in right:
@@ -144,7 +142,7 @@ def _statistic(
     for side in (0, 1):
         by_rest: dict[PointKey, list[int]] = {}
         for point in dict.fromkeys(pair[side] for pair in pairs):
-            rest = tuple(value for name, value in zip(KEYS, point, strict=True) if name != claim.spread)
+            rest = tuple(value for name, value in zip(POINT_AXES, point, strict=True) if name != claim.spread)
             by_rest.setdefault(rest, []).append(points.index(point))
         groups[side] = list(by_rest.values())
 

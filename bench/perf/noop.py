@@ -35,7 +35,7 @@ def _train(spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) -> 
 
 def _dynamics(spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     from gatebench.bench.metrics.dynamics import curves
-    from gatebench.bench.stages.dynamics import PROBES
+    from gatebench.bench.stages.dynamics import CURVES, PROBES
 
     frame = _probes(spec.data.probes)
     frame.to_parquet(out / PROBES)

@@ -16,6 +16,8 @@ from gatebench.bench.stages.stage import library_versions
 from gatebench.bench.suite.claims import Claim
 
 CELL_AXES = ("model", "dataset", "objective", "loss", "warmup", "gate", "seed")
+POINT_AXES = ("model", "dataset", "objective", "gate")  # tell cells apart but for the seed; the rest follows from them
+NAME_AXES = (*POINT_AXES, "seed")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from gatebench.bench.engines import vllm
 from gatebench.bench.engines.sampling import Sampling
 from gatebench.bench.errors import UserError
 from gatebench.bench.models.source import ModelSource
-from gatebench.bench.plan.graph import Cell, Node, Plan, Sources, identity, matches
+from gatebench.bench.plan.graph import NAME_AXES, Cell, Node, Plan, Sources, identity, matches
 from gatebench.bench.stages import base, dynamics, generate, judge, reference, train, warmup
 from gatebench.bench.stages.stage import library_versions
 from gatebench.bench.suite.claims import Claim
@@ -59,7 +59,7 @@ def make_plan(suite: Suite, sources: Sources, only: Callable[[Mapping[str, Any]]
     ungated = [gate.name for gate in suite.gates if not gate.is_gated]
     _check_claims(suite.claims, points)
     for axes in filter(only, points):
-        identifier = "/".join(str(axes[axis]) for axis in ("model", "dataset", "objective", "gate", "seed"))
+        identifier = "/".join(str(axes[axis]) for axis in NAME_AXES)
         cells.append(Cell(id=identifier, **axes, stages=stages_of(axes), gated=axes["gate"] not in ungated))
     if sources.judge:
         cells = [_judged(cell, cells, next(iter(ungated), None), nodes, sources.judge) for cell in cells]

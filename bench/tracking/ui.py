@@ -18,6 +18,7 @@ from pathlib import Path
 
 from gatebench.bench.errors import UserError
 from gatebench.bench.metrics import registry
+from gatebench.bench.plan.graph import NAME_AXES
 from gatebench.bench.process import die_with_parent
 from gatebench.bench.tracking.delivery import Delivery
 from gatebench.bench.tracking.entries import RUN, STUDY
@@ -27,7 +28,6 @@ MLFLOW_PORT, OPTUNA_PORT = 5000, 8080
 SECONDS_TO_START = 60.0
 MOST_COMPARED = 100  # runs named in one address
 VIEW = "gatebench"  # the name of our choice of columns in MLflow's shared views
-SHOWN_AXES = ("model", "dataset", "objective", "gate", "seed")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def _links(suite: str, uri: str, address: str | None) -> list[Link]:
     parent = newest[0].info.run_id if newest else ""
     own = f"tags.`mlflow.parentRunId` = '{parent}'"
     cells = [run.info.run_id for run in client.search_runs([number], own)]
-    shown = [*(f"tags.`{axis}`" for axis in SHOWN_AXES), *(f"metrics.`{metric}`" for metric in registry.reported())]
+    shown = [*(f"tags.`{axis}`" for axis in NAME_AXES), *(f"metrics.`{metric}`" for metric in registry.reported())]
     view = {"selectedColumns": shown, "searchFilter": own, "orderByKey": "attributes.`Created`",
             "orderByAsc": False, "viewMaximized": True}  # fmt: skip
     client.set_experiment_tag(number, f"mlflow.sharedViewState.{VIEW}", json.dumps(view))
