@@ -80,7 +80,7 @@ def cube(rows: Sequence[Mapping[int, Measured]], metric: str) -> Cube | None:
             prompts = prompts.intersection(values.index)
     if not len(prompts):
         return None
-    flat = np.stack([values.loc[prompts].to_numpy(dtype=float) for values in series])
+    flat = np.stack([values.loc[prompts].to_numpy() for values in series], dtype=np.float64)
     return Cube(flat.reshape(len(rows), len(seeds), len(prompts)), tuple(seeds))
 
 

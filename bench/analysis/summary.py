@@ -23,6 +23,7 @@ from gatebench.bench.analysis.probe_arrays import Measured
 from gatebench.bench.executors.api import Outcome
 from gatebench.bench.metrics import registry
 from gatebench.bench.metrics.dynamics import curves
+from gatebench.bench.metrics.tasks import ValueWithError
 from gatebench.bench.plan.graph import CELL_AXES, Cell, Plan
 from gatebench.bench.stages.dynamics import CURVES, PROBES
 from gatebench.bench.stages.registry import stage_of
@@ -138,7 +139,8 @@ def measured(cell: CellResult, store: Store, tuned_on: int = 0) -> Measured:
     """A finished cell with the values of all its stages by prompt, without the probes it was tuned on."""
     import pandas
 
-    tables, tasks = [], {}
+    tables: list[pandas.DataFrame] = []
+    tasks: dict[str, ValueWithError] = {}
     for kind, record in cell.stages.items():
         stage, folder = stage_of(kind), store.path(kind, record.key)
         if stage.by_prompt:

@@ -47,8 +47,10 @@ def pairs_of(data: DataSource | None) -> int | None:
     """Training pairs of a data set; None where that is known only after a download."""
     from gatebench.bench.data.adapters import TOOLBOX_DEFAULTS, load
 
-    if data is None or data.train is not None:
-        return data and data.train
+    if data is None:
+        return None
+    if data.train is not None:
+        return data.train
     if data.path == TOOLBOX:
         return TOOLBOX_DEFAULTS[0]
     return None if data.content.startswith("hub:") else len(load(data).train)

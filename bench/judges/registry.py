@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 from gatebench.bench import judges
@@ -14,7 +15,7 @@ from gatebench.objectives.names import UnknownWord
 def judge_kinds() -> dict[str, JudgeKind]:
     """Every judge by its name; ValueError when a third party takes one that is ours."""
     own = {kind.name: kind for kind in in_folder(judges, "JUDGE", JudgeKind)}
-    found: dict[str, object] = with_third_parties("gatebench.judges", own)
+    found: dict[str, JudgeKind | Callable[[Spec], Judge]] = with_third_parties("gatebench.judges", {**own})
     return {name: kind if isinstance(kind, JudgeKind) else JudgeKind(name, kind) for name, kind in found.items()}
 
 

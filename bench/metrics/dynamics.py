@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gatebench.bench.data.pairs import is_unrelated, role_of
 from gatebench.bench.metrics.metric import (
@@ -45,7 +45,8 @@ class Probes:
     def change(self) -> pandas.DataFrame:
         """The change of log_prob, a column a kind."""
         wide = self.values.pivot_table(index=PROBE, columns=["kind", "step"], values="log_prob", sort=True)
-        return wide.xs(self.step, axis=1, level="step") - wide.xs(0, axis=1, level="step")
+        now, start = (cast("pandas.DataFrame", wide.xs(step, axis=1, level="step")) for step in (self.step, 0))
+        return now - start
 
     @cached_property
     def lengths(self) -> pandas.DataFrame:

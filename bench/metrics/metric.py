@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 if TYPE_CHECKING:
     import pandas
 
-Values = TypeVar("Measured")
+Values = TypeVar("Values")  # what a source hands to its metrics
 Compute = Callable[[Values], "pandas.Series[float] | None"]
+Function = TypeVar("Function", bound=Callable[..., "pandas.Series[float] | None"])
 NATS, NATS_A_TOKEN, SHARE, TOKENS = "nats a response", "nats a token", "share", "tokens"
 
 
@@ -73,16 +74,17 @@ class Metric(Generic[Values]):
     drawn: bool = False
 
 
-REGISTERED: dict[tuple[str, str], Metric[object]] = {}  # by stage and name
+AnyMetric = Metric[Any]  # of whichever source
+REGISTERED: dict[tuple[str, str], AnyMetric] = {}  # by stage and name
 SPLIT_PREFIXES: dict[str, str] = {}  # split of a table by prompt -> what stands before the names of its metrics
 
 
-def register(new: Metric[Values]) -> None:
+def register(new: AnyMetric) -> None:
     """Raises ValueError for a name that the source has already."""
     place = (new.source.stage, new.name)
     if place in REGISTERED:
         raise ValueError(f"metric {new.name!r} of {new.source.stage} stands twice")
-    REGISTERED[place] = new  # type: ignore[assignment]
+    REGISTERED[place] = new
     SPLIT_PREFIXES.update({split: variant.prefix for split, variant in new.source.splits})
 
 
@@ -97,10 +99,10 @@ def metric(
     tunable: bool = False,
     published: bool = False,
     drawn: bool = False,
-) -> Callable[[Compute[Values]], Compute[Values]]:
+) -> Callable[[Function], Function]:
     """Make a metric of a function; its name is the function's."""
 
-    def decorate(compute: Compute[Values]) -> Compute[Values]:
+    def decorate(compute: Function) -> Function:
         register(Metric(compute.__name__, title, unit, source, compute, better, headline, reported or headline, tunable,
                         published, drawn))  # fmt: skip
         return compute

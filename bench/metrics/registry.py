@@ -7,20 +7,21 @@ lm-eval's own metrics (`tasks`) are named by its tasks and known only after them
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from gatebench.bench.metrics import answers, dynamics, verdicts
-from gatebench.bench.metrics.metric import REGISTERED, SPLIT_PREFIXES, Metric, Source, Variant
+from gatebench.bench.metrics.metric import REGISTERED, SPLIT_PREFIXES, AnyMetric, Source, Variant
 from gatebench.objectives.names import UnknownWord
 
 _OURS = (dynamics.DYNAMICS, answers.ANSWERS, verdicts.VERDICTS)  # in the order in which tables show them
 
 
-def sources() -> list[Source[object]]:
+def sources() -> list[Source[Any]]:
     """Ours, then those of other packages."""
     return list(dict.fromkeys([*_OURS, *(found.source for found in REGISTERED.values())]))
 
 
-def _named() -> Iterator[tuple[str, Metric[object], Variant, Variant]]:
+def _named() -> Iterator[tuple[str, AnyMetric, Variant, Variant]]:
     """(name, metric, variant of the split, variant) of all."""
     for source in sources():
         for _, split in source.splits:
@@ -29,7 +30,7 @@ def _named() -> Iterator[tuple[str, Metric[object], Variant, Variant]]:
                     yield f"{split.prefix}{variant.prefix}{metric.name}", metric, split, variant
 
 
-def names(wanted: Callable[[Metric[object]], bool] = lambda metric: True) -> list[str]:
+def names(wanted: Callable[[AnyMetric], bool] = lambda metric: True) -> list[str]:
     """The names of all metrics, or of those that are wanted."""
     return [name for name, metric, _, _ in _named() if wanted(metric)]
 
@@ -74,7 +75,7 @@ def drawn_as_curves() -> list[str]:
     return [metric.name for metric in dynamics.DYNAMICS.metrics() if metric.drawn]
 
 
-def get_metric(name: str) -> Metric[object]:
+def get_metric(name: str) -> AnyMetric:
     """The metric of a name of `summary.json`; UnknownWord with the nearest one otherwise."""
     for own, metric, _, _ in _named():
         if own == name:

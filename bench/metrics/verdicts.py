@@ -50,8 +50,9 @@ def win_rate(verdicts: Verdicts) -> pandas.Series[float]:
 def win_rate_lc(verdicts: Verdicts) -> pandas.Series[float]:
     import pandas
 
-    longer = (verdicts.rows["tokens"] - verdicts.rows["opponent_tokens"]).to_numpy(dtype=float)
-    return pandas.Series(at_equal_length(verdicts.win.to_numpy(dtype=float), longer), index=verdicts.rows.index)
+    longer = np.asarray(verdicts.rows["tokens"] - verdicts.rows["opponent_tokens"], dtype=np.float64)
+    wins = np.asarray(verdicts.win, dtype=np.float64)
+    return pandas.Series(at_equal_length(wins, longer), index=verdicts.rows.index)
 
 
 @metric(VERDICTS, title="ties", unit=SHARE, reported=True)

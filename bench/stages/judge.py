@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatebench.bench.errors import StageFailed
-from gatebench.bench.judges.api import OPPONENTS, Comparison, Judge, Spec, Verdict
+from gatebench.bench.judges.api import OPPONENTS, Comparison, Judge, Verdict
+from gatebench.bench.judges.api import Spec as Spec
 from gatebench.bench.judges.registry import make_judge
 from gatebench.bench.stages.generate import ANSWERS_FILE as ANSWERS
 from gatebench.bench.stages.stage import FORWARD, Amount, Facts, Inputs, Report, Stage
