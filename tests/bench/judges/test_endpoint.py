@@ -64,7 +64,7 @@ def judge_server(*replies):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(endpoint, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(endpoint, "RETRY_PAUSE", 0.01)
 
 
 def ask(url, *comparisons):
