@@ -178,6 +178,7 @@ def response_log_prob(model: PreTrainedModel, prompt: list[int], tokens: list[in
 
 # cells as the analysis reads them
 
+UNGATED = ("none", "baseline")  # names of gates whose kind is none
 MODEL_SIZES = {"small": 1_000_000, "large": 10_000_000}
 MEANS = {  # Δ chosen of (model, objective, gate)
     ("small", "dpo", "none"): -10.0, ("small", "dpo", "seq"): 2.0, ("small", "ipo", "none"): -4.0,
@@ -201,7 +202,7 @@ def measured(
     held_out = deltas.assign(split="test", delta_chosen=-mean + spread)
     axes = {"model": model, "dataset": dataset, "objective": objective, "loss": "ipo" if objective == "ipo" else "dpo",
             "warmup": "sft", "gate": gate, "seed": seed}  # fmt: skip
-    return Measured(axes, pandas.concat([deltas, held_out]), MODEL_SIZES[model])
+    return Measured(axes, pandas.concat([deltas, held_out]), MODEL_SIZES[model], gated=gate not in UNGATED)
 
 
 def measured_cells(means: Mapping[tuple[str, str, str], float], seeds: Sequence[int] = (0, 1, 2)) -> list[Measured]:

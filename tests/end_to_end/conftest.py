@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers import free_port
+
 
 @pytest.fixture
 def postgres(tmp_path):
@@ -21,7 +23,7 @@ def postgres(tmp_path):
     user = {"user": "postgres"} if os.geteuid() == 0 else {}  # the server refuses to run as root
     if user:
         shutil.chown(place, "postgres")
-    data, port = place / "data", "54329"
+    data, port = place / "data", free_port()
     run = {"check": True, "capture_output": True, "cwd": place, **user}
     subprocess.run([binaries[-1] / "initdb", "-D", data, "-U", "gatebench", "--auth=trust"], **run)
     options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={place}"

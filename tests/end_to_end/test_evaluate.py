@@ -4,19 +4,27 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas
 import pytest
 
 from gatebench.bench.engines import vllm
-from tests.bench.judges.test_endpoint import judge_server
-from tests.end_to_end.test_run import bench, run_folder
-from tests.helpers import GOOD, write
+from tests.helpers import (
+    DPO,
+    GOOD,
+    bench,
+    judge_server,
+    run_folder,
+    stage_folder,
+    start_bench,
+    summary_of,
+    wait_for,
+    write,
+)
 
 needs_vllm = pytest.mark.skipif(vllm.installed() is None, reason="vLLM is not installed; `make vllm` installs it")
-SUITE = GOOD.replace("[dpo, extended_sft]", "[dpo]").replace("test: 8", "test: 100")
+SUITE = DPO.replace("test: 8", "test: 100")
 TASK = """task: toolbox_choice
 dataset_path: json
 dataset_kwargs: {{data_files: {{test: {data}}}}}
@@ -48,13 +56,11 @@ def tasks(folder):
 
 
 def cells_of(folder):
-    return json.loads((run_folder(folder) / "summary.json").read_text())["cells"]
+    return summary_of(run_folder(folder))["cells"]
 
 
 def answers(folder, cell):
-    return pandas.read_parquet(
-        folder / "results/store/generate" / cell["stages"]["generate"]["key"] / "generations.parquet"
-    )
+    return pandas.read_parquet(stage_folder(folder / "results", cell, "generate") / "generations.parquet")
 
 
 def test_answers_by_transformers_and_tasks_of_lm_eval(tmp_path):
@@ -81,7 +87,7 @@ def test_answers_by_transformers_and_tasks_of_lm_eval(tmp_path):
     assert refused.returncode == 2
     assert "prompt 99: not asked; expected a number below 10" in refused.stderr
     (cell, *_) = cells_of(tmp_path)
-    model = tmp_path / "results/store/train" / cell["stages"]["train"]["key"] / "model"
+    model = stage_folder(tmp_path / "results", cell, "train") / "model"
     command = [
         sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={model},dtype=float32",
         "--tasks", "toolbox_choice", "--include_path", tmp_path / "tasks", "--output_path", tmp_path / "cli",
@@ -147,7 +153,7 @@ def test_a_judge_that_fails_is_recorded_and_the_suite_goes_on(tmp_path):
     assert down.returncode == 1
     assert "of 10 comparisons have no verdict, most often: n" in down.stderr
     assert "Traceback" not in down.stderr
-    summaries = [json.loads(file.read_text()) for file in (tmp_path / "results/runs/good").glob("*/summary.json")]
+    summaries = [summary_of(file.parent) for file in (tmp_path / "results/runs/good").glob("*/summary.json")]
     (summary,) = [found for found in summaries if any(cell["reason"] for cell in found["cells"])]
     assert all(cell["status"] == "finished" and "judge" in cell["reason"] for cell in summary["cells"])
 
@@ -223,10 +229,7 @@ def test_a_model_that_vllm_does_not_serve_is_said_and_answered_by_transformers(t
 @needs_vllm
 def test_vllm_never_outlives_the_run(tmp_path):
     file = write(tmp_path, suite("vllm", "neox-1.3m"))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "gatebench", "run", str(file), "--results", str(tmp_path / "results")],
-        start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    process = start_bench("run", file, "--results", tmp_path / "results", stderr=subprocess.DEVNULL)
 
     def servers():
         found = subprocess.run(
@@ -235,13 +238,7 @@ def test_vllm_never_outlives_the_run(tmp_path):
         own = [p for p in found.stdout.split() if Path(f"/proc/{p}").exists()]
         return [p for p in own if f"{os.getsid(int(p))}" == str(process.pid)]
 
-    deadline = time.monotonic() + 300
-    while not servers() and time.monotonic() < deadline:
-        time.sleep(0.5)
-    assert servers()
+    wait_for(servers, "server of vLLM", pause=0.5)
     process.kill()
     process.wait()
-    deadline = time.monotonic() + 30
-    while servers() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert servers() == []
+    wait_for(lambda: not servers(), "end of the server", seconds=30)

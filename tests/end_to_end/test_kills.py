@@ -8,7 +8,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from contextlib import closing
 
@@ -17,8 +16,7 @@ import pytest
 from gatebench.bench.errors import is_disk_full
 from gatebench.bench.tracking.entries import Entry
 from gatebench.bench.tracking.spool import Spool
-from tests.end_to_end.test_run import bench, run_folder
-from tests.helpers import GOOD, write
+from tests.helpers import GOOD, bench, manifests, run_folder, start_bench, summary_of, wait_for, write
 
 # 16 cells of real stages, as short as they can be
 SIXTEEN = GOOD.replace("seeds: [0]", "seeds: [0, 1, 2, 3]").replace("steps: 4", "steps: 6").replace(
@@ -30,19 +28,12 @@ LAST_KILL = 0.8  # of the stages, so that the last kill still hits a run that ha
 
 
 def start(suite, results):
-    """`bench run` in a process group of its own."""
-    command = [sys.executable, "-m", "gatebench", "run", str(suite), "--results", str(results)]
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{results}/mlflow.db"}
-    return subprocess.Popen(
-        command, start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True, env=environment,
-        # a shell that runs these tests behind an & makes its children deaf to SIGINT
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )  # fmt: skip
+    """`bench run` that tracks into its own results."""
+    return start_bench("run", suite, "--results", results, MLFLOW_TRACKING_URI=f"sqlite:///{results}/mlflow.db")
 
 
 def metrics(results):
-    summary = json.loads((run_folder(results.parent) / "summary.json").read_text())
+    summary = summary_of(run_folder(results.parent))
     assert [cell["status"] for cell in summary["cells"]] == ["finished"] * len(summary["cells"])
     return {cell["id"]: cell["metrics"] for cell in summary["cells"]}
 
@@ -66,11 +57,6 @@ def uninterrupted(tmp_path_factory):
     return folder
 
 
-def finished(results):
-    """How many stages the store holds."""
-    return len(list((results / "store").glob("*/*/manifest.json")))
-
-
 def test_killed_at_random_moments_it_ends_with_the_same_bits(uninterrupted, tmp_path):
     """SIGKILL to the whole group again and again, then one run to the end (GATEBENCH_KILLS of them)."""
     suite, results = write(tmp_path, SIXTEEN), tmp_path / "results"
@@ -80,12 +66,12 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(uninterrupted, tmp_
     for kill in range(KILLS):
         process = start(suite, results)
         # where enough is finished already, it is killed while it starts
-        while finished(results) < LAST_KILL * stages * kill / KILLS and process.poll() is None:
+        while len(manifests(results)) < LAST_KILL * stages * kill / KILLS and process.poll() is None:
             time.sleep(0.05)
         time.sleep(rng.uniform(0, SECONDS_AFTER))
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        made.append(finished(results))
+        made.append(len(manifests(results)))
     print(f"finished stages after each of {KILLS} kills: {made}")
     done = bench("run", suite, "--results", results)
     assert done.returncode == 0, done.stderr
@@ -108,7 +94,7 @@ def test_two_runs_at_once_share_the_work(uninterrupted, tmp_path):
     assert metrics(results) == metrics(uninterrupted / "results")
     counts = times_finished(results)
     assert set(counts.values()) == {1}
-    assert len(counts) == len(list((results / "store").glob("*/*/manifest.json")))
+    assert len(counts) == len(manifests(results))
     ran = [int(text.split(" stages run")[0].splitlines()[-1]) for text in said]
     assert sum(ran) == len(counts)
     assert all(count > 0 for count in ran), ran
@@ -175,9 +161,7 @@ def test_a_dry_run_runs_nothing(tmp_path):
 def test_interrupted_it_says_how_to_go_on_and_does(tmp_path):
     suite, results = write(tmp_path, GOOD), tmp_path / "results"
     process = start(suite, results)
-    deadline = time.monotonic() + 120
-    while not list((results / "store").glob("base/*")) and time.monotonic() < deadline:
-        time.sleep(0.2)
+    wait_for(lambda: manifests(results, "base"), "finished stage")
     os.kill(process.pid, signal.SIGINT)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130
@@ -206,7 +190,7 @@ def test_a_full_disk_ends_in_one_sentence_with_the_store_sound(small_disk, tmp_p
     assert done.returncode == 1, done.stderr
     assert "the disk is full; every finished stage is kept" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
-    for manifest in (small_disk / "results/store").glob("*/*/manifest.json"):
+    for manifest in manifests(small_disk / "results"):
         for name, wanted in json.loads(manifest.read_text())["files"].items():
             assert (manifest.parent / name).stat().st_size == wanted["bytes"]
     subprocess.run(["mount", "-o", "remount,size=400m", str(small_disk)], check=True)

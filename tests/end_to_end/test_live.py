@@ -1,30 +1,15 @@
 """`bench run --live`: the page can be read while the run goes on, and says so."""
 
-import subprocess
-import sys
 import time
 
-from tests.helpers import GOOD, write
+from tests.helpers import GOOD, start_bench, write
 
 GOES_ON = "The run goes on; this page reads itself again"
 
 
 def test_the_report_is_there_while_the_run_goes_on_and_final_after_it(tmp_path):
     suite = write(tmp_path, GOOD.replace("seeds: [0]", "seeds: [0, 1]"))
-    command = [
-        sys.executable,
-        "-m",
-        "gatebench",
-        "run",
-        suite,
-        "--live",
-        "--results",
-        tmp_path / "results",
-    ]
-    running = subprocess.Popen(
-        [str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        text=True,
-    )  # fmt: skip
+    running = start_bench("run", suite, "--live", "--results", tmp_path / "results")
     meanwhile = []
     while running.poll() is None:
         pages = (tmp_path / "results/runs").glob("good/*/report.html")

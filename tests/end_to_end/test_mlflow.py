@@ -3,26 +3,14 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
 
 import pytest
 import requests
 
 from gatebench.bench.tracking.spool import FOLDER
-from tests.end_to_end.test_run import bench, run_folder
-from tests.helpers import GOOD, write
-
-NEEDED = 300  # seconds for any one thing to happen on a busy machine
-
-
-def wait_for(happened, what):
-    deadline = time.monotonic() + NEEDED
-    while not happened():
-        assert time.monotonic() < deadline, f"no {what}"
-        time.sleep(0.1)
+from tests.helpers import GOOD, LONGEST_WAIT, bench, free_port, run_folder, start_bench, wait_for, write
 
 
 class Server:
@@ -30,9 +18,7 @@ class Server:
 
     def __init__(self, folder):
         self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self.start()
 
@@ -90,17 +76,13 @@ def finished(folder, kind):
 
 def test_a_server_killed_in_the_middle_of_a_run_has_every_metric_once(tmp_path, server):
     suite = write(tmp_path, GOOD)
-    run = subprocess.Popen(
-        [sys.executable, "-m", "gatebench", "run", str(suite), "--results", str(tmp_path / "results")],
-        env={**os.environ, "MLFLOW_TRACKING_URI": server.uri}, text=True,
-        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+    run = start_bench("run", suite, "--results", tmp_path / "results", MLFLOW_TRACKING_URI=server.uri)
     wait_for(lambda: finished(tmp_path, "dynamics") >= 3, "first cell")  # two of them are of the start
     server.kill()
     wait_for(lambda: finished(tmp_path, "dynamics") >= 5, "cell while the server is down")
     wait_for(lambda: any((run_folder(tmp_path) / FOLDER).rglob("*.json")), "entry that waits")
     server.start()
-    said = run.communicate(timeout=NEEDED)[1]
+    said = run.communicate(timeout=LONGEST_WAIT)[1]
     assert run.returncode == 0, said
     assert server.uri in said
     again = bench("run", suite, "--results", tmp_path / "results", MLFLOW_TRACKING_URI=server.uri)

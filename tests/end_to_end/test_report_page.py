@@ -6,8 +6,7 @@ import pandas
 import pytest
 
 from tests.end_to_end.browser import needs_browser, page
-from tests.end_to_end.test_run import bench
-from tests.helpers import CLAIM, GOOD, write
+from tests.helpers import CLAIM, GOOD, bench, write
 
 pytestmark = needs_browser
 NAME = '"><img src=x onerror="window.hit=1">'

@@ -1,27 +1,16 @@
 """A small suite through every stage: real training, store, MLflow on sqlite, report; run again; one thing changed."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import time
 
 import pytest
 
 from tests.conftest import FAMILIES
-from tests.helpers import CLAIM, GOOD, write
+from tests.helpers import CLAIM, GATED_DPO, GOOD, bench, manifests, run_folder, stage_folder, summary_of, write
 
 CELLS = 4
 STAGES = {"base": 1, "warmup": 2, "reference": 2, "train": 4, "dynamics": 6}
-
-
-def bench(*arguments, cwd=None, **environment):
-    command = [sys.executable, "-m", "gatebench", *map(str, arguments)]
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=cwd, check=False, stdin=subprocess.DEVNULL,
-        env={**os.environ, **environment}, timeout=500,
-    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -33,18 +22,13 @@ def finished(tmp_path_factory):
     return folder, done
 
 
-def run_folder(folder):
-    (found,) = (folder / "results" / "runs" / "good").iterdir()
-    return found
-
-
 def stages_in_store(folder):
     return {kind: len(list((folder / "results/store" / kind).iterdir())) for kind in STAGES}
 
 
 def test_every_cell_has_its_metrics(finished):
     folder, done = finished
-    summary = json.loads((run_folder(folder) / "summary.json").read_text())
+    summary = summary_of(run_folder(folder))
     assert [cell["status"] for cell in summary["cells"]] == ["finished"] * CELLS
     for cell in summary["cells"]:
         for name in ("delta_chosen", "delta_rejected", "margin", "delta_others", "delta_argmax", "accuracy"):
@@ -61,7 +45,7 @@ def test_every_cell_has_its_metrics(finished):
 
 def test_ungated_and_gated_cells_start_alike_and_end_apart(finished):
     folder, _ = finished
-    cells = json.loads((run_folder(folder) / "summary.json").read_text())["cells"]
+    cells = summary_of(run_folder(folder))["cells"]
     dpo = {cell["gate"]: cell["metrics"]["delta_chosen"] for cell in cells if cell["objective"] == "dpo"}
     assert dpo["none"] != dpo["seq"]
 
@@ -70,10 +54,8 @@ def test_the_probes_of_every_checkpoint_are_kept(finished):
     import pandas
 
     folder, _ = finished
-    cell = json.loads((run_folder(folder) / "summary.json").read_text())["cells"][0]
-    frame = pandas.read_parquet(
-        folder / "results/store/dynamics" / cell["stages"]["dynamics"]["key"] / "probes.parquet"
-    )
+    cell = summary_of(run_folder(folder))["cells"][0]
+    frame = pandas.read_parquet(stage_folder(folder / "results", cell, "dynamics") / "probes.parquet")
     assert sorted(frame["step"].unique()) == [0, 2, 4]
     assert set(frame["split"]) == {"train", "test"}
     kinds = set(frame["kind"])
@@ -90,12 +72,12 @@ def test_the_probes_of_every_checkpoint_are_kept(finished):
 
 def test_a_second_run_repeats_no_stage_and_says_so(finished):
     folder, _ = finished
-    before = {path: path.stat().st_mtime_ns for path in (folder / "results/store").rglob("manifest.json")}
+    before = {path: path.stat().st_mtime_ns for path in manifests(folder / "results")}
     started = time.monotonic()
     again = bench("run", folder / "suite.yaml", "--results", folder / "results", "--json")
     assert again.returncode == 0, again.stderr
     assert "0 stages run, 15 already finished" in again.stderr
-    assert {path: path.stat().st_mtime_ns for path in (folder / "results/store").rglob("manifest.json")} == before
+    assert {path: path.stat().st_mtime_ns for path in manifests(folder / "results")} == before
     assert json.loads(again.stdout)["cells"][0]["status"] == "finished"
     assert time.monotonic() - started < 60
 
@@ -123,7 +105,7 @@ def test_the_same_suite_elsewhere_gives_the_same_bits(finished, tmp_path):
     folder, _ = finished
     done = bench("run", write(tmp_path, GOOD), "--results", tmp_path / "results", "--workers", 1)
     assert done.returncode == 0, done.stderr
-    one, two = (json.loads((run_folder(place) / "summary.json").read_text()) for place in (folder, tmp_path))
+    one, two = (summary_of(run_folder(place)) for place in (folder, tmp_path))
     assert one["run_id"] == two["run_id"]
     assert [cell["metrics"] for cell in one["cells"]] == [cell["metrics"] for cell in two["cells"]]
 
@@ -152,7 +134,7 @@ def test_every_figure_has_its_interval_in_the_summary_and_in_mlflow(finished):
     from mlflow.tracking import MlflowClient
 
     folder, _ = finished
-    summary = json.loads((run_folder(folder) / "summary.json").read_text())
+    summary = summary_of(run_folder(folder))
     client = MlflowClient(f"sqlite:///{folder / 'results/mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("good").experiment_id])
     tracked = {run.data.tags["mlflow.runName"]: run.data.metrics for run in runs}
@@ -169,7 +151,7 @@ def test_every_figure_has_its_interval_in_the_summary_and_in_mlflow(finished):
 
 def test_the_verdicts_are_printed_last_and_kept(finished):
     folder, done = finished
-    summary = json.loads((run_folder(folder) / "summary.json").read_text())
+    summary = summary_of(run_folder(folder))
     for claim in summary["claims"]:
         assert claim["verdict"] in ("supported", "refuted", "undecided")
         assert claim["name"] in done.stdout.split("claims")[-1]
@@ -191,7 +173,7 @@ def test_a_cell_that_diverges_fails_alone_with_its_step(tmp_path, finished):
     text = GOOD + "overrides: [{where: {objective: dpo, gate: seq}, train: {learning_rate: 1e30}}]\n"
     done = bench("run", write(tmp_path, text), "--results", tmp_path / "results")
     assert done.returncode == 1
-    summary = json.loads((run_folder(tmp_path) / "summary.json").read_text())
+    summary = summary_of(run_folder(tmp_path))
     assert [cell["status"] for cell in summary["cells"]].count("finished") == CELLS - 1
     (failed,) = [cell for cell in summary["cells"] if cell["status"] == "failed"]
     assert "at step" in failed["reason"] or "after step" in failed["reason"]
@@ -202,18 +184,17 @@ def test_a_cell_that_diverges_fails_alone_with_its_step(tmp_path, finished):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_local_model_folder_runs_in_every_architecture_and_with_lora(tmp_path, model_paths, family):
     adapter = ", adapter: {kind: lora, r: 4}" if family == "llama" else ""
-    text = GOOD.replace("[builtin:ladder/neox-0.3m]", f"[{{name: local, path: '{model_paths[family]}'{adapter}}}]")
-    text = text.replace("[dpo, extended_sft]", "[dpo]").replace("[none, {", "[{")
+    text = GATED_DPO.replace("[builtin:ladder/neox-0.3m]", f"[{{name: local, path: '{model_paths[family]}'{adapter}}}]")
     done = bench("run", write(tmp_path, text), "--results", tmp_path / "results")
     assert done.returncode == 0, done.stderr
-    summary = json.loads((run_folder(tmp_path) / "summary.json").read_text())
+    summary = summary_of(run_folder(tmp_path))
     assert summary["cells"][0]["metrics"]["kl"] > 0
-    train = tmp_path / "results/store/train" / summary["cells"][0]["stages"]["train"]["key"]
+    train = stage_folder(tmp_path / "results", summary["cells"][0], "train")
     assert (train / "model" / "adapter_config.json").exists() == bool(adapter)
 
 
 def test_bfloat16_runs(tmp_path, model_paths):
-    text = GOOD.replace("[builtin:ladder/neox-0.3m]", f"[{{name: b, path: '{model_paths['neox']}', dtype: bfloat16}}]")
-    text = text.replace("[dpo, extended_sft]", "[dpo]").replace("[none, {", "[{")
+    model = f"[{{name: b, path: '{model_paths['neox']}', dtype: bfloat16}}]"
+    text = GATED_DPO.replace("[builtin:ladder/neox-0.3m]", model)
     done = bench("run", write(tmp_path, text), "--results", tmp_path / "results")
     assert done.returncode == 0, done.stderr

@@ -5,16 +5,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.test_run import bench
-from tests.helpers import GOOD, write
+from tests.helpers import DPO, GOOD, bench, stage_folder, start_bench, summary_of, wait_for, write
 
-SUITE = GOOD.replace("[dpo, extended_sft]", "[dpo]").replace("steps: 4", "steps: 20").replace("probes: 6", "probes: 12")
+SUITE = DPO.replace("steps: 4", "steps: 20").replace("probes: 6", "probes: 12")
 SUITE = (
     SUITE.replace("evaluate_every: 2", "evaluate_every: 20") + "tune: {trials: 8, subject_to: {accuracy: '>= 0.2'}}\n"
 )
@@ -62,7 +59,7 @@ def test_the_study_has_its_budget_and_says_what_it_cost(tuned):
 
 def test_the_winner_is_judged_on_probes_that_no_trial_saw(tuned):
     folder, found, _ = tuned
-    summary = json.loads((Path(found["run"]) / "summary.json").read_text())
+    summary = summary_of(Path(found["run"]))
     assert [cell["status"] for cell in summary["cells"]] == ["finished"] * 3  # none, seq, tuned
     assert summary["tuned_on"] == 6
     assert {claim["verdict"] for claim in summary["claims"]} <= {"supported", "refuted", "undecided"}
@@ -72,9 +69,7 @@ def test_the_winner_is_judged_on_probes_that_no_trial_saw(tuned):
     from gatebench.bench.metrics.dynamics import probe_deltas
 
     (cell,) = [cell for cell in summary["cells"] if cell["gate"] == "tuned"]
-    frame = pandas.read_parquet(
-        folder / "results/store/dynamics" / cell["stages"]["dynamics"]["key"] / "probes.parquet"
-    )
+    frame = pandas.read_parquet(stage_folder(folder / "results", cell, "dynamics") / "probes.parquet")
     deltas = probe_deltas(frame, 20)
     train = deltas[deltas["split"] == "train"]
     unseen, seen = (train[keep]["delta_chosen"].mean() for keep in (train["prompt"] >= 6, train["prompt"] < 6))
@@ -143,11 +138,9 @@ def children_of(pid):
 
 
 def start(suite, results, *more):
-    return subprocess.Popen(
-        [sys.executable, "-m", "gatebench", "tune", str(suite), "--results", str(results), "--workers", "1", *more],
-        start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{results}/mlflow.db"},
-    )  # fmt: skip
+    """`bench tune` with one worker that tracks into its own results."""
+    uri = f"sqlite:///{results}/mlflow.db"
+    return start_bench("tune", suite, "--results", results, "--workers", 1, *more, MLFLOW_TRACKING_URI=uri)
 
 
 def two_processes_and_a_killed_worker(tmp_path, storage):
@@ -155,11 +148,7 @@ def two_processes_and_a_killed_worker(tmp_path, storage):
     text = SUITE.replace("trials: 8", "trials: 10").replace("tune: {", f"tune: {{storage: '{storage}', ")
     suite, results = write(tmp_path, text), tmp_path / "results"
     first = start(suite, results)
-    deadline = time.monotonic() + 240
-    while time.monotonic() < deadline:
-        if any("RUNNING" in [t.state.name for t in trials] for trials in _or_none(storage).values()):
-            break
-        time.sleep(0.5)
+    wait_for(lambda: is_running(storage), "running trial", pause=0.5)
     second = start(suite, results, "--resume")
     workers = children_of(first.pid)
     assert workers, "the first process has no worker"
@@ -175,11 +164,11 @@ def two_processes_and_a_killed_worker(tmp_path, storage):
     assert again[0].params == killed[0].params
 
 
-def _or_none(storage):
+def is_running(storage):
     try:
-        return studies(storage)
+        return any("RUNNING" in [trial.state.name for trial in trials] for trials in studies(storage).values())
     except Exception:  # the database is not made yet
-        return {}
+        return False
 
 
 def test_two_processes_and_a_killed_worker_on_sqlite(tmp_path):

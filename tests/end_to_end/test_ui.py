@@ -5,14 +5,12 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import urllib.parse
 
 import pytest
 
 from tests.end_to_end.browser import needs_browser, page
-from tests.end_to_end.test_run import bench
-from tests.helpers import GOOD, write
+from tests.helpers import GOOD, bench, start_bench, write
 
 pytestmark = needs_browser
 SLOW = 60_000  # milliseconds for a page of MLflow's on a busy machine
@@ -34,11 +32,9 @@ def suite(tmp_path_factory):
 @pytest.fixture(scope="module")
 def links(suite):
     """What the command says -> its address, while it runs."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "gatebench", "ui", str(suite), "--results", str(suite.parent / "results")],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
+    server = start_bench(
+        "ui", suite, "--results", suite.parent / "results", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     said = list(itertools.takewhile(lambda line: "Ctrl-C ends it" not in line, server.stdout))
     found = {
         what: "http" + address for what, _, address in (line.strip().partition(": http") for line in said) if address

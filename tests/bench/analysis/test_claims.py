@@ -1,43 +1,13 @@
 """Claims on hand-made cells: values by hand, counterparts, corrections, and what is said when cells are missing."""
 
-import numpy as np
-import pandas
 import pytest
 
 from gatebench.bench.analysis.aggregates import gate_aggregates, groups, scale_slopes
 from gatebench.bench.analysis.claims import judge
 from gatebench.bench.analysis.probe_arrays import Measured, cube, with_intervals
 from gatebench.bench.errors import UserError
-from gatebench.bench.plan.planner import make_plan
-from gatebench.bench.plan.resolve import resolve
 from gatebench.bench.suite.claims import Claim
-from gatebench.bench.suite.reader import load_suite
-from tests.helpers import GOOD, write
-
-UNGATED = ("none", "baseline")  # names of gates whose kind is none
-SIZES = {"small": 1_000_000, "large": 10_000_000}
-
-
-def cell(model="small", objective="dpo", gate="none", seed=0, mean=0.0, dataset="hh", probes=40):
-    """A cell whose probes' Δ chosen have the given mean exactly; the spread over probes is shared by all cells."""
-    spread = np.linspace(-3, 3, probes)
-    deltas = pandas.DataFrame({"split": "train", "prompt": range(probes), "delta_chosen": mean + spread})
-    held_out = deltas.assign(split="test", delta_chosen=-mean + spread)
-    axes = {"model": model, "dataset": dataset, "objective": objective, "loss": "ipo" if objective == "ipo" else "dpo",
-            "warmup": "sft", "gate": gate, "seed": seed}  # fmt: skip
-    return Measured(axes, pandas.concat([deltas, held_out]), SIZES[model], gated=gate not in UNGATED)
-
-
-def suite_of(values, seeds=(0, 1, 2)):
-    """Cells from {(model, objective, gate): mean}, each seed 0.1 above the last."""
-    return [cell(*point, seed=seed, mean=mean + 0.1 * seed) for point, mean in values.items() for seed in seeds]
-
-
-VALUES = {
-    ("small", "dpo", "none"): -10.0, ("small", "dpo", "seq"): 2.0, ("small", "ipo", "none"): -4.0,
-    ("small", "ipo", "seq"): 1.0, ("large", "dpo", "none"): -20.0, ("large", "dpo", "seq"): 3.0,
-    ("large", "ipo", "none"): -6.0, ("large", "ipo", "seq"): 0.0,
-}  # fmt: skip
+from tests.helpers import GOOD, MEANS, measured, measured_cells, plan_of
 
 
 def claim(**more):
@@ -51,7 +21,7 @@ def judged(wanted, cells, planned=None):
 
 
 def test_a_contrast_for_every_value_of_by():
-    found = judged(claim(by=["model", "loss"], effect=1), suite_of(VALUES))
+    found = judged(claim(by=["model", "loss"], effect=1), measured_cells(MEANS))
     assert found.contrasts[0].label == "gate seq vs gate none, model small loss dpo"
     assert [contrast.value for contrast in found.contrasts] == pytest.approx([12, 5, 23, 6])
     assert found.verdict == "supported"
@@ -62,36 +32,36 @@ def test_a_contrast_for_every_value_of_by():
 
 
 def test_without_by_the_counterparts_are_meaned():
-    found = judged(claim(), suite_of(VALUES))
+    found = judged(claim(), measured_cells(MEANS))
     assert [contrast.value for contrast in found.contrasts] == pytest.approx([(12 + 5 + 23 + 6) / 4])
 
 
 def test_the_other_direction_is_refuted_and_held_out_probes_have_their_own_name():
-    assert judged(claim(expect="less"), suite_of(VALUES)).verdict == "refuted"
-    assert judged(claim(metric="test_delta_chosen", expect="less"), suite_of(VALUES)).verdict == "supported"
+    assert judged(claim(expect="less"), measured_cells(MEANS)).verdict == "refuted"
+    assert judged(claim(metric="test_delta_chosen", expect="less"), measured_cells(MEANS)).verdict == "supported"
 
 
 def test_cells_of_two_descriptions_are_paired_where_they_are_alike():
     sides = [{"model": "small", "gate": "seq"}, {"model": "large", "gate": "none"}]
-    found = judged(claim(contrast={"cell": sides}, by=["objective"]), suite_of(VALUES))
+    found = judged(claim(contrast={"cell": sides}, by=["objective"]), measured_cells(MEANS))
     assert [contrast.value for contrast in found.contrasts] == pytest.approx([22, 7])
 
 
 def test_spread_compares_standard_deviations():
-    found = judged(claim(spread="objective", by=["model"], expect="less"), suite_of(VALUES))
+    found = judged(claim(spread="objective", by=["model"], expect="less"), measured_cells(MEANS))
     assert [contrast.value for contrast in found.contrasts] == pytest.approx([0.5 - 3, 1.5 - 7])
     assert found.verdict == "supported"
 
 
 def test_several_gates_give_a_contrast_each():
     values = {("small", "dpo", gate): mean for gate, mean in {"seq": 3.0, "shuffled": 1.0, "constant": 2.0}.items()}
-    found = judged(claim(contrast={"gate": ["seq", ["shuffled", "constant"]]}), suite_of(values))
+    found = judged(claim(contrast={"gate": ["seq", ["shuffled", "constant"]]}), measured_cells(values))
     assert [contrast.value for contrast in found.contrasts] == pytest.approx([2, 1])
 
 
 def test_data_sets_are_resampled_apart():
     both = [
-        cell(gate=gate, seed=seed, mean=mean, dataset=dataset, probes=probes)
+        measured(gate=gate, seed=seed, mean=mean, dataset=dataset, probes=probes)
         for gate, mean in (("none", 0.0), ("seq", 1.0)) for seed in (0, 1, 2)
         for dataset, probes in (("hh", 40), ("toolbox", 25))
     ]  # fmt: skip
@@ -101,7 +71,7 @@ def test_data_sets_are_resampled_apart():
 
 
 def test_a_claim_with_missing_cells_is_undecided_and_says_so():
-    cells = suite_of(VALUES)
+    cells = measured_cells(MEANS)
     without = [c for c in cells if not (c.axes["model"] == "large" and c.axes["gate"] == "seq")]
     found = judged(claim(by=["model"]), without, cells)
     assert found.verdict == "undecided"
@@ -115,13 +85,13 @@ def test_a_claim_with_missing_cells_is_undecided_and_says_so():
 
 
 def test_a_metric_that_the_data_do_not_have():
-    found = judged(claim(metric="delta_others"), suite_of(VALUES))
+    found = judged(claim(metric="delta_others"), measured_cells(MEANS))
     assert found.verdict == "undecided"
     assert "delta_others in common" in found.contrasts[0].reason
 
 
 def test_seeds_and_probes_are_those_that_all_cells_have():
-    ours, theirs = (cell(gate=gate, seed=1, mean=mean) for gate, mean in (("seq", 1.0), ("none", 0.0)))
+    ours, theirs = (measured(gate=gate, seed=1, mean=mean) for gate, mean in (("seq", 1.0), ("none", 0.0)))
     fewer = Measured(theirs.axes, theirs.deltas[theirs.deltas["prompt"] > 9])
     found = cube([{0: ours, 1: ours}, {1: fewer}], "delta_chosen")
     assert found.seeds == (1,)
@@ -130,7 +100,7 @@ def test_seeds_and_probes_are_those_that_all_cells_have():
 
 
 def test_intervals_of_a_group_hold_its_mean():
-    cells = {c.axes["seed"]: c for c in suite_of({("small", "dpo", "seq"): 2.0})}
+    cells = {c.axes["seed"]: c for c in measured_cells({("small", "dpo", "seq"): 2.0})}
     value, lo, hi = with_intervals(cells, ["delta_chosen", "margin"])["delta_chosen"]
     assert value == pytest.approx(2.1)
     assert lo < 2.1 < hi
@@ -143,55 +113,49 @@ def test_intervals_of_a_group_hold_its_mean():
 def test_gates_over_all_points_by_hand():
     values = {("small", "dpo", "none"): 0.0, ("small", "dpo", "seq"): 10.0, ("large", "dpo", "none"): 5.0,
               ("large", "dpo", "seq"): 1.0}  # fmt: skip
-    none, seq = gate_aggregates(suite_of(values, seeds=(0, 1)))
+    none, seq = gate_aggregates(measured_cells(values, seeds=(0, 1)))
     assert (none.gate, none.points, none.seeds, none.improvement) == ("none", 2, 2, None)
     assert seq.iqm.value == pytest.approx((1.1 + 10.0) / 2)  # the middle half of 1, 1.1, 10, 10.1
     assert seq.improvement.value == pytest.approx(0.5)  # always better on small, never on large
     assert (seq.improvement.lo, seq.improvement.hi) == (0.5, 0.5)
-    assert gate_aggregates(suite_of(values, seeds=(0,)))[1].iqm.lo is None
+    assert gate_aggregates(measured_cells(values, seeds=(0,)))[1].iqm.lo is None
 
 
 def test_an_ungated_cell_is_told_by_its_kind_whatever_its_gate_is_called():
-    called = {(*key[:-1], "baseline" if key[-1] == "none" else key[-1]): value for key, value in VALUES.items()}
-    found = {(row.objective, row.gate): (row.slope, row.gated) for row in scale_slopes(suite_of(called))}
+    called = {(*key[:-1], "baseline" if key[-1] == "none" else key[-1]): value for key, value in MEANS.items()}
+    found = {(row.objective, row.gate): (row.slope, row.gated) for row in scale_slopes(measured_cells(called))}
     assert found[("dpo", "baseline")] == (pytest.approx(-10), False)
     assert found[("dpo", "seq")] == (pytest.approx(11), True)
-    improvements = {row.gate: row.improvement for row in gate_aggregates(suite_of(called))}
+    improvements = {row.gate: row.improvement for row in gate_aggregates(measured_cells(called))}
     assert improvements["baseline"] is None
     assert improvements["seq"] is not None
 
 
 def test_the_gates_effect_over_scale_by_hand():
-    found = {(row.objective, row.gate): row.slope for row in scale_slopes(suite_of(VALUES))}
+    found = {(row.objective, row.gate): row.slope for row in scale_slopes(measured_cells(MEANS))}
     assert found == pytest.approx({("dpo", "none"): -10, ("dpo", "seq"): 11, ("ipo", "none"): -2, ("ipo", "seq"): 1})
 
 
-def plan(tmp_path, text):
-    file = write(tmp_path, text)
-    suite = load_suite(file)
-    return make_plan(suite, resolve(suite, file))
-
-
-CLAIM = "claims: [{{name: c, metric: {0}, contrast: {1}, expect: {2}}}]\n"
+A_CLAIM = "claims: [{{name: c, metric: {0}, contrast: {1}, expect: {2}}}]\n"
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        (CLAIM.format("delta_choosen", "{gate: [seq, none]}", "greater"), "did you mean 'delta_chosen'?"),
-        (CLAIM.format("delta_chosen", "{gate: [sec, none]}", "greater"), "no gate 'sec' in this suite; did you mean"),
-        (CLAIM.format("delta_chosen", "{gate: [seq, none]}", "more"), "'greater' or 'less'"),
-        (CLAIM.format("delta_chosen", "{cell: [{model: neox-9m}, {}]}", "less"), "no model 'neox-9m'"),
-        (CLAIM.format("delta_chosen", "{}", "less"), "give either gate"),
-        (CLAIM.format("delta_chosen", "{gate: [seq, none]}", "less, by: [modell]"), "did you mean 'model'?"),
-        (CLAIM.format("delta_chosen", "{gate: [seq, none]}", "less, spread: loss"), "unknown axis 'loss'"),
+        (A_CLAIM.format("delta_choosen", "{gate: [seq, none]}", "greater"), "did you mean 'delta_chosen'?"),
+        (A_CLAIM.format("delta_chosen", "{gate: [sec, none]}", "greater"), "no gate 'sec' in this suite; did you mean"),
+        (A_CLAIM.format("delta_chosen", "{gate: [seq, none]}", "more"), "'greater' or 'less'"),
+        (A_CLAIM.format("delta_chosen", "{cell: [{model: neox-9m}, {}]}", "less"), "no model 'neox-9m'"),
+        (A_CLAIM.format("delta_chosen", "{}", "less"), "give either gate"),
+        (A_CLAIM.format("delta_chosen", "{gate: [seq, none]}", "less, by: [modell]"), "did you mean 'model'?"),
+        (A_CLAIM.format("delta_chosen", "{gate: [seq, none]}", "less, spread: loss"), "unknown axis 'loss'"),
         (
-            "exclude: [{loss: dpo, gate: seq}]\n" + CLAIM.format("delta_chosen", "{gate: [seq, none]}", "less"),
+            "exclude: [{loss: dpo, gate: seq}]\n" + A_CLAIM.format("delta_chosen", "{gate: [seq, none]}", "less"),
             "claim 'c': the suite has no cell with gate seq",
         ),
     ],
 )
 def test_a_claim_about_what_the_suite_does_not_have_is_a_mistake_of_its_plan(tmp_path, text, expected):
     with pytest.raises(UserError) as caught:
-        plan(tmp_path, GOOD + text)
+        plan_of(tmp_path, GOOD + text)
     assert expected in " ".join(caught.value.sentences)

@@ -8,16 +8,15 @@ from gatebench.bench.analysis.aggregates import Group
 from gatebench.bench.analysis.comparison import Published, agreement, differences
 from gatebench.bench.analysis.saved_runs import read_published, read_run
 from gatebench.bench.errors import UserError
-from tests.bench.analysis.test_claims import VALUES, cell, suite_of
-from tests.helpers import ROOT
+from tests.helpers import MEANS, ROOT, measured, measured_cells
 
 PUBLISHED = ROOT / "results/published/gate_dpo.csv"
 
 
 def test_two_runs_are_paired_by_seed_and_probe():
-    shifted = {point: mean + (2.0 if point[2] == "seq" else 0.0) for point, mean in VALUES.items()}
-    rows = differences(suite_of(VALUES), suite_of(shifted))
-    assert {(row.model, row.objective, row.gate) for row in rows} == set(VALUES)
+    shifted = {point: mean + (2.0 if point[2] == "seq" else 0.0) for point, mean in MEANS.items()}
+    rows = differences(measured_cells(MEANS), measured_cells(shifted))
+    assert {(row.model, row.objective, row.gate) for row in rows} == set(MEANS)
     for row in rows:
         assert row.metric == "delta_chosen"  # the only one that the hand-made cells have
         assert row.value == pytest.approx(2.0 if row.gate == "seq" else 0.0)
@@ -29,8 +28,8 @@ def test_two_runs_are_paired_by_seed_and_probe():
 
 
 def test_only_points_and_seeds_of_both_take_part():
-    ours = suite_of(VALUES)
-    theirs = [cell(model="small", seed=seed, mean=1.0) for seed in (1, 2, 7)] + [cell(objective="new")]
+    ours = measured_cells(MEANS)
+    theirs = [measured(model="small", seed=seed, mean=1.0) for seed in (1, 2, 7)] + [measured(objective="new")]
     (row,) = differences(ours, theirs)
     assert (row.model, row.objective, row.gate, row.seeds) == ("small", "dpo", "none", 2)
 

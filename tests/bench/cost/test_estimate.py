@@ -11,9 +11,7 @@ from gatebench.bench.cost.estimate import Rates, cost_cautions, estimate_cost
 from gatebench.bench.machine import Machine
 from gatebench.bench.models.source import ModelSource
 from gatebench.bench.store.store import Store
-from tests.bench.plan.test_planner import plan_of
-from tests.end_to_end.test_run import bench
-from tests.helpers import GOOD, write
+from tests.helpers import GOOD, bench, plan_of, write
 
 TWO = Machine("two workers", workers=2, gpus=0, memory=10**12)
 SECONDS = {"base": 10.0, "warmup": 5.0, "reference": 1.0, "train": 7.0, "dynamics": 3.0}

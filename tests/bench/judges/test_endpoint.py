@@ -1,11 +1,7 @@
 """Judges: exact grading, a reward model, and an endpoint that is down, slow, full or talks nonsense."""
 
-import json
 import math
-import threading
 import time
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy
 import pandas
@@ -18,48 +14,9 @@ from gatebench.bench.judges.api import Comparison, Spec
 from gatebench.bench.judges.registry import make_judge
 from gatebench.bench.metrics import verdicts
 from gatebench.bench.stages import judge as stage
+from tests.helpers import judge_server, no_report
 
 LONGER = Comparison("Which is better?", "a longer answer", "short")
-
-
-class Server:
-    """An OpenAI-compatible judge: `replies` are given in turn, the last one for ever. A reply is a verdict's text, a
-    number for an HTTP status, or a function of the question."""
-
-    def __init__(self, *replies):
-        self.replies, self.requests = list(replies), []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                outer.requests.append((self.path, self.headers.get("Authorization"), body))
-                reply = outer.replies.pop(0) if len(outer.replies) > 1 else outer.replies[0]
-                if callable(reply):
-                    reply = reply(body["messages"][1]["content"])
-                self.send_response(reply if isinstance(reply, int) else 200)
-                if reply == 429:
-                    self.send_header("Retry-After", "1")
-                content = {"choices": [{"message": {"role": "assistant", "content": reply}}]}
-                data = b"" if isinstance(reply, int) else json.dumps(content).encode()
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
-@contextmanager
-def judge_server(*replies):
-    server = Server(*replies)
-    yield server
-    server.server.shutdown()
-    server.server.server_close()
 
 
 @pytest.fixture
@@ -68,7 +25,7 @@ def impatient(monkeypatch):
 
 
 def ask(url, *comparisons):
-    return make_judge(Spec("endpoint", "any", url=url, key="JUDGE_KEY"))(comparisons, lambda share: None)
+    return make_judge(Spec("endpoint", "any", url=url, key="JUDGE_KEY"))(comparisons, no_report)
 
 
 def prefers_the_longer(question):
@@ -179,7 +136,7 @@ def test_a_reward_model_prefers_the_answer_with_the_higher_reward(reward_model):
 
     turned = Comparison(LONGER.prompt, LONGER.second, LONGER.first)
     same = Comparison(LONGER.prompt, "short", "short")
-    found = make_judge(Spec("reward_model", str(reward_model / "one")))([LONGER, turned, same], lambda share: None)
+    found = make_judge(Spec("reward_model", str(reward_model / "one")))([LONGER, turned, same], no_report)
     model = AutoModelForSequenceClassification.from_pretrained(reward_model / "one").eval()
     tokenizer = AutoTokenizer.from_pretrained(reward_model / "one")
     rewards = []
@@ -217,7 +174,7 @@ def test_the_stage_asks_in_both_orders_and_counts_what_is_missing(tmp_path, impa
         return 500 if "broken" in question else "[[A]]" if question.count("same") == 2 else prefers_the_longer(question)
 
     with judge_server(reply) as server:
-        facts = stage.run(Spec("endpoint", "any", url=server.url), inputs, tmp_path, lambda share, text: None)
+        facts = stage.run(Spec("endpoint", "any", url=server.url), inputs, tmp_path, no_report)
     assert (facts["comparisons"], facts["missing"]) == (4, 1)
     assert facts["caution"] == "judge endpoint any: 1 of 4 comparisons have no verdict, most often: HTTP 500"
     frame = pandas.read_parquet(tmp_path / stage.VERDICTS_FILE)
@@ -235,7 +192,7 @@ def test_a_judge_without_any_verdict_fails_the_stage_so_that_it_is_asked_again(t
     inputs = {"own": answers(tmp_path / "own", ["a", "b"]), "warmup": answers(tmp_path / "warmup", ["c", "d"])}
     sentence = r"2 of 2 comparisons have no verdict.*HTTP 401"
     with judge_server(401) as server, pytest.raises(StageFailed, match=sentence):
-        stage.run(Spec("endpoint", "any", url=server.url), inputs, tmp_path, lambda share, text: None)
+        stage.run(Spec("endpoint", "any", url=server.url), inputs, tmp_path, no_report)
 
 
 def test_the_win_rate_at_equal_length_is_that_of_a_judge_who_does_not_look_at_length():

@@ -11,13 +11,7 @@ from gatebench.bench.plan.planner import make_plan
 from gatebench.bench.plan.resolve import resolve
 from gatebench.bench.stages import train
 from gatebench.bench.suite.reader import load_suite
-from tests.helpers import GOOD, SUITES, write
-
-
-def plan_of(tmp_path, text=GOOD, **settings):
-    file = write(tmp_path, text)
-    suite = load_suite(file, None, settings)
-    return make_plan(suite, resolve(suite, file))
+from tests.helpers import GOOD, SUITES, plan_of
 
 
 def keys(plan, kind):

@@ -1,14 +1,13 @@
 """The spool: what waits for MLflow is delivered in order, none lost, none twice."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from gatebench.bench.tracking.delivery import Refused
 from gatebench.bench.tracking.entries import Entry
 from gatebench.bench.tracking.spool import FOLDER, MARKS, Spool
+from tests.helpers import python
 
 URI = "http://127.0.0.1:9"
 
@@ -145,7 +144,6 @@ Slow.inside.wait(60)
 Delivery(sys.argv[1])(Entry("suite", ("run", "1"), "cell", ("cell", "1"), "v"))
 load.join()
 """
-    command = [sys.executable, "-c", code, f"sqlite:///{tmp_path}/mlflow.db"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = python(code, f"sqlite:///{tmp_path}/mlflow.db")
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from gatebench.bench.tracking.ui import for_dashboard
 from gatebench.bench.tune.journal import BEAT, BeatingJournal
+from tests.helpers import wait_for
 
 HANGS = """
 import sys, time, optuna
@@ -21,20 +22,12 @@ study.optimize(lambda trial: trial.suggest_float("x", 0, 1) + time.sleep(600), n
 """
 
 
-def wait_for(what, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    return found
-
-
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_killed_trial_is_asked_again_and_a_living_one_is_not(tmp_path):
     file = str(tmp_path / "journal")
     study = optuna.create_study(study_name="s", storage=BeatingJournal(file, 1, 3, 1))
     process = subprocess.Popen([sys.executable, "-c", HANGS, file])
-    wait_for(lambda: study.trials and len(study.trials[0].params) == 1 and BEAT in study.trials[0].system_attrs)
+    wait_for(lambda: study.trials and study.trials[0].params and BEAT in study.trials[0].system_attrs, "beating trial")
     time.sleep(4)  # longer than the grace: it lives by its beats
     optuna.storages.fail_stale_trials(study)
     assert study.trials[0].state == TrialState.RUNNING
@@ -45,7 +38,7 @@ def test_a_killed_trial_is_asked_again_and_a_living_one_is_not(tmp_path):
         optuna.storages.fail_stale_trials(study)
         return study.trials[0].state == TrialState.FAIL
 
-    wait_for(failed)
+    wait_for(failed, "failed trial")
     again = study.trials[1]
     assert again.state == TrialState.WAITING
     assert again.params == study.trials[0].params

@@ -8,9 +8,8 @@ from gatebench.bench.plan.resolve import resolve
 from gatebench.bench.suite.reader import load_suite
 from gatebench.bench.tune.space import best_suite, dimensions, trial_suite, tuned_gate, tuned_point
 from gatebench.bench.tune.study import make_task
-from tests.helpers import GOOD, write
+from tests.helpers import DPO, GOOD, plan_of, write
 
-ONE = GOOD.replace("[dpo, extended_sft]", "[dpo]")
 TUNE = "tune: {trials: 4, maximize: delta_chosen}\n"
 
 
@@ -58,16 +57,16 @@ def test_several_objectives_need_a_point(tmp_path):
 
 
 def test_the_defaults_are_free_of_scale(tmp_path):
-    suite = load(tmp_path, ONE + TUNE)
+    suite = load(tmp_path, DPO + TUNE)
     assert set(dimensions(suite, suite.tune)) == {"kappa", "percentile"}
-    suite = load(tmp_path, ONE + "tune: {space: {tau: {low: 0.003, high: 0.2, log: true}}}\n")
+    suite = load(tmp_path, DPO + "tune: {space: {tau: {low: 0.003, high: 0.2, log: true}}}\n")
     assert set(dimensions(suite, suite.tune)) == {"kappa", "tau"}
-    suite = load(tmp_path, ONE + "tune: {over: objective}\n")
+    suite = load(tmp_path, DPO + "tune: {over: objective}\n")
     assert set(dimensions(suite, suite.tune)) == {"beta", "learning_rate"}
 
 
 def test_kappa_is_alpha_times_tau(tmp_path):
-    suite = load(tmp_path, ONE + TUNE)
+    suite = load(tmp_path, DPO + TUNE)
     gate = tuned_gate(suite, suite.tune, {"kappa": 2.0, "percentile": 40.0})
     assert (gate.kind, gate.tau, gate.alpha) == ("seq", "q40", "2/tau")
     gate = tuned_gate(suite, suite.tune, {"kappa": 2.0, "tau": 0.1, "side": "down"})
@@ -75,7 +74,7 @@ def test_kappa_is_alpha_times_tau(tmp_path):
 
 
 def test_overrides_of_the_point_are_in_the_trials_recipe(tmp_path):
-    text = ONE + "overrides:\n  - {where: {loss: dpo}, train: {learning_rate: 0.5}}\n"
+    text = DPO + "overrides:\n  - {where: {loss: dpo}, train: {learning_rate: 0.5}}\n"
     suite = load(tmp_path, text + TUNE)
     trial = trial_suite(suite, suite.tune, {"kappa": 1.0, "percentile": 10.0})
     assert trial.train.learning_rate == 0.5
@@ -90,7 +89,7 @@ def test_overrides_of_the_point_are_in_the_trials_recipe(tmp_path):
 def test_the_winners_suite_can_be_loaded_and_holds_what_it_has_to_beat(tmp_path, fair, best):
     from gatebench.bench.plan.planner import make_plan
 
-    suite = load(tmp_path, ONE + TUNE)
+    suite = load(tmp_path, DPO + TUNE)
     raw = best_suite(suite, suite.tune, best, fair, 3)
     found = load(tmp_path, yaml.safe_dump(raw, allow_unicode=True))
     plan = make_plan(found, resolve(found, tmp_path / "suite.yaml"))
@@ -101,8 +100,7 @@ def test_the_winners_suite_can_be_loaded_and_holds_what_it_has_to_beat(tmp_path,
     assert ("dpo_fair", "seq") not in points
     assert found.evaluate.dynamics.tuned_on == 3
     assert plan.tuned_on == 3
-    own = load(tmp_path, ONE)
-    untuned = make_plan(own, resolve(own, tmp_path / "suite.yaml"))
+    untuned = plan_of(tmp_path, DPO)
     assert {cell.stages["dynamics"] for cell in untuned.cells} <= plan.nodes.keys()  # nothing of them is run again
     if fair:
         (cell,) = [cell for cell in plan.cells if cell.objective == "dpo_fair"]
@@ -112,7 +110,7 @@ def test_the_winners_suite_can_be_loaded_and_holds_what_it_has_to_beat(tmp_path,
 
 def test_a_grid_is_no_longer_than_its_points_and_has_no_ranges(tmp_path):
     def task(block):
-        suite = load(tmp_path, ONE + f"tune: {{sampler: grid, {block}}}\n")
+        suite = load(tmp_path, DPO + f"tune: {{sampler: grid, {block}}}\n")
         return make_task(suite, suite.tune, resolve(suite, tmp_path / "suite.yaml"), tmp_path / "results")
 
     grid = "space: {kappa: [1, 2, 4], percentile: [10, 50]}"

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 from gatebench.objectives.layout import scoring
 from gatebench.objectives.layout.shared_prompt import target_log_probs
 from tests.conftest import FAMILIES
+from tests.helpers import load_model, response_log_prob
 
 PROMPTS = [[5, 6, 7, 8], [9, 10], [11], [12, 13, 14]]
 RESPONSES = [[[20, 21, 22], [23], [24, 25, 26, 27]], [[30], [31, 32], []], [[40, 41]], [[50], [51, 52, 53, 54, 55]]]
@@ -18,9 +18,7 @@ def one_by_one(model):
     for i, own in enumerate(RESPONSES):
         for k, tokens in enumerate(own):
             if tokens:
-                log_p = model(input_ids=torch.tensor([PROMPTS[i] + tokens])).logits.float().log_softmax(dim=-1)[0]
-                start = len(PROMPTS[i]) - 1
-                found[i, k] = sum(log_p[start + at, token].item() for at, token in enumerate(tokens))
+                found[i, k] = response_log_prob(model, PROMPTS[i], tokens)
     return found
 
 
@@ -39,26 +37,26 @@ def scored(model, report=lambda share: None):
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_log_probs_are_those_of_separate_rows(model_paths, family, attention):
-    model = AutoModelForCausalLM.from_pretrained(model_paths[family], attn_implementation=attention).eval()
+    model = load_model(model_paths[family], attn_implementation=attention)
     shares = []
     assert scored(model, shares.append) == pytest.approx(one_by_one(model), abs=6e-5)
     assert shares[-1] == 1.0
 
 
 def test_an_architecture_outside_the_common_ones_gets_plain_rows(model_paths, monkeypatch):
-    model = AutoModelForCausalLM.from_pretrained(model_paths["neox"]).eval()
+    model = load_model(model_paths["neox"])
     monkeypatch.setattr(scoring.shared_prompt, "ARCHITECTURES", ())
     assert scored(model) == pytest.approx(one_by_one(model), abs=6e-5)
 
 
 def test_small_batches_give_the_same(model_paths, monkeypatch):
-    model = AutoModelForCausalLM.from_pretrained(model_paths["llama"]).eval()
+    model = load_model(model_paths["llama"])
     monkeypatch.setattr(scoring, "POSITIONS_A_BATCH", 5)
     assert scored(model) == pytest.approx(one_by_one(model), abs=6e-5)
 
 
 def test_a_large_vocabulary_makes_batches_small(model_paths, monkeypatch):
-    model = AutoModelForCausalLM.from_pretrained(model_paths["llama"]).eval()
+    model = load_model(model_paths["llama"])
     honest, sizes = scoring._PromptCache.logits, []
 
     def noted(self, at, responses):
@@ -73,7 +71,7 @@ def test_a_large_vocabulary_makes_batches_small(model_paths, monkeypatch):
 
 
 def test_out_of_memory_is_met_with_smaller_batches_and_counts_nothing_twice(model_paths, monkeypatch):
-    model = AutoModelForCausalLM.from_pretrained(model_paths["llama"]).eval()
+    model = load_model(model_paths["llama"])
     honest, sizes = scoring._PromptCache.logits, []
 
     def tight(self, at, responses):
@@ -89,7 +87,7 @@ def test_out_of_memory_is_met_with_smaller_batches_and_counts_nothing_twice(mode
 
 
 def test_a_response_that_fits_in_no_way_says_so(model_paths, monkeypatch):
-    model = AutoModelForCausalLM.from_pretrained(model_paths["llama"]).eval()
+    model = load_model(model_paths["llama"])
 
     def full(self, at, responses):
         raise torch.OutOfMemoryError("no room")

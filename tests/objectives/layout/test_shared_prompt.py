@@ -2,22 +2,15 @@
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 from transformers.integrations import flex_attention
 
 from gatebench.objectives.layout import shared_prompt
 from gatebench.objectives.layout.attention import FLEX, dense_mask
 from tests.conftest import FAMILIES
+from tests.helpers import load_model, response_log_prob
 
 PROMPTS = [[5, 6, 7, 8], [9, 10], [11]]
 RESPONSES = [[[20, 21, 22], [23], [24, 25, 26, 27]], [[30], [31, 32], []], [[40, 41], [42], [43, 44]]]
-
-
-def one_by_one(model, prompt, tokens):
-    """Summed log-prob of a response in an ordinary causal row."""
-    ids = torch.tensor([prompt + tokens])
-    log_p = model(input_ids=ids).logits.float().log_softmax(dim=-1)[0]
-    return sum(log_p[len(prompt) + i - 1, token].item() for i, token in enumerate(tokens))
 
 
 def check(model, a_row):
@@ -27,7 +20,8 @@ def check(model, a_row):
     with torch.no_grad():
         logits = shared_prompt.response_logits(model, rows)
         found = torch.zeros(9).index_add(0, rows.response, shared_prompt.target_log_probs(logits, rows.targets))
-        expected = [one_by_one(model, p, tokens) for p, own in zip(PROMPTS, RESPONSES, strict=True) for tokens in own]
+        texts = [(prompt, tokens) for prompt, own in zip(PROMPTS, RESPONSES, strict=True) for tokens in own]
+        expected = [response_log_prob(model, *text) for text in texts]
     torch.testing.assert_close(found, torch.tensor(expected), atol=6e-5, rtol=0)
 
 
@@ -35,7 +29,7 @@ def check(model, a_row):
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_log_probs_are_those_of_separate_rows(model_paths, family, attention, a_row):
-    check(AutoModelForCausalLM.from_pretrained(model_paths[family], attn_implementation=attention).eval(), a_row)
+    check(load_model(model_paths[family], attn_implementation=attention), a_row)
 
 
 def without_compiling(query, key, value, training=False, **keywords):
@@ -46,7 +40,7 @@ def without_compiling(query, key, value, training=False, **keywords):
 def test_flex_attention_sees_what_the_others_see(model_paths, family, monkeypatch):
     """Forward only, as it has no backward pass on a processor, and not compiled, which takes a minute."""
     monkeypatch.setattr(flex_attention, "compile_friendly_flex_attention", without_compiling)
-    model = AutoModelForCausalLM.from_pretrained(model_paths[family], attn_implementation=FLEX).eval()
+    model = load_model(model_paths[family], attn_implementation=FLEX)
     check(model, [1, 2])
 
 

@@ -4,12 +4,8 @@ import pytest
 import torch
 
 from gatebench.bench.errors import StageFailed
-from gatebench.bench.plan.planner import make_plan
-from gatebench.bench.plan.resolve import resolve
-from gatebench.bench.stages.registry import stage_of
 from gatebench.bench.stages.training.memory import with_smaller_batches
-from gatebench.bench.suite.reader import load_suite
-from tests.helpers import GOOD, write
+from tests.helpers import GATED_DPO, plan_of, run_stage
 
 
 def test_halved_until_it_fits():
@@ -49,19 +45,11 @@ def test_the_allocator_of_the_cpu_is_recognised():
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stages")
-    file = write(folder, GOOD.replace("[dpo, extended_sft]", "[dpo]").replace("[none, {", "[{"))
-    suite = load_suite(file)
-    plan = make_plan(suite, resolve(suite, file))
+    plan = plan_of(folder, GATED_DPO)
     for node in plan.nodes.values():
         if node.kind != "dynamics":
-            run(folder, node, folder / node.key)
+            run_stage(node, folder, folder / node.key)
     return plan, folder
-
-
-def run(folder, node, out):
-    out.mkdir(parents=True, exist_ok=True)
-    inputs = {role: folder / key for role, _, key in node.inputs}
-    return stage_of(node.kind).run(node.spec, inputs, out, lambda share, text: None)
 
 
 # a batch of four short pairs is one pass of the trainer
@@ -82,7 +70,7 @@ def test_a_stage_that_runs_out_of_memory_ends_with_the_same_steps(stages, kind, 
         return honest(self, input_ids=input_ids, **rest)
 
     monkeypatch.setattr(GPTNeoXModel, "forward", tight)
-    facts = run(folder, node, tmp_path)
+    facts = run_stage(node, folder, tmp_path)
     assert refused == [rows]
     assert facts["micro_batch_size"] == batch // 2
     ours, theirs = (load_file(place / "model/model.safetensors") for place in (tmp_path, folder / node.key))

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 from gatebench.bench.stages.training.packing import IGNORED, Row, collator, packed, padded
+from tests.helpers import load_model
 
 ROWS = [Row(list(range(10, 30)), 5), Row([40, 41, 42]), Row(list(range(50, 61)), 4), Row(list(range(70, 77)), 2)]
 
@@ -23,7 +23,7 @@ def test_layout_by_hand():
 def test_loss_and_gradient_are_those_of_padded_rows(model_paths, family):
     found = []
     for way in ("padded", "packed"):
-        model = AutoModelForCausalLM.from_pretrained(model_paths[family]).eval()
+        model = load_model(model_paths[family])
         batch = padded(ROWS) if way == "padded" else collator(model)(ROWS)
         assert len(batch["input_ids"]) == (4 if way == "padded" else 3)
         loss = model(**batch).loss
@@ -36,7 +36,7 @@ def test_loss_and_gradient_are_those_of_padded_rows(model_paths, family):
 
 
 def test_rows_of_one_length_and_other_architectures_are_not_packed(model_paths):
-    model = AutoModelForCausalLM.from_pretrained(model_paths["neox"])
+    model = load_model(model_paths["neox"])
     assert "position_ids" not in collator(model)([Row([1, 2, 3]), Row([4, 5, 6])])
     model.config.model_type = "another"
     assert collator(model) is padded

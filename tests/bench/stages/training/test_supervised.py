@@ -5,23 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from gatebench.bench.plan.planner import make_plan
-from gatebench.bench.plan.resolve import resolve
-from gatebench.bench.stages.registry import stage_of
 from gatebench.bench.stages.training import supervised
-from gatebench.bench.suite.reader import load_suite
-from tests.helpers import GOOD, write
+from tests.helpers import DPO, no_report, plan_of, run_stage
 
-LONG = GOOD.replace("steps: 4", "steps: 24").replace("evaluate_every: 2", "evaluate_every: 10")
+LONG = DPO.replace("steps: 4", "steps: 24").replace("evaluate_every: 2", "evaluate_every: 10")
 LONG = LONG.replace("tokens: 4096", "tokens: 12288").replace("epochs: 1", "epochs: 8")
 
 
 class Killed(Exception):
     """Stands for the end of the process."""
-
-
-def no_report(share, text):
-    pass
 
 
 def killed_after(share_to_die):
@@ -40,24 +32,13 @@ def weights(folder):
 def stages(tmp_path_factory):
     """The nodes of one gated cell and a folder for each, run in this process."""
     folder = tmp_path_factory.mktemp("stages")
-    text = LONG.replace("[dpo, extended_sft]", "[dpo]")
-    text = text.replace(
-        "[none, {kind: seq, alpha: 50, tau: q50}]", "[{kind: seq, alpha: 50, tau: q50}, {kind: shuffled, of: seq}]"
-    )
-    file = write(folder, text)
-    suite = load_suite(file)
-    plan = make_plan(suite, resolve(suite, file))
+    gates = "[{kind: seq, alpha: 50, tau: q50}, {kind: shuffled, of: seq}]"
+    plan = plan_of(folder, LONG.replace("[none, {kind: seq, alpha: 50, tau: q50}]", gates))
     (cell,) = [cell for cell in plan.cells if cell.gate == "shuffled"]
     for node in plan.needed_by(cell):
         if node.kind != "dynamics":
-            run(plan, folder, node, folder / node.key)
+            run_stage(node, folder, folder / node.key)
     return plan, cell, folder
-
-
-def run(plan, folder, node, out, report=no_report):
-    out.mkdir(parents=True, exist_ok=True)
-    inputs = {role: folder / key for role, _, key in node.inputs}
-    return stage_of(node.kind).run(node.spec, inputs, out, report)
 
 
 @pytest.mark.parametrize("kind", ["base", "warmup", "train"])
@@ -66,11 +47,11 @@ def test_the_resumed_weights_are_the_uninterrupted_ones(stages, kind, tmp_path, 
     monkeypatch.setattr(supervised, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     node = plan.nodes[cell.stages[kind]]
     with pytest.raises(Killed):
-        run(plan, folder, node, tmp_path, killed_after(0.7))
+        run_stage(node, folder, tmp_path, killed_after(0.7))
     left = Path(supervised.resume_point(tmp_path))
     assert 0 < json.loads((left / "trainer_state.json").read_text())["global_step"] < 24
     assert not (tmp_path / "model").exists()
-    run(plan, folder, node, tmp_path)
+    run_stage(node, folder, tmp_path)
     assert weights(tmp_path) == weights(folder / node.key)
     assert not (tmp_path / "trainer").exists()
     if kind == "train":
