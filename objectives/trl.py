@@ -25,8 +25,9 @@ from trl.kernels import ChunkedLogProbFunction
 from trl.trainer.utils import get_config_model_id, use_adapter
 
 from gatebench.objectives import gates
+from gatebench.objectives.causal_lm import LMHead, without_adapter
 from gatebench.objectives.gates import CONTROLS, UNGATED, Gate
-from gatebench.objectives.layout.trl_output import REPORTED, PairOutput, one_row_output
+from gatebench.objectives.layout.trl_output import REPORTED, HeadOutputs, PairOutput, one_row_output
 from gatebench.objectives.names import UnknownWord
 from gatebench.objectives.pairs import PairLogProbs
 from gatebench.objectives.registry import get_loss
@@ -299,8 +300,7 @@ class _GatedPolicy:
 
     def _one_row(self) -> PairOutput | None:
         accelerator = self.trainer.accelerator
-        network = accelerator.unwrap_model(self.model)
-        network = network.get_base_model() if hasattr(network, "peft_config") else network
+        network = without_adapter(accelerator.unwrap_model(self.model))
         return one_row_output(network, self.inputs, self.trainer.args.layout, accelerator.autocast, _tiled_head)
 
     def _gate(self, log_probs: Tensor) -> Tensor:
@@ -325,7 +325,7 @@ class _GatedPolicy:
         return torch.cat([chosen, gates.apply_gate(rejected, g, gate.side)])
 
 
-def _tiled_head(head: Any, states: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+def _tiled_head(head: LMHead, states: Tensor, targets: Tensor) -> HeadOutputs:
     """TRL's own head, for one_row_output: tiles of the vocabulary, computed again in the backward pass."""
     log_probs, entropy, _, mean, top = ChunkedLogProbFunction.apply(
         states, head.weight, head.bias, targets, 1.0, TILE, None, 1.0, REPORTED

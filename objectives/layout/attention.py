@@ -7,14 +7,19 @@ are its branches. A position looks back at its own segment and at its group's pr
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from gatebench.objectives.causal_lm import CausalLM
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
+
 FLEX = "flex_attention"  # transformers' name for it
 BLOCK = 128  # positions a side of FlexAttention's blocks
-Look = Callable[[Any, Any, Any, Any], Tensor]
+Look = Callable[[Tensor, Tensor | int, Tensor, Tensor], Tensor]
 
 
 def look(groups: Tensor, segments: Tensor) -> Look:
@@ -23,10 +28,9 @@ def look(groups: Tensor, segments: Tensor) -> Look:
     Padding is a group of its own (-1) and sees itself: a softmax without any place to look at would be NaN.
     """
 
-    def may(row: Any, head: Any, i: Any, j: Any) -> Tensor:
+    def may(row: Tensor, head: Tensor | int, i: Tensor, j: Tensor) -> Tensor:
         own = (segments[row, j] == 0) | (segments[row, j] == segments[row, i])
-        seen: Tensor = (i >= j) & (groups[row, i] == groups[row, j]) & own
-        return seen
+        return (i >= j) & (groups[row, i] == groups[row, j]) & own
 
     return may
 
@@ -41,7 +45,7 @@ def dense_mask(groups: Tensor, segments: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.where(seen, torch.zeros((), dtype=dtype, device=groups.device), blocked)[:, None]
 
 
-def sparse_mask(groups: Tensor, segments: Tensor) -> Any:
+def sparse_mask(groups: Tensor, segments: Tensor) -> BlockMask:
     """The same as torch's BlockMask for FlexAttention, which skips the blocks in which nothing looks at anything."""
     from torch.nn.attention.flex_attention import create_block_mask
 
@@ -58,7 +62,7 @@ def flex_serves(layout: str | None) -> bool:
     return layout == "packed" and torch.cuda.is_available()
 
 
-def mask_for(model: Any, groups: Tensor, segments: Tensor) -> Any:
+def mask_for(model: CausalLM, groups: Tensor, segments: Tensor) -> Tensor | BlockMask:
     """The mask in the form that a transformers model's attention takes; groups, segments: [R, T]."""
     if model.config._attn_implementation == FLEX:
         return sparse_mask(groups, segments)

@@ -12,10 +12,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
+from gatebench.objectives.causal_lm import CausalLM, KeyValueCache, backbone_of
 from gatebench.objectives.layout import shared_prompt
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
 
 
 def map_batches(
-    model: Any,
+    model: CausalLM,
     prompts: Sequence[list[int]],
     responses: Sequence[Sequence[list[int]]],
     use: Callable[[Scored], T],
@@ -106,7 +107,7 @@ def map_batches(
     return found
 
 
-def score(model: Any, prompts: Sequence[list[int]], responses: Sequence[list[int]]) -> Tensor:
+def score(model: CausalLM, prompts: Sequence[list[int]], responses: Sequence[list[int]]) -> Tensor:
     """Logits [N, V] in float32 of one response to each prompt, in their order, in one pass."""
     if shared_prompt.supports(model):
         return _PromptCache(model, prompts).logits(range(len(prompts)), responses)
@@ -122,17 +123,16 @@ def _scored(owners: list[tuple[int, int]], tokens: list[list[int]], logits: Tens
 class _PromptCache:
     """Keys and values of a batch of prompts, all tokens but each one's last."""
 
-    def __init__(self, model: Any, prompts: Sequence[list[int]]) -> None:
+    def __init__(self, model: CausalLM, prompts: Sequence[list[int]]) -> None:
         if not all(prompts):
             raise ValueError("a prompt has no tokens")
-        self.model, self.backbone = model, getattr(model, model.base_model_prefix)
+        self.model, self.backbone = model, backbone_of(model)
         self.last = [prompt[-1] for prompt in prompts]
         self.ids, self.mask = _padded([prompt[:-1] for prompt in prompts], model.device)
         self.lengths = self.mask.sum(dim=1)
-        self.cache: Any = None
+        self.cache: KeyValueCache | None = None
         if self.ids.shape[1]:
-            found = self.backbone(input_ids=self.ids, attention_mask=self.mask, use_cache=True)
-            self.cache = found.past_key_values
+            self.cache = self.backbone(input_ids=self.ids, attention_mask=self.mask, use_cache=True).past_key_values
 
     def logits(self, at: Sequence[int], responses: Sequence[list[int]]) -> Tensor:
         """[N, V] of a response to each of the prompts `at` (indices of this batch)."""
@@ -152,11 +152,10 @@ class _PromptCache:
             past_key_values=cache,
             use_cache=cache is not None,
         ).last_hidden_state
-        found: Tensor = self.model.get_output_embeddings()(hidden[mask.bool()])
-        return found.float()
+        return self.model.get_output_embeddings()(hidden[mask.bool()]).float()
 
 
-def _plain(model: Any, prompts: Sequence[list[int]], responses: Sequence[list[int]]) -> Tensor:
+def _plain(model: CausalLM, prompts: Sequence[list[int]], responses: Sequence[list[int]]) -> Tensor:
     """One ordinary row a response, for architectures whose cache or head is not the common one."""
     rows = [prompt + tokens[:-1] for prompt, tokens in zip(prompts, responses, strict=True)]
     ids, mask = _padded(rows, model.device)
@@ -167,7 +166,7 @@ def _plain(model: Any, prompts: Sequence[list[int]], responses: Sequence[list[in
     return torch.cat(kept).float()
 
 
-def _padded(rows: Sequence[Sequence[int]], device: Any) -> tuple[Tensor, Tensor]:
+def _padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
     """Right-padded ids and their attention mask, both [R, T]."""
     width = max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], dtype=torch.long, device=device)

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from gatebench.objectives.causal_lm import CausalLM, backbone_of
 from gatebench.objectives.layout.attention import BLOCK, FLEX, mask_for
 
 # Architectures whose backbone takes a 4-D mask and whose logits are the plain head's output.
@@ -139,33 +139,30 @@ def micro_batches(lengths: Sequence[int], positions: int) -> list[list[int]]:
     return parts
 
 
-def multiple_of(model: Any) -> int:
+def multiple_of(model: CausalLM) -> int:
     """Of which the width of a row should be one: FlexAttention compiles anew for widths that are no whole blocks."""
     return BLOCK if model.config._attn_implementation == FLEX else 1
 
 
-def supports(model: Any) -> bool:
-    """Whether a transformers causal model can take this layout."""
+def supports(model: CausalLM) -> bool:
+    """Whether a model can take this layout."""
     return model.config.model_type in ARCHITECTURES
 
 
-def response_states(model: Any, branches: Branches) -> Tensor:
-    """Last hidden states [N, H] at the response positions of a transformers causal model."""
-    backbone = getattr(model, model.base_model_prefix)
-    hidden = backbone(
+def response_states(model: CausalLM, branches: Branches) -> Tensor:
+    """Last hidden states [N, H] at the response positions of a model that `supports`."""
+    hidden = backbone_of(model)(
         input_ids=branches.input_ids,
         attention_mask=mask_for(model, branches.groups, branches.segments),
         position_ids=branches.position_ids,
         use_cache=False,
     ).last_hidden_state
-    states: Tensor = hidden.flatten(0, 1).index_select(0, branches.places)
-    return states
+    return hidden.flatten(0, 1).index_select(0, branches.places)
 
 
-def response_logits(model: Any, branches: Branches) -> Tensor:
-    """Logits [N, V] in float32 at the response positions of a transformers causal model."""
-    logits: Tensor = model.get_output_embeddings()(response_states(model, branches))
-    return logits.float()
+def response_logits(model: CausalLM, branches: Branches) -> Tensor:
+    """Logits [N, V] in float32 at the response positions of a model that `supports`."""
+    return model.get_output_embeddings()(response_states(model, branches)).float()
 
 
 def target_log_probs(logits: Tensor, targets: Tensor) -> Tensor:

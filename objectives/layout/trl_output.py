@@ -6,14 +6,14 @@ The trainer hands in what belongs to TRL, so that this file builds on torch alon
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from gatebench.objectives.causal_lm import CausalLM, LMHead
 from gatebench.objectives.layout import shared_prompt
 
 logger = logging.getLogger(__name__)
@@ -23,8 +23,8 @@ REPORTED = ("entropy", "mean_logits", "is_top1")  # what TRL logs of the model's
 POSITIONS = {"cpu": 700, "cuda": 16384}
 # Logits of a batch up to so many numbers are kept for the backward pass; more are computed again, in tiles.
 LOGITS_KEPT = 2**25
-# head, last hidden states [N, H], targets [N] -> log_probs and REPORTED, [N] each
-Head = Callable[[Any, Tensor, Tensor], tuple[Tensor, ...]]
+HeadOutputs = tuple[Tensor, Tensor, Tensor, Tensor]  # log_probs and REPORTED, [N] each
+HeadFunction = Callable[[LMHead, Tensor, Tensor], HeadOutputs]  # of last hidden states [N, H] and targets [N]
 
 
 @dataclass
@@ -39,15 +39,15 @@ class PairOutput:
 
 
 def one_row_output(
-    network: Any,
+    network: CausalLM,
     inputs: Mapping[str, Tensor],
     layout: str,
     autocast: Callable[[], AbstractContextManager[None]],
-    tiled_head: Head,
+    tiled_head: HeadFunction,
 ) -> PairOutput | None:
     """The output for a batch of TRL's, [chosen; rejected] rows; None where it cannot be computed so.
 
-    network: a transformers causal model without wrappers; layout: "one_row" or "packed"; tiled_head: the head for
+    network: without peft's wrapper; layout: "one_row" or "packed"; tiled_head: the head for
     batches whose logits are not kept. Rows are cut into micro-batches of similar length: the same gradient with less
     padding.
     """
@@ -64,7 +64,7 @@ def one_row_output(
     head = network.get_output_embeddings()
     kept = int(inputs["completion_mask"].sum()) * head.weight.shape[0] <= LOGITS_KEPT
     outputs_of = _kept_head if kept else tiled_head
-    found: list[tuple[Tensor, ...]] = []
+    found: list[HeadOutputs] = []
     places: list[Tensor] = []
     bins = shared_prompt.pack(lengths) if layout == "packed" else [[i] for i in range(half)]
     sizes = [sum(lengths[i] for i in row) for row in bins]
@@ -82,7 +82,7 @@ def one_row_output(
         places.append(row * shape[1] + first + rows.offset)
     where = torch.cat(places)
 
-    def placed(parts: Sequence[Tensor]) -> Tensor:
+    def placed(parts: tuple[Tensor, ...]) -> Tensor:
         values = torch.cat(parts)
         return values.new_zeros(shape.numel()).scatter(0, where, values).view(shape)
 
@@ -90,8 +90,8 @@ def one_row_output(
     return PairOutput(log_probs, entropy, mean_logits, is_top1)
 
 
-def _kept_head(head: Any, states: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
-    """log_probs and REPORTED, [N] each, of last hidden states [N, H]; the logits stay in memory."""
+def _kept_head(head: LMHead, states: Tensor, targets: Tensor) -> HeadOutputs:
+    """The logits stay in memory."""
     logits = head(states).float()
     log_p = logits.log_softmax(dim=1)
     with torch.no_grad():
