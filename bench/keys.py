@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-LENGTH = 24
+KEY_DIGITS = 24
 
 
 Memo = dict[int, tuple[Any, Any]]  # id of a frozen dataclass -> (itself, kept alive; its canonical form)
@@ -73,4 +73,4 @@ def digest(value: Any) -> str:
 def digest_of_json(value: Any) -> str:
     """The key of a value that is in canonical form already."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]

@@ -6,12 +6,14 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatebench.bench.analysis.summary import HEADLINE, Summary
-from gatebench.bench.analysis.tables import TITLES
+from gatebench.bench.analysis.summary import Summary
+from gatebench.bench.analysis.table import Table
+from gatebench.bench.analysis.tables import results_table, verdicts_table
+from gatebench.dashboards.figures import Figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,10 +26,9 @@ PANEL, MARGIN = (2.6, 2.2), 1.3  # inches
 DRAWN = ("scatter", "bar", "contour")
 STYLE: Any = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42,
          "legend.frameon": False}  # fmt: skip
-Figure = Mapping[str, Any]
 
 
-def write(figures: Sequence[Figure], summary: Summary, folder: Path) -> None:
+def write_exports(figures: Sequence[Figure], summary: Summary, folder: Path) -> None:
     """NN-title.pdf and .csv of every figure, tables.md and tables.tex. figures: {title, spec}, plotly's words."""
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():
@@ -36,9 +37,10 @@ def write(figures: Sequence[Figure], summary: Summary, folder: Path) -> None:
         name = f"{number:02d}-{re.sub(r'[^a-z0-9]+', '-', figure['title'].lower()).strip('-')[:60]}"
         (folder / f"{name}.csv").write_text(as_csv(figure["spec"]), encoding="utf-8")
         if all(trace["type"] in DRAWN for trace in figure["spec"]["data"]):
-            draw(figure["spec"], folder / f"{name}.pdf")
-    (folder / "tables.md").write_text(markdown(summary), encoding="utf-8")
-    (folder / "tables.tex").write_text(latex(summary), encoding="utf-8")
+            draw_pdf(figure["spec"], folder / f"{name}.pdf")
+    tables = paper_tables(summary)
+    (folder / "tables.md").write_text("\n".join(map(markdown, tables)), encoding="utf-8")
+    (folder / "tables.tex").write_text("% \\usepackage{booktabs}\n" + "\n".join(map(latex, tables)), encoding="utf-8")
 
 
 def as_csv(spec: Figure) -> str:
@@ -64,7 +66,7 @@ def _values(found: Any) -> list[Any]:
     return list(found) if isinstance(found, list | tuple) else []
 
 
-def draw(spec: Figure, file: Path) -> None:
+def draw_pdf(spec: Figure, file: Path) -> None:
     """A figure of scatter and bar traces as a PDF: panels, colours, symbols and dashes as in the report."""
     import matplotlib
     from matplotlib.figure import Figure as Canvas
@@ -169,56 +171,43 @@ def _opaque(colour: str) -> str:
     return f"#{red:02x}{green:02x}{blue:02x}"
 
 
-def _rows(summary: Summary) -> Iterator[list[str]]:
-    for group in summary.groups:
-        found = [group.model, group.dataset, group.objective, group.gate, str(len(group.seeds))]
-        for name in HEADLINE:
-            value = group.metrics.get(name)
-            half = (group.metrics[f"{name}_hi"] - group.metrics[f"{name}_lo"]) / 2 if value is not None else 0.0
-            found.append("" if value is None else f"{value:.2f} ± {half:.2f}")
-        yield found
-
-
-def _claims(summary: Summary) -> Iterator[list[str]]:
-    for claim in summary.claims:
-        for contrast in claim.contrasts:
-            if contrast.value is not None and contrast.lo is not None and contrast.hi is not None:
-                interval = f"{contrast.value:.2f} [{contrast.lo:.2f}, {contrast.hi:.2f}]"
-                yield [claim.name, claim.verdict, contrast.label, interval, f"{contrast.p_holm:.2g}"]
-
-
-HEAD = ("model", "data", "objective", "gate", "seeds", *(TITLES[name] for name in HEADLINE))
-CLAIMS = ("claim", "verdict", "contrast", "difference", "p (Holm)")
-
-
-def markdown(summary: Summary) -> str:
+def paper_tables(summary: Summary) -> list[Table]:
     """The points of the suite and the contrasts of its claims, with 95 % intervals."""
+    return [results_table(summary), *([verdicts_table(summary)] if summary.claims else [])]
 
-    def table(head: Sequence[str], rows: Iterator[list[str]]) -> str:
-        lines = [list(head), ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-        return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
-    found = f"{summary.suite}: nats a response, ± half the 95 % interval\n\n{table(HEAD, _rows(summary))}"
-    return found + (f"\n{table(CLAIMS, _claims(summary))}" if summary.claims else "")
+def spaced(text: str) -> str:
+    """As papers set it: a space on both sides of ±."""
+    return text.replace(" ±", " ± ")
+
+
+def markdown(table: Table) -> str:
+    """A table as GitHub reads it."""
+    lines = [[column.name for column in table.head], ["---"] * len(table.head), *_cells(table)]
+    rows = (" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines)
+    return "\n".join([table.title, "", *(f"| {row} |" for row in rows), ""])
+
+
+def _cells(table: Table) -> Iterator[list[str]]:
+    """The texts of every row, one for each column."""
+    for row in table.rows:
+        yield [spaced(cell.text) for cell in row.cells] + [""] * (len(table.head) - len(row.cells))
 
 
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "Δ": r"$\Delta$",
            "±": r"$\pm$", "−": "$-$", **{character: f"\\{character}" for character in "&%$#_{}"}}  # fmt: skip
 
 
-def latex(summary: Summary) -> str:
-    """The same tables for LaTeX with booktabs."""
+def latex(table: Table) -> str:
+    """A table for LaTeX with booktabs; no text of it is read as a command."""
 
-    def escaped(text: str) -> str:
-        return "".join(SPECIAL.get(character, character) for character in text)
+    def line(texts: Iterable[str]) -> str:
+        escaped = ("".join(SPECIAL.get(character, character) for character in text) for text in texts)
+        return " & ".join(escaped) + r" \\"
 
-    def table(head: Sequence[str], rows: Iterator[list[str]], numbers: int) -> str:
-        columns = "l" * (len(head) - numbers) + "r" * numbers
-        lines = [" & ".join(map(escaped, row)) + r" \\" for row in rows]
-        return "\n".join([
-            rf"\begin{{tabular}}{{{columns}}}", r"\toprule", " & ".join(map(escaped, head)) + r" \\", r"\midrule",
-            *lines, r"\bottomrule", r"\end{tabular}", "",
-        ])  # fmt: skip
-
-    found = "% \\usepackage{booktabs}\n" + table(HEAD, _rows(summary), len(HEADLINE) + 1)
-    return found + (f"\n{table(CLAIMS, _claims(summary), 2)}" if summary.claims else "")
+    columns = "".join("r" if column.right else "l" for column in table.head)
+    head, rows = line(column.name for column in table.head), map(line, _cells(table))
+    return "\n".join([
+        f"% {table.title}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *rows, r"\bottomrule",
+        r"\end{tabular}", "",
+    ])  # fmt: skip

@@ -14,19 +14,19 @@ from typing import Any
 
 from gatebench.bench.analysis.aggregates import Gated, Group, ungated_gates
 from gatebench.bench.analysis.summary import CellResult, Summary
+from gatebench.bench.metrics.metric import NATS
 from gatebench.dashboards.curves import Band, Curves, bands
 
-UNGATED, GATED = "#D55E00", "#0072B2"
+UNGATED_COLOUR, GATED_COLOUR = "#D55E00", "#0072B2"
 UNGATED_BAND, GATED_BAND = "rgba(213,94,0,.18)", "rgba(0,114,178,.18)"
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-NATS = "nats a response"
 Figure = dict[str, Any]
 
 
 def colours(rows: Sequence[Gated]) -> dict[str, str]:
     """gate -> the colour of its kind."""
-    return {row.gate: GATED if row.gated else UNGATED for row in rows}
+    return {row.gate: GATED_COLOUR if row.gated else UNGATED_COLOUR for row in rows}
 
 
 def order(rows: Sequence[Gated]) -> dict[str, int]:
@@ -155,7 +155,7 @@ def gate_openness(cells: Sequence[CellResult], curves: Curves) -> Figure:
             traces.append({
                 "type": "scatter", "mode": "lines+markers", "name": f"{objective} {gate} {name}", "x": band.steps,
                 "meta": {"model": model, "dataset": dataset, "objective": objective, "gate": gate},
-                "y": band.mean, "line": {"color": GATED, "dash": dash},
+                "y": band.mean, "line": {"color": GATED_COLOUR, "dash": dash},
                 "marker": {"symbol": SYMBOLS[gates[gate] % len(SYMBOLS)]},
             })  # fmt: skip
     style = layout("How open the gate is", "optimizer step", "weight, share", showlegend=len(traces) <= 16)

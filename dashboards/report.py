@@ -11,23 +11,31 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from gatebench.bench.analysis.summary import HEADLINE, CellResult, Summary, cell_curves
-from gatebench.bench.analysis.tables import TITLES, with_interval
-from gatebench.bench.stages.registry import kinds
+from gatebench.bench.analysis.samples import samples_table, side_by_side
+from gatebench.bench.analysis.summary import CellResult, Summary, cell_curves
+from gatebench.bench.analysis.table import Table
+from gatebench.bench.analysis.tables import (
+    cells_table,
+    contrasts_table,
+    costs_table,
+    gates_table,
+    points_table,
+    scale_table,
+)
+from gatebench.bench.metrics import registry
+from gatebench.bench.plan.graph import NAME_AXES
 from gatebench.bench.stages.stage import LIBRARIES
 from gatebench.bench.store.files import write_text
 from gatebench.bench.store.store import Store
-from gatebench.bench.suite.claims import ANSWERS
 from gatebench.dashboards import export, figures, mass_account
-from gatebench.dashboards.answers import side_by_side
 from gatebench.dashboards.curves import Curves
 
-FILE = "report.html"
-STUDY = "study.json"  # figures of a study, where the run judges the winner of one
+REPORT_FILE = "report.html"
+STUDY_FILE = "study.json"  # figures of a study, where the run judges the winner of one
 FIGURES = "figures"  # the figures as PDF and CSV, the tables as LaTeX and Markdown
-AXES = ("model", "dataset", "objective", "gate", "seed")
 SECONDS_TO_REFRESH = 15
-COLUMNS = (*HEADLINE, "delta_argmax_per_token", "kl", *(f"test_{name}" for name in HEADLINE), *ANSWERS)
+PROMPTS_SHOWN = 20
+LONGEST_ANSWER = 600  # characters
 
 
 def write_report(summary: Summary, store: Store, folder: Path, command: str = "", live: bool = False) -> Path:
@@ -40,27 +48,52 @@ def write_report(summary: Summary, store: Store, folder: Path, command: str = ""
 
     cells = summary.finished
     curves = {cell.id: cell_curves(store, cell, summary.tuned_on) for cell in cells}
-    study = folder / STUDY
+    study = folder / STUDY_FILE
     shown = (_figures(summary, curves) if cells else []) + (json.loads(study.read_text()) if study.exists() else [])
     drawn = [_placed(f"f{n}", figure) for n, figure in enumerate(shown)]
-    samples = side_by_side(summary, store)
-    template = Environment(autoescape=True).from_string((Path(__file__).parent / FILE).read_text(encoding="utf-8"))
-    html = template.render(
-        summary=summary, figures=drawn,
-        accounts={name: mass_account.account(cells, curves, name) for name in mass_account.ACCOUNTS},
-        parts=list(mass_account.PARTS), account_titles=mass_account.ACCOUNTS,
-        columns=_columns([g.metrics for g in summary.groups]),
-        cell_columns=_columns([cell.metrics for cell in cells]), titles=TITLES, with_interval=with_interval,
-        failed=[cell for cell in summary.cells if cell.status != "finished"], costs=_costs(summary),
-        cautions=summary.cautions, dropped=_dropped(cells), provenance=_provenance(summary, store, command),
-        plotly=_plotly(), axis_names=AXES, choices=_choices(summary), samples=samples,
-        live=SECONDS_TO_REFRESH if live else None, contents=_contents(summary, drawn, bool(samples)),
+    generated = [(cell, cell.stages["generate"].key) for cell in cells if "generate" in cell.stages]
+    samples = side_by_side(generated, store, range(PROMPTS_SHOWN))
+    html = Environment(autoescape=True).from_string(_asset(REPORT_FILE)).render(
+        summary=summary, figures=drawn, css=_ours("report.css"), script=_ours("report.js"), plotly=_plotly(),
+        **_tables(summary, curves), samples=samples,
+        answers=[samples_table(asked, LONGEST_ANSWER) for asked in samples],
+        failed=[cell for cell in summary.cells if cell.status != "finished"], cautions=summary.cautions,
+        dropped=_dropped(cells), provenance=_provenance(summary, store, command), axis_names=NAME_AXES,
+        choices=_choices(summary), live=SECONDS_TO_REFRESH if live else None,
+        contents=_contents(summary, drawn, bool(samples)),
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     if not live:
-        export.write(shown, summary, folder / FIGURES)
-    write_text(folder / FILE, html)
-    return folder / FILE
+        export.write_exports(shown, summary, folder / FIGURES)
+    write_text(folder / REPORT_FILE, html)
+    return folder / REPORT_FILE
+
+
+def _asset(name: str) -> str:
+    return (Path(__file__).parent / "assets" / name).read_text(encoding="utf-8")
+
+
+def _ours(name: str) -> str:
+    """A file of our own that goes into the page as it is."""
+    from markupsafe import Markup
+
+    return Markup(_asset(name))  # noqa: S704
+
+
+def _tables(summary: Summary, curves: Curves) -> dict[str, Table | list[Table]]:
+    """The tables by the names that the template knows them by."""
+    accounts = [
+        mass_account.account_table(rows, title)
+        for name, title in mass_account.ACCOUNTS.items()
+        if (rows := mass_account.account(summary.finished, curves, name))
+    ]
+    return {
+        "contrasts": [contrasts_table(claim) for claim in summary.claims],
+        "points": points_table(summary, _present([group.metrics for group in summary.groups])),
+        "cells": cells_table(summary, _present([cell.metrics for cell in summary.finished])),
+        "gates": gates_table(summary), "scale": scale_table(summary), "costs": costs_table(summary),
+        "accounts": accounts,
+    }  # fmt: skip
 
 
 def _placed(name: str, figure: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,7 +107,7 @@ def _placed(name: str, figure: Mapping[str, Any]) -> dict[str, Any]:
 
 def _choices(summary: Summary) -> dict[str, list[str]]:
     """The values of every axis that has several."""
-    found = {axis: list(dict.fromkeys(str(getattr(cell, axis)) for cell in summary.cells)) for axis in AXES}
+    found = {axis: list(dict.fromkeys(str(getattr(cell, axis)) for cell in summary.cells)) for axis in NAME_AXES}
     return {axis: values for axis, values in found.items() if len(values) > 1}
 
 
@@ -86,8 +119,9 @@ def _contents(summary: Summary, drawn: Sequence[Mapping[str, Any]], samples: boo
     return [*found, ("every-cell", "Every cell"), ("cost", "Cost"), ("provenance", "Provenance")]
 
 
-def _columns(rows: Sequence[Mapping[str, float]]) -> list[str]:
-    return [name for name in COLUMNS if any(name in row for row in rows)]
+def _present(rows: Sequence[Mapping[str, float]]) -> list[str]:
+    """The reported metrics that some row has."""
+    return [name for name in registry.reported() if any(name in row for row in rows)]
 
 
 def _figures(summary: Summary, curves: Curves) -> list[dict[str, Any]]:
@@ -103,11 +137,11 @@ def _figures(summary: Summary, curves: Curves) -> list[dict[str, Any]]:
     for model, dataset in dict.fromkeys((cell.model, cell.dataset) for cell in cells):
         own = [cell for cell in cells if (cell.model, cell.dataset) == (model, dataset)]
         found += [
-            {"title": f"{TITLES[metric]} through training, {model} on {dataset}",
-             "spec": figures.dynamics(own, curves, metric, TITLES[metric]),
+            {"title": f"{registry.title(metric)} through training, {model} on {dataset}",
+             "spec": figures.dynamics(own, curves, metric, registry.title(metric)),
              "axes": {"model": model, "dataset": dataset},
-             "alt": f"{TITLES[metric]} at every checkpoint of {model} on {dataset}"}
-            for metric in ("delta_chosen", "delta_rejected", "delta_argmax")
+             "alt": f"{registry.title(metric)} at every checkpoint of {model} on {dataset}"}
+            for metric in registry.drawn_as_curves()
         ]  # fmt: skip
         for prefix, title in mass_account.ACCOUNTS.items():
             rows = mass_account.account(own, curves, prefix)
@@ -129,18 +163,6 @@ def _dropped(cells: list[CellResult]) -> list[str]:
     for cell in cells:
         found |= dict.fromkeys(cell.stages["reference"].facts.get("dropped", ()))
     return list(found)
-
-
-def _costs(summary: Summary) -> list[dict[str, Any]]:
-    """Seconds and tokens by stage kind; a stage that cells share counts once."""
-    records = {record.key: (kind, record) for cell in summary.cells for kind, record in cell.stages.items()}
-    rows = []
-    for kind in kinds():
-        own = [record for of, record in records.values() if of == kind]
-        if own:
-            rows.append({"kind": kind, "count": len(own), "seconds": sum(r.seconds or 0 for r in own),
-                         "tokens": sum(r.tokens or 0 for r in own)})  # fmt: skip
-    return rows
 
 
 def _provenance(summary: Summary, store: Store, command: str) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -11,12 +10,16 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
-HH_TRAIN = SHARED / "data" / "hh_helpful_train.jsonl.gz"
-PUBLISHED = SHARED / "published" / "gate_dpo.csv"
-needs_hh = pytest.mark.skipif(not HH_TRAIN.exists(), reason="the Anthropic-HH pairs are not beside the repository")
+from tests import needs
 
 FAMILIES = ("neox", "llama", "qwen")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A test whose marker names what is not here is skipped, and says what is missing."""
+    for marker in item.iter_markers():
+        if missing := needs.missing(marker.name):
+            pytest.skip(missing)
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +27,7 @@ def tokenizer():
     from gatebench.bench.data import toolbox
     from gatebench.bench.models.ladder import make_tokenizer
 
-    return make_tokenizer(toolbox.load(10, 10, 0, 1500).corpus)
+    return make_tokenizer(toolbox.load_toolbox(10, 10, 0, 1500).corpus)
 
 
 @pytest.fixture(scope="session")
@@ -48,4 +51,5 @@ def preference_rows():
     """Sixteen plain-text toolbox pairs as TRL takes them."""
     from gatebench.bench.data import toolbox
 
-    return [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in toolbox.load(16, 4, 0, 0).train]
+    pairs = toolbox.load_toolbox(16, 4, 0, 0).train
+    return [{"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected} for pair in pairs]

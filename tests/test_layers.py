@@ -42,9 +42,13 @@ HEAVY = set(
 # modules that derive a class from a library's, and are themselves imported where they are used
 DERIVED = {("gatebench.bench.tune.journal", "optuna")}
 # what the command line may import at the top, so that --help waits for nothing
-LIGHT = ("gatebench.bench.cli", "gatebench.bench.errors", "gatebench.bench.run.prepare")
-# a stage's, what a process or a script calls, a type variable: each module has its own
-CONTRACT = {"run", "Spec", "VERSION", "main", "T"}
+LIGHT = ("gatebench.bench.cli", "gatebench.bench.console", "gatebench.bench.errors", "gatebench.bench.run.prepare")
+# what each module of a kind has: a stage's, a judge's, a part of bench perf's, a loss's; the losses that TRL has as well;
+# and what every program or module has by custom
+CONTRACT = {
+    *("run", "Spec", "VERSION", "STAGE", "amount", "shorten", "by_prompt"),
+    *("JUDGE", "measure", "TICKS", "caution", "ipo", "sft", "main", "logger", "T"),
+}
 MOST_FILES = 15
 
 

@@ -1,49 +1,104 @@
-"""The answers of all cells to one prompt, side by side."""
+"""The answers of all cells to the same prompts, side by side, beside those of the policies they started from."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
+from gatebench.bench.analysis.table import Column, Table, TableCell, row
 from gatebench.bench.errors import UserError
-from gatebench.bench.plan.graph import Plan
+from gatebench.bench.plan.graph import NAME_AXES
 from gatebench.bench.stages.generate import ANSWERS_FILE
 from gatebench.bench.store.store import Store
 
 
+class Answering(Protocol):
+    """A cell, planned or finished."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def warmup(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class Sample:
-    """who: a cell, or the reference policy that cells started from; passed: graded exactly, where the data are."""
+    """who: a cell, or the reference policy that cells started from; axes: of the cell, none for a reference policy;
+    passed: graded exactly, None where it cannot be."""
 
     who: str
+    axes: Mapping[str, str]
     response: str
     finish_reason: str
     passed: bool | None
 
 
-def samples(plan: Plan, store: Store, prompt: int) -> tuple[str, list[Sample]]:
-    """The prompt's text, and the answers to it: each reference policy's before those of its cells.
+@dataclass(frozen=True)
+class Asked:
+    """A prompt of a data set and all answers to it: each reference policy's before those of its cells."""
 
-    Raises UserError where no cell has answered, or none was asked this prompt.
-    """
+    dataset: str
+    number: int
+    prompt: str
+    answers: tuple[Sample, ...]
+
+
+def side_by_side(generated: Iterable[tuple[Answering, str]], store: Store, wanted: Iterable[int]) -> list[Asked]:
+    """The wanted prompts by number, with all answers to them. generated: cells with the key of their generate stage;
+    those that are not finished are left out."""
     import pandas
 
-    found: dict[str, Sample] = {}
-    text, asked = "", 0
-    for cell in plan.cells:
-        key = cell.stages.get("generate")
-        if key is None or not store.is_finished("generate", key):
+    numbers = list(wanted)
+    texts: dict[tuple[str, int], str] = {}
+    found: dict[tuple[str, int], list[Sample]] = {}
+    shown: set[str] = set()
+    for cell, key in generated:
+        if not store.is_finished("generate", key):
             continue
-        start = next(k for role, _, k in plan.nodes[key].inputs if role == "start")
+        axes = {axis: str(getattr(cell, axis)) for axis in NAME_AXES}
         policy = f"{cell.model}/{cell.dataset}/{cell.warmup} warm-up"
-        for place, who in ((start, policy), (key, cell.id)):
-            frame = pandas.read_parquet(store.path("generate", place) / ANSWERS_FILE)
-            asked = max(asked, int(frame["prompt"].max()) + 1)
-            for row in frame[frame["prompt"] == prompt].to_dict("records"):
-                text = row["text"]
-                passed = bool(row["passed"]) if "passed" in row else None
-                found.setdefault(who, Sample(who, row["response"], row["finish_reason"], passed))
-    if not asked:
-        raise UserError(f"{plan.suite}: no cell has answers; give the suite evaluate.generate and run it")
+        own, start = store.path("generate", key), store.inputs("generate", key)["start"]
+        for folder, who, of in ((start, policy, {}), (own, cell.id, axes)):
+            if folder.name in shown:
+                continue
+            shown.add(folder.name)
+            frame = pandas.read_parquet(folder / ANSWERS_FILE)
+            for answer in frame[frame["prompt"].isin(numbers)].to_dict("records"):
+                place = (cell.dataset, int(answer["prompt"]))
+                texts[place] = answer["text"]
+                passed = bool(answer["passed"]) if "passed" in answer else None
+                sample = Sample(who, of, answer["response"], answer["finish_reason"], passed)
+                found.setdefault(place, []).append(sample)
+    return [Asked(*place, texts[place], tuple(found[place])) for place in sorted(found, key=lambda place: place[1])]
+
+
+def answers_to(suite: str, generated: Iterable[tuple[Answering, str]], store: Store, prompt: int) -> list[Asked]:
+    """All answers to one prompt, by data set. Raises UserError where there are none, or it was not asked."""
+    import pandas
+
+    finished = [(cell, key) for cell, key in generated if store.is_finished("generate", key)]
+    if not finished:
+        raise UserError(f"{suite}: no cell has answers; give the suite evaluate.generate and run it")
+    found = side_by_side(finished, store, [prompt])
     if not found:
-        raise UserError(f"prompt {prompt}: not asked; expected a number below {asked}")
-    return text, list(found.values())
+        files = [store.path("generate", key) / ANSWERS_FILE for _, key in finished]
+        last = max(int(pandas.read_parquet(file, columns=["prompt"])["prompt"].max()) for file in files)
+        raise UserError(f"prompt {prompt}: not asked; expected a number below {last + 1}")
+    return found
+
+
+def samples_table(asked: Asked, longest: int | None = None) -> Table:
+    """A prompt's answers; longest: characters of an answer that are shown, all by default."""
+    right = {True: TableCell("yes", tone="good"), False: TableCell("no", tone="bad"), None: TableCell("")}
+    rows = tuple(
+        row(s.who, s.response if longest is None or len(s.response) <= longest else s.response[:longest] + " …",
+            s.finish_reason, right[s.passed], axes=s.axes)
+        for s in asked.answers
+    )  # fmt: skip
+    head = tuple(Column(name, wraps=True) for name in ("cell", "answer", "ended", "right"))
+    return Table(asked.prompt, head, rows, ruled=True)

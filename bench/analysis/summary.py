@@ -21,7 +21,6 @@ from gatebench.bench.analysis.aggregates import (
 from gatebench.bench.analysis.claims import ClaimResult, judge
 from gatebench.bench.analysis.probe_arrays import Measured
 from gatebench.bench.executors.api import Outcome
-from gatebench.bench.metrics import registry
 from gatebench.bench.metrics.dynamics import curves
 from gatebench.bench.metrics.tasks import ValueWithError
 from gatebench.bench.plan.graph import CELL_AXES, Cell, Plan
@@ -35,7 +34,6 @@ from gatebench.objectives.gates import UNGATED
 if TYPE_CHECKING:
     import pandas
 
-HEADLINE = tuple(registry.measured_always())
 REMADE = "remade"  # a fact of the store's: earlier versions of a stage that were damaged
 
 

@@ -1,120 +1,72 @@
-"""Results as tables on the terminal."""
+"""The results of a suite as tables: every figure with its interval. Pure."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
-from gatebench.bench.analysis.summary import HEADLINE, Summary
-from gatebench.bench.plan.graph import Plan
+from gatebench.bench.analysis.aggregates import Group
+from gatebench.bench.analysis.aggregates import Interval as Bounds
+from gatebench.bench.analysis.claims import ClaimResult, ContrastResult
+from gatebench.bench.analysis.summary import Summary
+from gatebench.bench.analysis.table import Column, Table, TableCell, TableRow, bold, interval, numbers, row, texts
+from gatebench.bench.metrics import registry
+from gatebench.bench.plan.graph import NAME_AXES, POINT_AXES
+from gatebench.bench.stages.registry import kinds
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence, Set
-
-    from rich.table import Table
-
-    from gatebench.bench.analysis.aggregates import Group
-    from gatebench.bench.analysis.comparison import Agreement, Difference, Published
-    from gatebench.bench.analysis.samples import Sample
-    from gatebench.bench.cost.estimate import Cost, SuiteCost
-    from gatebench.bench.tune.search import Searched
-
-TITLES = {
-    "delta_chosen": "Δ chosen", "delta_rejected": "Δ rejected", "margin": "margin",
-    "delta_others": "Δ others", "accuracy": "accuracy", "delta_argmax": "Δ argmax",
-    "delta_argmax_per_token": "Δ argmax a token", "kl": "KL", "generation_pass_rate": "pass rate",
-    "judge_vs_warmup_win_rate": "wins v. warm-up", "judge_vs_ungated_win_rate": "wins v. ungated",
-}  # fmt: skip
-ANSWERS = ("generation_pass_rate", "judge_vs_warmup_win_rate", "judge_vs_ungated_win_rate")  # where the suite has them
-HIGHER_IS_BETTER = ("delta_chosen", "margin", "delta_others", "accuracy", *ANSWERS)
 ONE_SEED = "one seed: how far runs differ between seeds is not in these intervals"
-MOST_CELLS = 100  # listed on the terminal; --json has all
-
-
-def plan_tables(plan: Plan, finished: Set[str], found: SuiteCost) -> list[Table]:
-    """The cells with what is finished of each, how many stages they share, and what is left to pay."""
-    from rich.table import Table
-
-    kinds = list(dict.fromkeys(node.kind for node in plan.nodes.values()))
-    left = len(plan.cells) - MOST_CELLS
-    cells = Table(
-        title=f"{plan.suite}: {len(plan.cells)} cells",
-        caption=f"and {left} more cells; --json lists all" if left > 0 else None,
-    )
-    for name in ("cell", *kinds):
-        cells.add_column(name, no_wrap=True)
-    cells.add_column("whole cell", justify="right", no_wrap=True)
-    for cell in plan.cells[:MOST_CELLS]:
-        marks = [
-            "-" if k not in cell.stages else "finished" if cell.stages[k] in finished else "would run" for k in kinds
-        ]
-        cells.add_row(cell.id, *marks, duration(found.cells[cell.id].seconds))
-    stages = Table(title="stages, shared between cells")
-    for name in ("stage", "in all", "finished", "would run", "tokens", "FLOPs", "memory", "disk", "one worker"):
-        stages.add_column(name, justify="left" if name == "stage" else "right", no_wrap=True)
-    for kind in kinds:
-        keys = [key for key, node in plan.nodes.items() if node.kind == kind]
-        done = sum(key in finished for key in keys)
-        stages.add_row(kind, str(len(keys)), str(done), str(len(keys) - done), *_amounts(found.by_kind.get(kind)))
-    stages.add_section()
-    stages.add_row("in all", str(len(plan.nodes)), str(len(finished)), str(len(plan.nodes) - len(finished)),
-                   *_amounts(found.in_all))  # fmt: skip
-    return [cells, stages]
-
-
-def _amounts(cost: Cost | None) -> list[str]:
-    if cost is None or (cost.seconds == 0 and not cost.tokens):
-        return [""] * 5
-    most = "" if cost.measured else "≤ "
-    sizes = [f"{value / 1e9:.2f} GB" if value else "" for value in (cost.memory, cost.disk)]
-    return [f"{most}{cost.tokens:.2g}", f"{most}{cost.flops:.1e}", *sizes, duration(cost.seconds)]
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as a reader would say them; "?" where nothing like it was timed."""
-    if seconds is None:
-        return "?"
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+POINT_COLUMNS = texts("model", "data", "objective", "gate")
 
 
 def results_table(summary: Summary) -> Table:
-    """A row a point of the suite, meaned over its seeds, with 95 % intervals; in each (model, data set) the best
-    value of a column is bold. Cells without a result follow, with their status."""
-    from rich.table import Table
+    """`points_table` with the headline metrics, and the cells without a result below, with their status."""
+    unfinished = [cell for cell in summary.cells if cell.status != "finished"]
+    rows = [
+        row(cell.model, cell.dataset, cell.objective, cell.gate,
+            TableCell(f"{cell.status}: seed {cell.seed}", tone="bad"), section=place == 0)
+        for place, cell in enumerate(unfinished)
+    ]  # fmt: skip
+    always = registry.measured_always()
+    shown = [name for name in registry.headline() if name in always or any(name in g.metrics for g in summary.groups)]
+    return points_table(summary, shown).with_rows(rows)
 
-    table = Table(title=f"{summary.suite}: change of log-probs on training probes, nats a response")
-    for name in ("model", "data", "objective", "gate"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("seeds", justify="right")
-    shown = [*HEADLINE, *(name for name in ANSWERS if any(name in group.metrics for group in summary.groups))]
-    for name in shown:
-        table.add_column(TITLES[name], justify="right", no_wrap=True)
-    best: dict[tuple[str, str, str], float] = {}
-    for group in summary.groups:
-        for name in HIGHER_IS_BETTER:
+
+def points_table(summary: Summary, metrics: Sequence[str]) -> Table:
+    """A row a point of the suite, meaned over its seeds, with 95 % intervals; in each (model, data set) the best value
+    of a headline metric is bold."""
+    best = _best(summary.groups)
+    rows = []
+    for before, group in pairwise((None, *summary.groups)):
+        if group is None:
+            continue
+        place = (group.model, group.dataset)
+        cells = [
+            TableCell(text, bold=bool(text) and best.get((*place, name)) == group.metrics[name])
+            for name in metrics for text in [with_interval(group.metrics, name)]
+        ]  # fmt: skip
+        starts = before is not None and (before.model, before.dataset) != place
+        rows.append(row(*_point(group), str(len(group.seeds)), *cells, axes=_axes(group), section=starts))
+    title = f"{summary.suite}: change of log-probs on training probes, nats a response"
+    return Table(title, (*POINT_COLUMNS, *numbers("seeds", *map(registry.title, metrics))), tuple(rows))
+
+
+def _best(groups: Sequence[Group]) -> dict[tuple[str, str, str], float]:
+    """The best value of every headline metric in each (model, data set)."""
+    found: dict[tuple[str, str, str], float] = {}
+    for group in groups:
+        for name in registry.higher_is_better():
             if name in group.metrics:
                 place = (group.model, group.dataset, name)
-                best[place] = max(best.get(place, group.metrics[name]), group.metrics[name])
-    before = None
-    for group in summary.groups:
-        if before not in (None, (group.model, group.dataset)):
-            table.add_section()
-        before = (group.model, group.dataset)
-        values = []
-        for name in shown:
-            text = with_interval(group.metrics, name)
-            is_best = text and best.get((group.model, group.dataset, name)) == group.metrics[name]
-            values.append(f"[bold]{text}[/bold]" if is_best else text)
-        table.add_row(group.model, group.dataset, group.objective, group.gate, str(len(group.seeds)), *values)
-    unfinished = [cell for cell in summary.cells if cell.status != "finished"]
-    if unfinished:
-        table.add_section()
-    for cell in unfinished:
-        table.add_row(
-            cell.model, cell.dataset, cell.objective, cell.gate, f"[red]{cell.status}: seed {cell.seed}[/red]"
-        )
-    return table
+                found[place] = max(found.get(place, group.metrics[name]), group.metrics[name])
+    return found
+
+
+def _point(group: Group) -> tuple[str, str, str, str]:
+    return group.model, group.dataset, group.objective, group.gate
+
+
+def _axes(group: Group) -> dict[str, str]:
+    return dict(zip(POINT_AXES, _point(group), strict=True))
 
 
 def with_interval(metrics: Mapping[str, float], name: str) -> str:
@@ -124,134 +76,91 @@ def with_interval(metrics: Mapping[str, float], name: str) -> str:
     return f"{metrics[name]:.2f} ±{(metrics[name + '_hi'] - metrics[name + '_lo']) / 2:.2f}"
 
 
+def cells_table(summary: Summary, metrics: Sequence[str]) -> Table:
+    """A row a cell, finished or not; metrics under the names of summary.json, for scripts that read the table."""
+    rows = []
+    for cell in summary.cells:
+        axes = {axis: str(getattr(cell, axis)) for axis in NAME_AXES}
+        values = (f"{cell.metrics[name]:.3f}" if name in cell.metrics else "" for name in metrics)
+        rows.append(row(*axes.values(), *values, axes=axes))
+    head = (*texts("model", "data set", "objective", "gate"), *numbers("seed", *metrics))
+    return Table("Every cell", head, tuple(rows))
+
+
+CONTRAST_NUMBERS = numbers("difference", "p (Holm)", "detectable", "power", "seeds")
+
+
 def claims_table(summary: Summary) -> Table:
     """The verdict of every claim, then its contrasts: ours minus theirs, interval, corrected p, what was detectable."""
-    from rich.table import Table
-
-    table = Table(title="claims", caption=ONE_SEED if any(claim.seeds == 1 for claim in summary.claims) else None)
-    table.add_column("claim and contrasts", overflow="fold")
-    for name in ("difference", "p (Holm)", "detectable", "power", "seeds"):
-        table.add_column(name, justify="right", no_wrap=True)
+    rows: list[TableRow] = []
     for claim in summary.claims:
-        table.add_section()
-        table.add_row(f"[bold]{claim.name}[/bold]: {claim.metric} {claim.expect}", f"[bold]{claim.verdict}[/bold]",
-                      "", "", "", str(claim.seeds))  # fmt: skip
-        for contrast in claim.contrasts:
-            if contrast.value is None:
-                table.add_row(f"  {contrast.label}: {contrast.reason}")
-                continue
-            figures = [
-                f"{contrast.value:.2f} \\[{contrast.lo:.2f}, {contrast.hi:.2f}]", f"{contrast.p_holm:.2g}",
-                f"{contrast.detectable:.2g}", "" if contrast.power is None else f"{contrast.power:.2f}",
-            ]  # fmt: skip
-            note = f" ({contrast.reason})" if contrast.reason else ""
-            table.add_row(f"  {contrast.label}{note}", *figures, str(contrast.seeds))
-    return table
+        head = bold(f"{claim.name}: {claim.metric} {claim.expect}")
+        rows.append(row(head, bold(claim.verdict), "", "", "", str(claim.seeds), section=True))
+        rows += [row(f"  {told[0]}", *told[1:]) for told in map(_contrast, claim.contrasts)]
+    caption = ONE_SEED if any(claim.seeds == 1 for claim in summary.claims) else None
+    return Table("claims", (Column("claim and contrasts", wraps=True), *CONTRAST_NUMBERS), tuple(rows), caption)
+
+
+def contrasts_table(claim: ClaimResult) -> Table:
+    """The contrasts of one claim."""
+    rows = tuple(row(*_contrast(contrast)) for contrast in claim.contrasts)
+    return Table(f"Contrasts of {claim.name}", (*texts("contrast"), *CONTRAST_NUMBERS), rows)
+
+
+def verdicts_table(summary: Summary) -> Table:
+    """Every contrast that has a value, with its claim and the claim's verdict."""
+    rows = tuple(
+        row(claim.name, claim.verdict, *_contrast(contrast)[:3])
+        for claim in summary.claims for contrast in claim.contrasts if contrast.value is not None
+    )  # fmt: skip
+    return Table("Claims", (*texts("claim", "verdict", "contrast"), *numbers("difference", "p (Holm)")), rows)
+
+
+def _contrast(contrast: ContrastResult) -> tuple[str, ...]:
+    """Label, difference, p, detectable, power, seeds; the label and why there is no more where there is no value."""
+    if contrast.value is None:
+        return (f"{contrast.label}: {contrast.reason}",)
+    note = f" ({contrast.reason})" if contrast.reason else ""
+    return (
+        f"{contrast.label}{note}", f"{contrast.value:.2f} {interval(contrast.lo, contrast.hi)}",
+        f"{contrast.p_holm:.2g}", f"{contrast.detectable:.2g}" if contrast.detectable is not None else "",
+        "" if contrast.power is None else f"{contrast.power:.2f}", str(contrast.seeds),
+    )  # fmt: skip
+
+
+def gates_table(summary: Summary) -> Table:
+    """Every gate over all points of the suite."""
+    rows = []
+    for gate in summary.gates:
+        figures = [text for found in (gate.iqm, gate.improvement) for text in _value_and_bounds(found)]
+        rows.append(row(gate.gate, *figures, str(gate.points), str(gate.seeds), axes={"gate": gate.gate}))
+    head = numbers("Δ chosen, interquartile mean", "95 % interval", "P(better than ungated)", "95 % interval", "points",
+                   "seeds")  # fmt: skip
+    return Table("Every gate over all points", (*texts("gate"), *head), tuple(rows))
+
+
+def _value_and_bounds(found: Bounds | None) -> tuple[str, str]:
+    return ("", "") if found is None else (f"{found.value:.2f}", interval(found.lo, found.hi))
 
 
 def scale_table(summary: Summary) -> Table:
     """How the gate's effect depends on scale."""
-    from rich.table import Table
-
-    table = Table(title="Δ chosen for every factor of ten in parameters: of ungated cells, and of what the gate adds")
-    for name in ("data", "objective", "gate"):
-        table.add_column(name, no_wrap=True)
-    for name in ("slope", "p", "models", "seeds"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in summary.scale:
-        table.add_row(
-            row.dataset, row.objective, row.gate, f"{row.slope:.2f} \\[{row.lo:.2f}, {row.hi:.2f}]", f"{row.p:.2g}",
-            str(len(row.models)), str(row.seeds),
-        )  # fmt: skip
-    return table
+    rows = tuple(
+        row(s.dataset, s.objective, s.gate, f"{s.slope:.2f} {interval(s.lo, s.hi)}", f"{s.p:.2g}", str(len(s.models)),
+            str(s.seeds), axes={"dataset": s.dataset, "objective": s.objective, "gate": s.gate})
+        for s in summary.scale
+    )  # fmt: skip
+    title = "Δ chosen for every factor of ten in parameters: of ungated cells, and of what the gate adds"
+    return Table(title, (*texts("data", "objective", "gate"), *numbers("slope", "p", "models", "seeds")), rows)
 
 
-def differences_table(rows: Sequence[Difference]) -> Table:
-    """Two runs at the points that both have."""
-    from rich.table import Table
-
-    table = Table(title="second run minus first, nats a response")
-    for name in ("model", "data", "objective", "gate", "metric"):
-        table.add_column(name, no_wrap=True)
-    for name in ("first", "second", "difference", "p (Holm)", "seeds"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(
-            row.model, row.dataset, row.objective, row.gate, TITLES[row.metric], f"{row.ours:.2f}",
-            f"{row.theirs:.2f}", f"{row.value:.2f} \\[{row.lo:.2f}, {row.hi:.2f}]", f"{row.p_holm:.2g}",
-            str(row.seeds),
-        )  # fmt: skip
-    return table
-
-
-def published_table(groups: Sequence[Group], published: Sequence[Published], metric: str) -> Table:
-    """A metric of our models beside theirs, a row a method; ours with half the width of the interval."""
-    from rich.table import Table
-
-    table = Table(title=f"{TITLES[metric]}: ours with 95 % intervals, then the published figures")
-    for name in ("objective", "gate"):
-        table.add_column(name, no_wrap=True)
-    ours, theirs = list(dict.fromkeys(g.model for g in groups)), list(dict.fromkeys(p.model for p in published))
-    for name in [*ours, *(f"published {name}" for name in theirs)]:
-        table.add_column(name, justify="right")
-    left = {(g.model, g.objective, g.gate): with_interval(g.metrics, metric) for g in groups}
-    right = {(p.model, p.objective, p.gate): p.metrics.get(metric) for p in published}
-    for method in dict.fromkeys((objective, gate) for _, objective, gate in (*left, *right)):
-        figures = [right.get((name, *method)) for name in theirs]
-        table.add_row(
-            *method, *(left.get((name, *method), "") for name in ours),
-            *("" if figure is None else f"{figure:.2f}" for figure in figures),
-        )  # fmt: skip
-    return table
-
-
-def agreement_table(rows: Sequence[Agreement]) -> Table:
-    """Where the signs and the order of the methods agree."""
-    from rich.table import Table
-
-    table = Table(title="agreement over the methods of both (a method is an objective with a gate)")
-    for name in ("metric", "ours", "published"):
-        table.add_column(name, no_wrap=True)
-    for name in ("same sign", "gate moves it the same way", "rank correlation"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        rank = "" if row.rank is None else f"{row.rank:.2f}"
-        table.add_row(TITLES[row.metric], row.ours, row.theirs, f"{row.signs} of {row.methods}",
-                      f"{row.effects} of {row.gated}", rank)  # fmt: skip
-    return table
-
-
-def samples_table(text: str, samples: Sequence[Sample]) -> Table:
-    """A prompt and the answers to it; model output is shown as it is, never as markup."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=Text(text), show_lines=True)
-    for name in ("cell", "answer", "ended", "right"):
-        table.add_column(name, overflow="fold")
-    for sample in samples:
-        right = "" if sample.passed is None else "yes" if sample.passed else "no"
-        table.add_row(Text(sample.who), Text(sample.response), sample.finish_reason, right)
-    return table
-
-
-def study_table(study: Searched) -> Table:
-    """The trials that no other one beats, on tuning probes; the recommended one is bold."""
-    from rich.table import Table
-
-    now = study.counts
-    table = Table(title=f"{study.name}: {now.done} trials, {now.pruned} pruned; the front, on tuning probes")
-    names, metrics = list(study.best.parameters), list(study.best.metrics)
-    table.add_column("trial", justify="right")
-    for name in (*names, *metrics):
-        table.add_column(TITLES.get(name, name), justify="right", no_wrap=True)
-    for number, parameters, values in sorted(study.front, key=lambda row: -row[2][study.maximize[0]]):
-        shown = [
-            str(number),
-            *(f"{parameters.get(name, '')}" for name in names),
-            *(f"{values[m]:.2f}" for m in metrics),
-        ]
-        table.add_row(*shown, style="bold" if number == study.best.number else None)
-    if not study.best.feasible:
-        table.caption = "no trial keeps subject_to; the recommended one is of all"
-    return table
+def costs_table(summary: Summary) -> Table:
+    """Seconds and tokens by stage kind; a stage that cells share counts once."""
+    records = {record.key: (kind, record) for cell in summary.cells for kind, record in cell.stages.items()}
+    rows = []
+    for kind in kinds():
+        own = [record for of, record in records.values() if of == kind]
+        if own:
+            seconds, tokens = sum(r.seconds or 0 for r in own), sum(r.tokens or 0 for r in own)
+            rows.append(row(kind, str(len(own)), f"{seconds:.1f}", str(tokens)))
+    return Table("Cost", (*texts("stage"), *numbers("made", "seconds", "tokens")), tuple(rows))

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from gatebench.bench.console import PLAIN, print_json, results_console
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from collections.abc import Iterable
+
+    from rich.table import Table as RichTable
 
     from gatebench.bench.analysis.summary import Summary
+    from gatebench.bench.analysis.table import Table
     from gatebench.bench.cost.estimate import SuiteCost
     from gatebench.bench.run.suite_run import Prepared
+
+TONES = {"": "", "good": "", "bad": "red"}  # of a cell, as rich's styles
 
 
 def estimate_of(prepared: Prepared) -> tuple[SuiteCost, list[str]]:
@@ -34,8 +41,8 @@ def show_plan(prepared: Prepared, as_json: bool) -> None:
 
     from rich.console import Console
 
-    from gatebench.bench.analysis.tables import duration, plan_tables
-    from gatebench.bench.executors.progress import PLAIN
+    from gatebench.bench.analysis.plan_tables import plan_tables
+    from gatebench.bench.analysis.table import duration
     from gatebench.bench.machine import this_machine
 
     made = prepared.plan
@@ -49,11 +56,11 @@ def show_plan(prepared: Prepared, as_json: bool) -> None:
                 for cell in made.cells
             ],
             "stages": {key: {"kind": n.kind, "finished": key in finished} for key, n in made.nodes.items()},
-            "estimate": {**asdict(found.in_all), "wall": found.wall},
+            "estimate": asdict(found.in_all) | {"wall": found.wall},
             "cautions": sentences,
         })  # fmt: skip
         return
-    results_console().print(*plan_tables(made, finished, found))
+    print_tables(plan_tables(made, finished, found))
     err = Console(stderr=True)
     if found.wall is None:
         err.print("hours unknown: nothing like these stages was timed on this machine; add --calibrate", **PLAIN)
@@ -70,25 +77,33 @@ def print_results(summary: Summary, as_json: bool, folder: Path) -> None:
     if as_json:
         print((folder / "summary.json").read_text())
         return
-    console = results_console()
-    console.print(results_table(summary))
-    if summary.scale:
-        console.print(scale_table(summary))
-    if summary.claims:
-        console.print(claims_table(summary))
+    tables = [results_table(summary)]
+    tables += [scale_table(summary)] if summary.scale else []
+    print_tables([*tables, *([claims_table(summary)] if summary.claims else [])])
 
 
-def results_console(stderr: bool = False) -> Console:
-    """stdout, or stderr where that is taken; a pipe has no width, and a table must not be cut to 80 columns there."""
-    from rich.console import Console
-
-    return Console(stderr=stderr, width=None if (sys.stderr if stderr else sys.stdout).isatty() else 160)
+def print_tables(tables: Iterable[Table], stderr: bool = False) -> None:
+    """Tables on stdout, or on stderr where that is taken."""
+    results_console(stderr).print(*map(for_terminal, tables))
 
 
-def print_json(value: Any) -> None:
-    import json
+def for_terminal(table: Table) -> RichTable:
+    """A table as rich draws it; no text of it is read as markup."""
+    from rich.table import Table as RichTable
+    from rich.text import Text
 
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+    caption = None if table.caption is None else Text(table.caption, style="table.caption")
+    drawn = RichTable(title=Text(table.title, style="table.title"), caption=caption, show_lines=table.ruled)
+    for column in table.head:
+        drawn.add_column(
+            Text(column.name), justify="right" if column.right else "left", no_wrap=not column.wraps,
+            overflow="fold" if column.wraps else "ellipsis",
+        )  # fmt: skip
+    for row in table.rows:
+        if row.section:
+            drawn.add_section()
+        drawn.add_row(*(Text(c.text, style="bold" if c.bold else TONES[c.tone]) for c in row.cells))
+    return drawn
 
 
 def command_given() -> str:

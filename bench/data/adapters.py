@@ -37,7 +37,7 @@ def load(source: DataSource) -> PreferenceData:
     """
     if source.path == TOOLBOX:
         train, test = source.train or TOOLBOX_DEFAULTS[0], source.test or TOOLBOX_DEFAULTS[1]
-        return toolbox.load(train, test, source.probes, TOOLBOX_CORPUS)
+        return toolbox.load_toolbox(train, test, source.probes, TOOLBOX_CORPUS)
     dropped: list[Dropped] = []
     rows = _collect(_rows(source, source.path, source.train_split), to_pair, None, source, dropped)
     train_rows, rest = rows[: source.train], rows[source.train :] if source.train else []

@@ -18,7 +18,7 @@ from gatebench.bench.data.pairs import Pair, PreferenceData, Probe
 VERSION = 1
 DAYS = tuple(calendar.day_name)
 MONTHS = tuple(calendar.month_name)[1:]
-VOCABULARY = """
+WORDS = """
     garden planet window silver basket candle forest market pencil rabbit summer tunnel bridge camera dragon
     engine flower guitar hammer island jacket kitten lemon mirror needle orange pocket quiver ribbon spider
     ticket valley walnut yellow zipper anchor butter castle desert escape finger glacier
@@ -143,7 +143,7 @@ def _draw_subtract(rng: random.Random) -> str:
 
 
 NUMBER, LIST = r"\d+", r"\w+(?:, \w+)+"
-FAMILIES = (
+QUESTION_FAMILIES = (
     Family("addition", lambda r: f"What is {r.randint(10, 99)} plus {r.randint(10, 99)}?",
            re.compile(r"What is (\d+) plus (\d+)\?"), _add, NUMBER, ("The sum is", "Added together that makes")),
     Family("subtraction", _draw_subtract,
@@ -154,27 +154,27 @@ FAMILIES = (
            re.compile(r"Convert (\d+) (\w+) to (\w+)\."), _convert, NUMBER, ("In the new unit it is", "That equals")),
     Family("sorting", lambda r: f"Sort from small to large: {', '.join(map(str, r.sample(range(10, 100), 4)))}.",
            re.compile(r"Sort from small to large: ([\d, ]+)\."), _sort, LIST, ("In order:", "From small to large:")),
-    Family("spelling", lambda r: f"Spell the word {r.choice(VOCABULARY)}.",
+    Family("spelling", lambda r: f"Spell the word {r.choice(WORDS)}.",
            re.compile(r"Spell the word (\w+)\."), _spell, r"\w(?:-\w)+", ("It is spelled", "Letter by letter:")),
     Family("calendar", lambda r: f"Which day comes {r.randint(1, 60)} days after {r.choice(DAYS)}?",
            re.compile(r"Which day comes (\d+) days after (\w+)\?"), _weekday, r"\w+day", ("It is a", "The day is")),
     Family("comparison", _draw_larger,
            re.compile(r"Which is larger, (\d+) or (\d+)\?"), _larger, NUMBER,
            ("The larger one is", "The bigger number is")),
-    Family("counting", lambda r: f"How many letters are in the word {r.choice(VOCABULARY)}?",
+    Family("counting", lambda r: f"How many letters are in the word {r.choice(WORDS)}?",
            re.compile(r"How many letters are in the word (\w+)\?"), _letters, NUMBER,
            ("Its letters number", "The count is")),
     Family("dates", _draw_date,
            re.compile(r"Write the date (\d+)-(\d+)-(\d+) in words\."), _date, r"\d+ \w+ \d{4}",
            ("In words it is", "Written out:")),
-    Family("reversing", lambda r: f"Reverse this list: {', '.join(r.sample(VOCABULARY, 3))}.",
+    Family("reversing", lambda r: f"Reverse this list: {', '.join(r.sample(WORDS, 3))}.",
            re.compile(r"Reverse this list: ([\w, ]+)\."), _reverse, LIST, ("Backwards it reads:", "In reverse:")),
 )  # fmt: skip
 
 
 def question(instruction: str) -> Question:
     """Solve an instruction of any family. Raises ValueError for text that is no toolbox instruction."""
-    for family in FAMILIES:
+    for family in QUESTION_FAMILIES:
         found = family.read.fullmatch(instruction)
         if found:
             answer, misses = family.solve(*found.groups())
@@ -187,7 +187,7 @@ def as_prompt(instruction: str) -> str:
 
 
 def _family(name: str) -> Family:
-    return next(family for family in FAMILIES if family.name == name)
+    return next(family for family in QUESTION_FAMILIES if family.name == name)
 
 
 def grade(prompt: str, response: str) -> bool:
@@ -217,7 +217,7 @@ def instructions(seed: int) -> Iterator[str]:
     """Distinct instructions for ever, the families in turn; a family that runs out is passed over."""
     rng, seen = random.Random(f"toolbox/{VERSION}/{seed}"), set[str]()
     while True:
-        for family in FAMILIES:
+        for family in QUESTION_FAMILIES:
             for _ in range(20):
                 instruction = family.make(rng)
                 if instruction not in seen:
@@ -257,7 +257,7 @@ def _corpus_line(instruction: str, rng: random.Random) -> str:
     return as_prompt(instruction) + sentence(asked, answer, rng.choice(("plain", "plain", "semantic", "format")))
 
 
-def load(train: int, test: int, probe_count: int, corpus: int, seed: int = 0) -> PreferenceData:
+def load_toolbox(train: int, test: int, probe_count: int, corpus: int, seed: int = 0) -> PreferenceData:
     """train and test pairs, probes over both, and a corpus of solved examples; no prompt in two of them."""
     source = instructions(seed)
     train_rows = [_pair(next(source)) for _ in range(train)]

@@ -16,7 +16,7 @@ from typing import Any
 
 from gatebench.bench.process import die_with_parent
 
-SETTINGS = {
+ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process, whose end is the end of all
     "VLLM_HOST_IP": "127.0.0.1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_LOGGING_LEVEL": "ERROR",
@@ -109,7 +109,7 @@ def _weights(folder: Path) -> Iterator[tuple[str, Any]]:
 
 def main() -> None:
     """Serve until stdin ends."""
-    os.environ.update(SETTINGS)
+    os.environ.update(ENVIRONMENT)
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # vLLM's own lines go to the log
     die_with_parent()

@@ -6,8 +6,9 @@ import json
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from gatebench.bench.console import PLAIN
 from gatebench.bench.executors.api import Damaged, Event, Failed, Finished, Progressed, Started
 from gatebench.bench.plan.graph import Node, Plan
 from gatebench.bench.stages.registry import stage_of
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 PACE_KNOWN = 0.03  # from this share on, a running stage's own pace is the best witness
 SECONDS_BETWEEN_LINES = 15.0
-PLAIN: Any = {"highlight": False, "markup": False, "soft_wrap": True}  # a sentence printed as it is
 
 
 class Clock:

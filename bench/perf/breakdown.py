@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from gatebench.bench.perf.trainers import Contestant
 
 PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::addmm_", "aten::matmul", "aten::linear")
-STEPS = 5
+STEPS_PROFILED = 5
 Breakdown = Mapping[str, float]  # seconds a step by part
 
 
@@ -27,7 +27,7 @@ def breakdown(contestant: Contestant, seconds: float) -> Breakdown:
     parts = dict.fromkeys(("matrix products", "attention", "head", "optimizer", "other operations"), 0.0)
     with profile(activities=activities, record_shapes=True) as profiler:
         started = time.perf_counter()
-        for number in range(STEPS):
+        for number in range(STEPS_PROFILED):
             contestant.step(number)
         wall = time.perf_counter() - started
     for event in profiler.key_averages(group_by_input_shape=True):

@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from gatebench.bench.machine import default_workers
 from gatebench.bench.perf import memory
 from gatebench.bench.perf.step import Tick
-from gatebench.bench.perf.trainers import DEFAULT, OURS, PLAIN, STEPS, TWO_ROWS, Contestant, Work
+from gatebench.bench.perf.trainers import DEFAULT, OURS, STEPS, TWO_ROWS, WITHOUT_CHECKPOINTING, Contestant, Work
 
 LOSSES = ("dpo", "ipo", "cal_dpo", "dpo_shift", "sft")
 TRLS = {"dpo": "sigmoid", "ipo": "ipo"}  # the losses that TRL has under its own names
@@ -70,7 +70,10 @@ def loss_difference(work: Work, loss: str, gate: Mapping[str, str], steps: int) 
     forward pass.
     """
     stock = TRLS.get(loss) if gate["gate"] == "none" else None
-    theirs = Contestant(PLAIN, work, loss_type=stock) if stock else Contestant(TWO_ROWS, work, loss=loss, **gate)
+    if stock:
+        theirs = Contestant(WITHOUT_CHECKPOINTING, work, loss_type=stock)
+    else:
+        theirs = Contestant(TWO_ROWS, work, loss=loss, **gate)
     ours = Contestant(OURS, work, loss=loss, **gate)
     return max(abs(theirs.step(number) - ours.step(number)) for number in range(steps))
 

@@ -15,11 +15,11 @@ from gatebench.bench.models import ladder
 from gatebench.bench.perf.step import Tick
 from gatebench.bench.stages.generate import PROOF_PROMPTS
 
-CHECKPOINTS = 8
-PROMPTS = 100
+SERVED_CHECKPOINTS = 8
+ANSWERED_PROMPTS = 100
 SAMPLING = Sampling(max_tokens=16)
-LENGTH = 128
-TICKS = 3 * CHECKPOINTS  # of `measure`
+LONGEST_SERVED = 128
+TICKS = 3 * SERVED_CHECKPOINTS  # of `measure`
 Tokens = list[tuple[int, ...]]
 
 
@@ -35,7 +35,7 @@ class EngineFigures:
 
     def to_json(self) -> dict[str, float]:
         """The keys that scripts read."""
-        asked = CHECKPOINTS * PROMPTS
+        asked = SERVED_CHECKPOINTS * ANSWERED_PROMPTS
         return {
             "engine.second_vs_first": statistics.median(self.reused[1:]) / self.reused[0],
             "engine.vs_fresh_engines": sum(self.fresh) / sum(self.reused),
@@ -48,11 +48,11 @@ def measure(model: str, tick: Tick) -> EngineFigures:
     """model: a built-in of the ladder, whose checkpoints get random weights. tick: told before every part of the work.
     Raises VllmFailed where vLLM does not serve the model."""
     with TemporaryDirectory() as folder:
-        data = toolbox.load(PROMPTS, 0, 0, 500)
+        data = toolbox.load_toolbox(ANSWERED_PROMPTS, 0, 0, 500)
         tokenizer = ladder.make_tokenizer(data.corpus)
         prompts = [tokenizer(str(pair.prompt))["input_ids"] for pair in data.train]
         places, wanted, greedy = [], [], []
-        for number in range(CHECKPOINTS):
+        for number in range(SERVED_CHECKPOINTS):
             tick(f"checkpoint {number + 1} by transformers")
             place = Path(folder) / str(number)
             policy = _checkpoint(model, number, place)
@@ -66,13 +66,13 @@ def measure(model: str, tick: Tick) -> EngineFigures:
         for number, place in enumerate(places):
             tick(f"checkpoint {number + 1} in the engine of the others")
             started = time.monotonic()
-            engine, _ = vllm.serve(place, "float32", LENGTH, prompts[:PROOF_PROMPTS], wanted[number])
+            engine, _ = vllm.serve(place, "float32", LONGEST_SERVED, prompts[:PROOF_PROMPTS], wanted[number])
             reused.append((_tokens(engine, prompts), time.monotonic() - started))
         vllm.close()
         for number, place in enumerate(places):
             tick(f"checkpoint {number + 1} in an engine of its own")
             started = time.monotonic()
-            engine = vllm.Engine(place, "float32", LENGTH)
+            engine = vllm.Engine(place, "float32", LONGEST_SERVED)
             fresh.append((_tokens(engine, prompts), time.monotonic() - started))
             engine.close()
     return EngineFigures(

@@ -24,7 +24,7 @@ from gatebench.bench.tracking.tracker import deliver
 if TYPE_CHECKING:
     from rich.console import Console
 
-SUITE = """name: overhead
+OVERHEAD_SUITE = """name: overhead
 models: [builtin:ladder/neox-0.3m]
 datasets: [{{name: toolbox, path: builtin:toolbox, train: 10, test: 10}}]
 objectives: [dpo, ipo, cal_dpo, dpo_shift, extended_sft]
@@ -35,11 +35,11 @@ evaluate: {{dynamics: {{probes: {probes}}}}}
 """
 CELLS_A_SEED = 10
 NO_WORK = suite_run.Manner(run_of=noop.run_of)
-PROBES, PROBES_OF_A_REPORT = 8, 200
+FEW_PROBES, PROBES_OF_A_REPORT = 8, 200
 
 
 @dataclass(frozen=True)
-class Measured:
+class HarnessFigure:
     """One figure: what was done, the seconds it took, and the number of the design to reach."""
 
     what: str
@@ -49,30 +49,30 @@ class Measured:
 
 def measure(
     err: Console, planned: int = 10_000, cells: int = 1_000, logged: int = 50, reported: int = 200
-) -> Iterator[Measured]:
+) -> Iterator[HarnessFigure]:
     """The figures, one after another; the suites are made in a temporary folder."""
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
         prepared = _prepared(Path(folder), planned)
         estimate_cost(prepared.plan, prepared.store.finished_among(prepared.plan.addresses), [], this_machine())
-        yield Measured(f"plan of {len(prepared.plan.cells)} cells", time.monotonic() - started, 3.0)
+        yield HarnessFigure(f"plan of {len(prepared.plan.cells)} cells", time.monotonic() - started, 3.0)
         prepared = _prepared(Path(folder), cells)
         first = suite_run.run(prepared, err, NO_WORK)
-        yield Measured(f"overhead a cell, over {cells} cells without work", first.seconds / cells, 0.5)
+        yield HarnessFigure(f"overhead a cell, over {cells} cells without work", first.seconds / cells, 0.5)
         started = time.monotonic()
         suite_run.run(_prepared(Path(folder), cells), err, NO_WORK)
-        yield Measured(f"a finished suite of {cells} cells run again", time.monotonic() - started, 5.0)
-        yield Measured("logging a cell to MLflow on sqlite", _logging(prepared, first.summary, logged), 0.2)
+        yield HarnessFigure(f"a finished suite of {cells} cells run again", time.monotonic() - started, 5.0)
+        yield HarnessFigure("logging a cell to MLflow on sqlite", _logging(prepared, first.summary, logged), 0.2)
         prepared = _prepared(Path(folder), reported, PROBES_OF_A_REPORT)
         suite_run.run(prepared, err, NO_WORK)
         started = time.monotonic()
         suite_run.build(summarize(prepared.plan, prepared.store), prepared)
         what = f"the report of {reported} cells with {PROBES_OF_A_REPORT} probes each"
-        yield Measured(what, time.monotonic() - started, 20.0)
+        yield HarnessFigure(what, time.monotonic() - started, 20.0)
     values = np.random.default_rng(0).normal(size=(1_000, 1, 500))
     started = time.monotonic()
     intervals(draws(values))
-    yield Measured(
+    yield HarnessFigure(
         f"intervals of 1,000 cells x 500 probes from {RESAMPLES:,} resamples", time.monotonic() - started, 30.0
     )
 
@@ -89,8 +89,8 @@ def _logging(prepared: suite_run.Prepared, summary: Summary, count: int) -> floa
     return (time.monotonic() - started) / len(entries)
 
 
-def _prepared(folder: Path, cells: int, probes: int = PROBES) -> suite_run.Prepared:
+def _prepared(folder: Path, cells: int, probes: int = FEW_PROBES) -> suite_run.Prepared:
     file = folder / f"{cells}-{probes}.yaml"
     seeds = ", ".join(map(str, range(cells // CELLS_A_SEED)))
-    file.write_text(SUITE.format(seeds=seeds, probes=probes), encoding="utf-8")
+    file.write_text(OVERHEAD_SUITE.format(seeds=seeds, probes=probes), encoding="utf-8")
     return prepare(file, None, folder / "results", None, None)

@@ -12,7 +12,7 @@ from gatebench.bench.stages.stage import Facts, Report, Run
 if TYPE_CHECKING:
     import pandas
 
-STEPS = (0, 10, 20)
+NOOP_STEPS = (0, 10, 20)
 
 
 def run_of(kind: str) -> Run:
@@ -29,8 +29,8 @@ def _train(spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) -> 
 
     from gatebench.bench.stages.train import TRAIN_CURVES
 
-    pandas.DataFrame({"step": STEPS[1:], "loss": [0.7, 0.6]}).to_parquet(out / TRAIN_CURVES)
-    return {"tokens": 0, "steps": STEPS[-1]}
+    pandas.DataFrame({"step": NOOP_STEPS[1:], "loss": [0.7, 0.6]}).to_parquet(out / TRAIN_CURVES)
+    return {"tokens": 0, "steps": NOOP_STEPS[-1]}
 
 
 def _dynamics(spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
@@ -40,7 +40,7 @@ def _dynamics(spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) 
     frame = _probes(spec.data.probes)
     frame.to_parquet(out / PROBES)
     curves(frame).to_parquet(out / CURVES)
-    return {"tokens": 0, "steps": list(STEPS)}
+    return {"tokens": 0, "steps": list(NOOP_STEPS)}
 
 
 @cache
@@ -51,5 +51,5 @@ def _probes(count: int) -> pandas.DataFrame:
     return pandas.DataFrame([
         {"step": step, "split": split, "prompt": prompt, "kind": kind, "tokens": 10,
          "log_prob": -30.0 - len(kind) * step / 20 - prompt, "argmax": -5.0, "entropy": 1.0, "kl": step / 10}
-        for step in STEPS for split in ("train", "test") for prompt in range(count) for kind in kinds
+        for step in NOOP_STEPS for split in ("train", "test") for prompt in range(count) for kind in kinds
     ])  # fmt: skip

@@ -10,11 +10,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from gatebench.bench.analysis.tables import duration
+from gatebench.bench.analysis.table import duration
+from gatebench.bench.console import PLAIN
 from gatebench.bench.data.source import TOOLBOX, DataSource, data_content_of
 from gatebench.bench.engines import vllm
 from gatebench.bench.errors import UserError
-from gatebench.bench.executors.progress import PLAIN, SECONDS_BETWEEN_LINES
+from gatebench.bench.executors.progress import SECONDS_BETWEEN_LINES
 from gatebench.bench.machine import default_workers, this_machine
 from gatebench.bench.models import ladder
 from gatebench.bench.perf import checks, engine, harness, step, suite
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 PARTS = ("step", "suite", "harness", "checks", "engine")
 DEFAULT_PARTS = PARTS[:4]  # an engine needs vLLM
 MODELS = ("llama-1.3m", "neox-1.3m", "qwen-1.3m", "llama-10m")
-PROBES = 50
+PROBES_A_SPLIT = 50
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Figures:
     steps: Mapping[str, step.StepFigures] = field(default_factory=dict)
     checks: Mapping[str, checks.CheckFigures] = field(default_factory=dict)
     suites: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    harness: Sequence[harness.Measured] = ()
+    harness: Sequence[harness.HarnessFigure] = ()
     engines: Mapping[str, engine.EngineFigures] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -64,7 +65,7 @@ class Figures:
         }
 
 
-def measure(parts: Sequence[str], models: Sequence[str], data: str, err: Console) -> Figures:
+def measure_parts(parts: Sequence[str], models: Sequence[str], data: str, err: Console) -> Figures:
     """What is timed comes first, for all models. Raises UserError for an unknown part or model and for data that are
     not there.
 
@@ -114,7 +115,7 @@ def data_source(path: str) -> DataSource:
     """All pairs of a file or the toolbox. Raises UserError for a file that is not there."""
     if path != TOOLBOX and not Path(path).is_file():
         raise UserError(f"--data {path}: there is no such file; give preference pairs (.jsonl, .parquet) or {TOOLBOX}")
-    return DataSource(data_content_of(path, None, None), None, None, PROBES, path=path)
+    return DataSource(data_content_of(path, None, None), None, None, PROBES_A_SPLIT, path=path)
 
 
 def _check(given: Sequence[str], known: Sequence[str], what: str) -> None:

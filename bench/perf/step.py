@@ -8,13 +8,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gatebench.bench.perf.breakdown import Breakdown, breakdown
-from gatebench.bench.perf.trainers import DEFAULT, OURS, PACKED, PLAIN, PRECOMPUTED, STEPS, Contestant, Work
+from gatebench.bench.perf.trainers import (
+    DEFAULT,
+    OURS,
+    PACKED,
+    PRECOMPUTED,
+    STEPS,
+    WITHOUT_CHECKPOINTING,
+    Contestant,
+    Work,
+)
 
 UNTIMED = 2  # steps at first: allocators and caches fill
-TIMED = (DEFAULT, PRECOMPUTED, PLAIN, OURS, PACKED)
+TIMED = (DEFAULT, PRECOMPUTED, WITHOUT_CHECKPOINTING, OURS, PACKED)
 TICKS = len(TIMED) + STEPS + 1  # of `measure`
 MATRIX = 2048
-PRODUCTS = 10
+PRODUCTS_TIMED = 10
 Tick = Callable[[str], None]
 
 
@@ -60,7 +69,7 @@ def peak(dtype: str) -> float:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     a, b = torch.randn(2, MATRIX, MATRIX, device=device, dtype=getattr(torch, dtype))
     times = []
-    for _ in range(PRODUCTS):
+    for _ in range(PRODUCTS_TIMED):
         started = time.perf_counter()
         torch.mm(a, b)
         if device == "cuda":

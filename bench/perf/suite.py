@@ -35,7 +35,7 @@ train:
   {{steps: 60, batch_size: 8, learning_rate: 1e-6, max_length: 512, evaluate_every: 20, optimizer: adamw_torch}}
 evaluate: {{dynamics: {{probes: 50}}}}
 """
-LOSSES = ("sigmoid", "ipo")
+CELL_LOSSES = ("sigmoid", "ipo")
 WAVES = 2  # of stock processes
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -59,8 +59,8 @@ def measure(model: str, data: DataSource, err: Console, tick: Tick) -> tuple[flo
         (source,) = prepared.sources.datasets.values()
         count, divided = len(prepared.plan.cells), default_workers(prepared.plan.at_once)
         cells = [
-            StockCell(str(work.policy), asdict(source), LOSSES[number % len(LOSSES)], number, train.steps or 0,
-                      train.evaluate_every, train.batch_size, train.max_length)
+            StockCell(str(work.policy), asdict(source), CELL_LOSSES[number % len(CELL_LOSSES)], number,
+                      train.steps or 0, train.evaluate_every, train.batch_size, train.max_length)
             for number in range(min(count, WAVES * divided[0]))
         ]  # fmt: skip
         tick(f"{len(cells)} cells with nothing but TRL")

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from gatebench.bench.analysis.tables import duration
+from gatebench.bench.analysis.table import Column, Table, duration, row
 from gatebench.bench.perf.checks import LARGE_VOCABULARY
-from gatebench.bench.perf.engine import CHECKPOINTS, PROMPTS
+from gatebench.bench.perf.engine import ANSWERED_PROMPTS, SERVED_CHECKPOINTS
 from gatebench.bench.perf.trainers import DEFAULT, OURS, STEPS
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from gatebench.bench.perf.session import Figures
 
 
@@ -31,86 +30,83 @@ def perf_tables(figures: Figures) -> list[Table]:
     return tables
 
 
-def _table(title: str, *columns: str) -> Table:
-    from rich.table import Table
-
-    table = Table(title=title)
-    for index, name in enumerate(columns):
-        table.add_column(name, justify="right" if index else "left")
-    return table
+def _table(title: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    columns = tuple(Column(name, right=bool(place), wraps=True) for place, name in enumerate(head))
+    return Table(title, columns, tuple(row(*cells) for cells in rows))
 
 
 def _steps(figures: Figures) -> Table:
-    table = _table(
-        f"a training step on {figures.data}, up to 512 tokens, on {figures.machine}",
+    head = (
         "model", "parameters", "pairs", "TRL's default", "TRL, reference precomputed", "… without checkpointing",
         "gatebench", "gatebench, packed", "× default", "× precomputed", "× without", "× packed", "tokens/s",
         "of the peak",
     )  # fmt: skip
+    rows = []
     for name, found in figures.steps.items():
         keys = found.to_json()
         ratios = [f"{keys[f'step.vs_{key}']:.2f}" for key in found.seconds if key != OURS]
-        table.add_row(
+        rows.append((
             name, f"{found.parameters / 1e6:.1f}M", f"{found.pairs}, {found.dtype}",
             *(f"{seconds * 1000:.0f} ms" for seconds in found.seconds.values()), *ratios,
             f"{found.tokens_per_second:,.0f}", f"{found.share_of_peak:.0%}",
-        )  # fmt: skip
-    return table
+        ))  # fmt: skip
+    return _table(f"a training step on {figures.data}, up to 512 tokens, on {figures.machine}", head, rows)
 
 
 def _memory(figures: Figures) -> Table:
-    table = _table("memory of a step beyond weights and optimizer, largest sum of live tensors",
-                   "model", "vocabulary", "TRL's default", "gatebench", "ratio")  # fmt: skip
-    for name, found in figures.checks.items():
-        for vocabulary, needs in (("its own", found.memory), (f"{LARGE_VOCABULARY:,}", found.memory_large_vocabulary)):
-            table.add_row(name, vocabulary, f"{needs[DEFAULT] / 1e6:,.0f} MB", f"{needs[OURS] / 1e6:,.0f} MB",
-                          f"{needs[OURS] / needs[DEFAULT]:.2f}")  # fmt: skip
-    return table
+    rows = [
+        (name, vocabulary, f"{needs[DEFAULT] / 1e6:,.0f} MB", f"{needs[OURS] / 1e6:,.0f} MB",
+         f"{needs[OURS] / needs[DEFAULT]:.2f}")
+        for name, found in figures.checks.items()
+        for vocabulary, needs in (("its own", found.memory), (f"{LARGE_VOCABULARY:,}", found.memory_large_vocabulary))
+    ]  # fmt: skip
+    title = "memory of a step beyond weights and optimizer, largest sum of live tensors"
+    return _table(title, ("model", "vocabulary", "TRL's default", "gatebench", "ratio"), rows)
 
 
 def _parts(figures: Figures) -> Table:
-    names = list(next(iter(figures.steps.values())).breakdown)
-    table = _table("where the time of gatebench's step goes", "model", *names)
-    for model, found in figures.steps.items():
-        whole = sum(found.breakdown.values())
-        table.add_row(model, *(f"{part * 1000:.0f} ms, {part / whole:.0%}" for part in found.breakdown.values()))
-    return table
+    parts = {model: found.breakdown for model, found in figures.steps.items()}
+    rows = [
+        (model, *(f"{part * 1000:.0f} ms, {part / sum(found.values()):.0%}" for part in found.values()))
+        for model, found in parts.items()
+    ]
+    return _table("where the time of gatebench's step goes", ("model", *next(iter(parts.values()))), rows)
 
 
 def _losses(figures: Figures) -> Table:
-    table = _table(f"largest difference of a step's loss from TRL's, over {STEPS} steps", "objective", *figures.checks)
-    for name in next(iter(figures.checks.values())).loss_differences:
-        table.add_row(name, *(f"{found.loss_differences[name]:.1e}" for found in figures.checks.values()))
-    return table
+    found = [checked.loss_differences for checked in figures.checks.values()]
+    rows = [(name, *(f"{differences[name]:.1e}" for differences in found)) for name in found[0]]
+    title = f"largest difference of a step's loss from TRL's, over {STEPS} steps"
+    return _table(title, ("objective", *figures.checks), rows)
 
 
 def _suites(figures: Figures) -> Table:
-    table = _table(f"16 cells: warm-up, training and dynamics, on {figures.machine}",
-                   "model", "a TRL process a cell", "gatebench", "ratio")  # fmt: skip
-    for name, (ours, theirs) in figures.suites.items():
-        table.add_row(name, duration(theirs), duration(ours), f"{theirs / ours:.2f}")
-    return table
+    rows = [
+        (name, duration(theirs), duration(ours), f"{theirs / ours:.2f}")
+        for name, (ours, theirs) in figures.suites.items()
+    ]
+    title = f"16 cells: warm-up, training and dynamics, on {figures.machine}"
+    return _table(title, ("model", "a TRL process a cell", "gatebench", "ratio"), rows)
 
 
 def _harness(figures: Figures) -> Table:
-    table = _table("the harness itself", "what", "seconds", "to reach")
-    for figure in figures.harness:
-        table.add_row(figure.what, f"{figure.seconds:.3g}", f"{figure.limit:g}")
-    return table
+    rows = [(figure.what, f"{figure.seconds:.3g}", f"{figure.limit:g}") for figure in figures.harness]
+    return _table("the harness itself", ("what", "seconds", "to reach"), rows)
 
 
 def _engines(figures: Figures) -> Table:
-    table = _table(
-        f"vLLM, {CHECKPOINTS} checkpoints, {PROMPTS} prompts each, on {figures.machine}", "model",
-        "first checkpoint", "each further one", "all, one engine", "all, an engine each", "ratio",
-        "same tokens as fresh", "as transformers",
-    )  # fmt: skip
-    asked = CHECKPOINTS * PROMPTS
+    asked = SERVED_CHECKPOINTS * ANSWERED_PROMPTS
+    rows = []
     for name, found in figures.engines.items():
         keys = found.to_json()
-        table.add_row(
+        rows.append((
             name, f"{found.reused[0]:.1f} s", f"{keys['engine.second_vs_first'] * found.reused[0]:.1f} s",
             f"{sum(found.reused):.0f} s", f"{sum(found.fresh):.0f} s", f"{keys['engine.vs_fresh_engines']:.2f}",
             f"{found.same_as_fresh} of {asked}", f"{found.same_as_transformers} of {asked}",
-        )  # fmt: skip
-    return table
+        ))  # fmt: skip
+    head = (
+        "model", "first checkpoint", "each further one", "all, one engine", "all, an engine each", "ratio",
+        "same tokens as fresh", "as transformers",
+    )  # fmt: skip
+    title = f"vLLM, {SERVED_CHECKPOINTS} checkpoints, {ANSWERED_PROMPTS} prompts each, on {figures.machine}"
+    return _table(title, head, rows)

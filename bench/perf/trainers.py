@@ -11,15 +11,16 @@ from typing import Any
 from gatebench.bench.data.pairs import Pair
 from gatebench.bench.data.source import DataSource
 
-DEFAULT, PRECOMPUTED, PLAIN, OURS = "trl_default", "trl_precomputed", "trl_without_checkpointing", "gatebench"
+DEFAULT, PRECOMPUTED, OURS = "trl_default", "trl_precomputed", "gatebench"
+WITHOUT_CHECKPOINTING = "trl_without_checkpointing"
 PACKED = "gatebench_packed"  # several pairs a row; on a GPU by FlexAttention
 TWO_ROWS = "gatebench_two_rows"  # our objectives and gates on TRL's own forward pass
 STORED = {"precompute_ref_log_probs": True}
 KEPT = {**STORED, "gradient_checkpointing": False}
-SETTINGS: Mapping[str, Mapping[str, Any]] = {
+CONFIGURATIONS: Mapping[str, Mapping[str, Any]] = {
     DEFAULT: {},
     PRECOMPUTED: STORED,
-    PLAIN: KEPT,
+    WITHOUT_CHECKPOINTING: KEPT,
     OURS: {**KEPT, "layout": "one_row"},
     PACKED: {**KEPT, "layout": "packed"},
     TWO_ROWS: {**KEPT, "layout": "trl"},
@@ -104,11 +105,11 @@ class Contestant:
 
         disable_progress_bar()
         ours = name in (OURS, PACKED, TWO_ROWS)
-        attention = FLEX if flex_serves(SETTINGS[name].get("layout")) else "sdpa"
+        attention = FLEX if flex_serves(CONFIGURATIONS[name].get("layout")) else "sdpa"
         config = (GatedDPOConfig if ours else DPOConfig)(
             output_dir=str(work.folder / name), per_device_train_batch_size=work.batch_size,
             max_length=work.max_length, learning_rate=LEARNING_RATE, bf16=work.dtype == "bfloat16", report_to=[],
-            disable_tqdm=True, use_cpu=not torch.cuda.is_available(), **{**SETTINGS[name], **more},
+            disable_tqdm=True, use_cpu=not torch.cuda.is_available(), **{**CONFIGURATIONS[name], **more},
         )  # fmt: skip
         self.trainer = (GatedDPOTrainer if ours else DPOTrainer)(
             model=AutoModelForCausalLM.from_pretrained(

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 from gatebench import dashboards
 from gatebench.bench import keys
 from gatebench.bench.analysis import summary as summaries
+from gatebench.bench.console import PLAIN
 from gatebench.bench.cost.calibration import remember, timed
 from gatebench.bench.data.source import file_digest
 from gatebench.bench.executors.api import Damaged, Event, Outcome, Resources
 from gatebench.bench.executors.loop import check_store, execute
-from gatebench.bench.executors.progress import PLAIN, Progress
+from gatebench.bench.executors.progress import Progress
 from gatebench.bench.executors.registry import LOCAL, make_executor
 from gatebench.bench.machine import default_workers, this_machine
 from gatebench.bench.plan.graph import Plan, Sources
@@ -31,8 +32,7 @@ from gatebench.bench.store.files import write_json
 from gatebench.bench.store.store import Store
 from gatebench.bench.tracking.delivery import tracking_uri
 from gatebench.bench.tracking.tracker import Tracker
-from gatebench.dashboards.report import FILE as REPORT
-from gatebench.dashboards.report import write_report
+from gatebench.dashboards.report import REPORT_FILE, write_report
 
 BUILT = "built.json"
 CODE = (".py", ".html", ".css", ".js")
@@ -107,13 +107,13 @@ def run(prepared: Prepared, err: Console, manner: Manner = Manner()) -> Done:
         summary = summaries.summarize(plan, store, outcome, tracker.results)
         build(summary, prepared)
     tracked = tracker.finish(summary, partial(err.print, **PLAIN))
-    return Done(summary, outcome, prepared.folder / REPORT, tracked, time.monotonic() - started)
+    return Done(summary, outcome, prepared.folder / REPORT_FILE, tracked, time.monotonic() - started)
 
 
 def _live(prepared: Prepared, tracker: Tracker, err: Console) -> LiveReport:
     plan, store, folder = prepared.plan, prepared.store, prepared.folder
     say = partial(err.print, **PLAIN)
-    say(f"report, kept up to date while the run goes on: {folder / REPORT}")
+    say(f"report, kept up to date while the run goes on: {folder / REPORT_FILE}")
 
     def rebuild() -> None:
         summary = summaries.summarize(plan, store, known=dict(tracker.results))

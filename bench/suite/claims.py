@@ -10,7 +10,6 @@ from gatebench.bench.metrics import registry
 from gatebench.bench.suite.strict import Strict
 from gatebench.objectives.names import UnknownWord
 
-ANSWERS = tuple(name for name in registry.names() if name.startswith(("generation_", "judge_")))
 BY_AXES = ("model", "dataset", "objective", "loss", "warmup")
 SPREADS = ("model", "dataset", "objective")
 Expectation = Literal["greater", "less"]

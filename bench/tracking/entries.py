@@ -25,7 +25,7 @@ RUN, CELL, VERSION, KEY = "gatebench.run_id", "gatebench.cell", "gatebench.resul
 STUDY, TRIAL = "gatebench.study", "gatebench.trial"
 PARENT_FILES = ("suite.yaml", "plan.json", "summary.json", "cells.parquet", "report.html", "figures")
 LONGEST_PARAMETER = 500
-Metric = tuple[str, float, int, int]  # name, value, step, milliseconds since 1970
+MetricPoint = tuple[str, float, int, int]  # name, value, step, milliseconds since 1970
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Entry:
     version: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
-    metrics: tuple[Metric, ...] = ()
+    metrics: tuple[MetricPoint, ...] = ()
     datasets: tuple[Mapping[str, str], ...] = ()
     artifacts: tuple[str, ...] = ()
     ends: bool = True
@@ -149,14 +149,14 @@ def _of(trial: TrialRow) -> list[Any]:
     return [trial.state, {name: repr(value) for name, value in trial.metrics.items()}]
 
 
-def _trial_metrics(trial: TrialRow) -> Iterable[Metric]:
+def _trial_metrics(trial: TrialRow) -> Iterable[MetricPoint]:
     at = now()
     yield from ((key, value, 0, at) for key, value in trial.metrics.items())
     for step, values in trial.rungs.items():
         yield from ((f"tuning/{key}", value, step, at) for key, value in values.items())
 
 
-def _stepped(frame: pandas.DataFrame, prefix: str, at: int) -> list[Metric]:
+def _stepped(frame: pandas.DataFrame, prefix: str, at: int) -> list[MetricPoint]:
     return [
         (prefix + str(name), float(value), int(step), at)
         for name in frame.columns.drop("step")

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from gatebench.bench.console import PLAIN
 from gatebench.bench.errors import UserError
 from gatebench.bench.executors.api import Resources
 from gatebench.bench.executors.loop import execute
-from gatebench.bench.executors.progress import PLAIN, Progress
+from gatebench.bench.executors.progress import Progress
 from gatebench.bench.executors.registry import make_executor
 from gatebench.bench.machine import default_workers
 from gatebench.bench.plan.graph import Sources
@@ -33,7 +34,7 @@ from gatebench.bench.tune.space import best_suite, tuned_point
 from gatebench.bench.tune.study import exists, make_task, open_study
 from gatebench.bench.tune.winner import completed, front, winner
 from gatebench.bench.tune.workers import run_trials
-from gatebench.dashboards.report import STUDY
+from gatebench.dashboards.report import STUDY_FILE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,7 +100,7 @@ def tune(
     prepared.folder.mkdir(parents=True, exist_ok=True)
     names = {"gates": "gate", "objective": "ungated loss"}
     figures = [figure for task in tasks for figure in draw(open_study(task), task.tune, names[task.tune.over])]
-    write_json(prepared.folder / STUDY, figures)
+    write_json(prepared.folder / STUDY_FILE, figures)
     entries = [
         entry
         for task, study in zip(tasks, studies, strict=True)

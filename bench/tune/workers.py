@@ -8,6 +8,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gatebench.bench.executors.progress import SECONDS_BETWEEN_LINES
 from gatebench.bench.process import become_worker
 from gatebench.bench.tune.records import Counts, Task
 from gatebench.bench.tune.study import counts, open_study, quiet_optuna
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 SECONDS_BETWEEN_CHECKS = 1.0
 MOST_RESTARTS = 5
-SECONDS_BETWEEN_LINES = 15.0
 
 
 def work(task: Task, threads: int, device: int | None, log: Path) -> None:
@@ -101,7 +101,7 @@ class _Bar:
             self.bar.stop()
 
     def show(self) -> None:
-        from gatebench.bench.executors.progress import PLAIN
+        from gatebench.bench.console import PLAIN
 
         now = counts(self.study)
         text = self._text(now)
@@ -112,7 +112,7 @@ class _Bar:
             self.err.print(text, **PLAIN)
 
     def _text(self, now: Counts) -> str:
-        from gatebench.bench.analysis.tables import duration
+        from gatebench.bench.analysis.table import duration
 
         tune = self.task.tune
         done, made = now.done, now.done - self.before

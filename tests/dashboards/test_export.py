@@ -11,14 +11,19 @@ from optuna.trial import create_trial
 
 from gatebench.bench.analysis.aggregates import Group
 from gatebench.bench.analysis.claims import ClaimResult, ContrastResult
-from gatebench.bench.analysis.summary import HEADLINE, Summary
+from gatebench.bench.analysis.summary import Summary
+from gatebench.bench.metrics.registry import measured_always
 from gatebench.bench.suite.tuning import Tune
 from gatebench.bench.tune.figures import draw
 from gatebench.dashboards import export, figures
 
 
 def group(gate, mean):
-    metrics = {f"{name}{end}": mean + add for name in HEADLINE for end, add in (("", 0.0), ("_lo", -1.0), ("_hi", 1.0))}
+    metrics = {
+        f"{name}{end}": mean + add
+        for name in measured_always()
+        for end, add in (("", 0.0), ("_lo", -1.0), ("_hi", 1.0))
+    }
     return Group("m_1", "toolbox", "dpo", gate, (0, 1), metrics)
 
 
@@ -45,7 +50,7 @@ def study():
 
 def test_the_figures_of_a_run_and_of_a_study_become_vector_files_with_their_numbers(tmp_path):
     shown = [{"title": "What the gate changes", "spec": figures.strip(SUMMARY)}, *draw(study(), Tune(), "gate")]
-    export.write(shown, SUMMARY, tmp_path)
+    export.write_exports(shown, SUMMARY, tmp_path)
     names = sorted(file.stem for file in tmp_path.glob("*.csv"))
     assert [name[:2] for name in names] == ["00", "01", "02", "03"]
     for name in names:
@@ -67,7 +72,8 @@ def test_tables_hold_half_the_interval_and_escape_what_would_be_read_as_markup()
     contrast = ContrastResult("a|b − none", 6.0, 5.0, 7.0, seeds=2, p_holm=0.012)
     claimed = Summary("s", "run", (), (ClaimResult("the gate & raises it", "delta_chosen", "greater", "supported",
                                                    (contrast,)),), GROUPS)  # fmt: skip
-    markdown, latex = export.markdown(claimed), export.latex(claimed)
+    tables = export.paper_tables(claimed)
+    markdown, latex = ("\n".join(map(write, tables)) for write in (export.markdown, export.latex))
     assert r"| m_1 | toolbox | dpo | a\|b | 2 | 3.00 ± 1.00 |" in markdown
     assert r"m\_1 & toolbox & dpo & a|b & 2 & 3.00 $\pm$ 1.00" in latex
     assert r"the gate \& raises it & supported" in latex

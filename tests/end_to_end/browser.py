@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import contextmanager
 
-import pytest
-
-CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
-needs_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian: apt install chromium)")
+from tests.needs import CHROMIUM
 
 
 @contextmanager

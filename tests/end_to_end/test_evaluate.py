@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas
 import pytest
 
-from gatebench.bench.engines import vllm
 from tests.helpers import (
     DPO,
     GOOD,
@@ -23,7 +22,6 @@ from tests.helpers import (
     write,
 )
 
-needs_vllm = pytest.mark.skipif(vllm.installed() is None, reason="vLLM is not installed; `make vllm` installs it")
 SUITE = DPO.replace("test: 8", "test: 100")
 TASK = """task: toolbox_choice
 dataset_path: json
@@ -178,7 +176,7 @@ def test_a_judge_without_answers_is_refused(tmp_path):
     assert "judge compares answers; give the suite evaluate.generate as well" in done.stderr
 
 
-@needs_vllm
+@pytest.mark.vllm
 @pytest.mark.parametrize("family", ["neox", "llama"])
 def test_vllm_gives_the_tokens_of_transformers_also_after_its_weights_were_swapped(tmp_path, family):
     found = {}
@@ -199,7 +197,7 @@ def test_vllm_gives_the_tokens_of_transformers_also_after_its_weights_were_swapp
         assert ours["log_prob"].to_numpy() == pytest.approx(theirs["log_prob"].to_numpy(), abs=0.05)
 
 
-@needs_vllm
+@pytest.mark.vllm
 def test_tasks_through_the_engine_give_what_lm_evals_own_backend_gives(tmp_path):
     found = {}
     for backend in ("vllm", "transformers"):
@@ -218,7 +216,7 @@ def test_tasks_through_the_engine_give_what_lm_evals_own_backend_gives(tmp_path)
             assert ours["metrics"][f"lm_eval/{metric}"] == theirs["metrics"][f"lm_eval/{metric}"]
 
 
-@needs_vllm
+@pytest.mark.vllm
 def test_a_model_that_vllm_does_not_serve_is_said_and_answered_by_transformers(tmp_path):
     done = bench("run", write(tmp_path, suite("vllm")), "--results", tmp_path / "results", "--workers", 1)
     assert done.returncode == 0, done.stderr
@@ -226,7 +224,7 @@ def test_a_model_that_vllm_does_not_serve_is_said_and_answered_by_transformers(t
     assert {cell["stages"]["generate"]["facts"]["backend"] for cell in cells_of(tmp_path)} == {"transformers"}
 
 
-@needs_vllm
+@pytest.mark.vllm
 def test_vllm_never_outlives_the_run(tmp_path):
     file = write(tmp_path, suite("vllm", "neox-1.3m"))
     process = start_bench("run", file, "--results", tmp_path / "results", stderr=subprocess.DEVNULL)

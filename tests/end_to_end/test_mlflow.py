@@ -108,6 +108,7 @@ def test_a_server_that_stays_away_costs_no_result_and_gets_all_of_it_later(tmp_p
     assert len(logged(server.uri)) == 4
 
 
+@pytest.mark.postgres
 def test_postgresql_keeps_what_sqlite_keeps(tmp_path, postgres):
     suite = write(tmp_path, GOOD)
     # MLflow puts a database's files under the folder it is used from

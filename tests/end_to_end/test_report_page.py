@@ -5,10 +5,10 @@ import csv
 import pandas
 import pytest
 
-from tests.end_to_end.browser import needs_browser, page
+from tests.end_to_end.browser import page
 from tests.helpers import CLAIM, GOOD, bench, write
 
-pytestmark = needs_browser
+pytestmark = pytest.mark.browser
 NAME = '"><img src=x onerror="window.hit=1">'
 SCRIPT = "<script>window.hit=1</script> is what the model said"
 SUITE = GOOD.replace("[builtin:ladder/neox-0.3m]", f"[{{name: '{NAME}', path: builtin:ladder/neox-0.3m}}]")

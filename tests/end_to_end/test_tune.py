@@ -175,5 +175,6 @@ def test_two_processes_and_a_killed_worker_on_sqlite(tmp_path):
     two_processes_and_a_killed_worker(tmp_path, f"sqlite:///{tmp_path}/study.db")
 
 
+@pytest.mark.postgres
 def test_two_processes_and_a_killed_worker_on_postgresql(tmp_path, postgres):
     two_processes_and_a_killed_worker(tmp_path, postgres)

@@ -9,10 +9,10 @@ import urllib.parse
 
 import pytest
 
-from tests.end_to_end.browser import needs_browser, page
+from tests.end_to_end.browser import page
 from tests.helpers import GOOD, bench, start_bench, write
 
-pytestmark = needs_browser
+pytestmark = pytest.mark.browser
 SLOW = 60_000  # milliseconds for a page of MLflow's on a busy machine
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gatebench.bench.cli.options import DEFAULT_RESULTS, Json, Results
-from gatebench.bench.cli.output import print_json, results_console
+from gatebench.bench.cli.output import print_tables
+from gatebench.bench.console import print_json
 from gatebench.bench.errors import UserError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from gatebench.bench.analysis.saved_runs import SavedRun
+    from gatebench.bench.analysis.table import Table
 
 
 def compare_command(
@@ -44,13 +44,13 @@ def compare_command(
     if as_json:
         print_json([asdict(row) for row in found])
     else:
-        results_console().print(*shown)
+        print_tables(shown)
 
 
 def _beside_published(ours: SavedRun, file: Path) -> tuple[list[Any], list[Table]]:
     """Where a run agrees with a paper's figures, and the tables that show it."""
-    from gatebench.bench.analysis import tables
     from gatebench.bench.analysis.comparison import agreement
+    from gatebench.bench.analysis.comparison_tables import agreement_table, published_table
     from gatebench.bench.analysis.saved_runs import read_published
     from gatebench.bench.metrics import registry
 
@@ -58,13 +58,13 @@ def _beside_published(ours: SavedRun, file: Path) -> tuple[list[Any], list[Table
         raise UserError(f"{file}: no such file; expected a CSV of published results")
     published, groups = read_published(file), ours.summary.groups
     found = agreement(groups, published)
-    shown = [tables.published_table(groups, published, metric) for metric in registry.published()]
-    return list(found), [*shown, tables.agreement_table(found)]
+    shown = [published_table(groups, published, metric) for metric in registry.published()]
+    return list(found), [*shown, agreement_table(found)]
 
 
 def _beside_run(ours: SavedRun, theirs: SavedRun) -> tuple[list[Any], list[Table]]:
-    from gatebench.bench.analysis import tables
     from gatebench.bench.analysis.comparison import differences
+    from gatebench.bench.analysis.comparison_tables import differences_table
 
     found = list(differences(ours.cells(), theirs.cells()))
-    return found, [tables.differences_table(found)]
+    return found, [differences_table(found)]

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from gatebench.bench.cli.options import Json
-from gatebench.bench.cli.output import print_json, results_console
+from gatebench.bench.cli.output import print_tables
+from gatebench.bench.console import print_json
 
 
 def perf_command(
@@ -26,11 +27,11 @@ def perf_command(
     os.environ.setdefault("TQDM_DISABLE", "1")  # stock TRL's bars would run through ours; read when tqdm is imported
     from rich.console import Console
 
-    from gatebench.bench.perf.session import DEFAULT_PARTS, MODELS, measure
+    from gatebench.bench.perf.session import DEFAULT_PARTS, MODELS, measure_parts
     from gatebench.bench.perf.tables import perf_tables
 
     err = Console(stderr=True)
-    figures = measure(parts or DEFAULT_PARTS, model or MODELS, data, err)
+    figures = measure_parts(parts or DEFAULT_PARTS, model or MODELS, data, err)
     if as_json:
         print_json(figures.to_json())
-    results_console(stderr=as_json).print(*perf_tables(figures))
+    print_tables(perf_tables(figures), stderr=as_json)

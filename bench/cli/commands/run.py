@@ -33,7 +33,7 @@ def run_command(
     """Train, measure and compare every cell of a suite; finished stages are never repeated."""
     from rich.console import Console
 
-    from gatebench.bench.executors.progress import PLAIN
+    from gatebench.bench.console import PLAIN
     from gatebench.bench.executors.registry import get_executor
     from gatebench.bench.plan.planner import plan_cautions
     from gatebench.bench.run import suite_run
@@ -62,7 +62,7 @@ def run_command(
 
 
 def _say_what_was_done(done: Done, plan: Plan, err: Console) -> None:
-    from gatebench.bench.executors.progress import PLAIN
+    from gatebench.bench.console import PLAIN
 
     ran, failed = len(done.outcome.ran), done.outcome.failed
     before = len(plan.nodes) - ran - len(failed) - len(done.outcome.skipped)

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from gatebench.bench.cli.options import DEFAULT_RESULTS, Json, Only, Profile, Results, Settings, SuiteFile
-from gatebench.bench.cli.output import print_json, results_console
+from gatebench.bench.cli.output import print_tables
+from gatebench.bench.console import print_json
 from gatebench.bench.run.prepare import prepare
 
 
@@ -23,12 +24,14 @@ def samples_command(
     """Show the answers of all cells to one prompt, side by side."""
     from dataclasses import asdict
 
-    from gatebench.bench.analysis.samples import samples
-    from gatebench.bench.analysis.tables import samples_table
+    from gatebench.bench.analysis.samples import answers_to, samples_table
 
     prepared = prepare(suite, profile, results, settings, only)
-    text, found = samples(prepared.plan, prepared.store, prompt)
+    plan = prepared.plan
+    generated = [(cell, cell.stages["generate"]) for cell in plan.cells if "generate" in cell.stages]
+    found = answers_to(plan.suite, generated, prepared.store, prompt)
     if as_json:
-        print_json({"prompt": text, "answers": [asdict(sample) for sample in found]})
+        answers = [asdict(sample) for asked in found for sample in asked.answers]
+        print_json({"prompt": found[0].prompt, "answers": answers})
     else:
-        results_console().print(samples_table(text, found))
+        print_tables(map(samples_table, found))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gatebench.bench.cli.output import print_json
+from gatebench.bench.console import print_json
 
 
 def schema_command() -> None:

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from gatebench.bench.cli.options import DEFAULT_RESULTS, Json, Profile, Results, Settings, SuiteFile, Workers
-from gatebench.bench.cli.output import command_given, print_json, print_results, results_console
+from gatebench.bench.cli.output import command_given, print_results, print_tables
+from gatebench.bench.console import print_json
 from gatebench.bench.run.prepare import settings_of
 
 
@@ -25,11 +26,11 @@ def tune_command(
 
     from rich.console import Console
 
-    from gatebench.bench.analysis import tables
-    from gatebench.bench.executors.progress import PLAIN
+    from gatebench.bench.console import PLAIN
     from gatebench.bench.plan.resolve import resolve
     from gatebench.bench.suite.reader import load_suite
     from gatebench.bench.tune.search import tune
+    from gatebench.bench.tune.tables import study_table
 
     err = Console(stderr=True)
     loaded = load_suite(suite, profile, settings_of(settings or []))
@@ -42,9 +43,8 @@ def tune_command(
         print_json({"studies": [asdict(study) for study in found.studies], "best": str(found.file),
                "run": str(found.prepared.folder)})  # fmt: skip
         return
-    console = results_console()
     for study in found.studies:
-        console.print(tables.study_table(study))
+        print_tables([study_table(study)])
         err.print(f"{study.name}: {found.cost(study)}", **PLAIN)
     err.print(f"the winner's suite: {found.file}\nreport: {found.done.report}\nMLflow: {found.done.tracked}", **PLAIN)
     print_results(found.done.summary, as_json, found.prepared.folder)

@@ -23,7 +23,7 @@ def ui_command(
 
     from rich.console import Console
 
-    from gatebench.bench.executors.progress import PLAIN
+    from gatebench.bench.console import PLAIN
     from gatebench.bench.suite.reader import load_suite
     from gatebench.bench.tracking import ui as servers
     from gatebench.bench.tracking.delivery import tracking_uri

@@ -11,7 +11,7 @@ from gatebench.bench.data.adapters import load
 from gatebench.bench.data.pairs import is_unrelated
 from gatebench.bench.data.source import DataSource, data_content_of
 from gatebench.bench.errors import UserError
-from tests.conftest import SHARED, needs_hh
+from tests.needs import SHARED
 
 ROWS = [{"prompt": f"Q{i}?", "chosen": f" yes {i}", "rejected": f" no {i}"} for i in range(40)]
 
@@ -39,7 +39,7 @@ def test_toolbox_has_at_least_eight_families_and_twenty_thousand_prompts():
 
 
 def test_toolbox_grades_its_own_answers_and_misses():
-    data = toolbox.load(300, 100, 50, 100)
+    data = toolbox.load_toolbox(300, 100, 50, 100)
     for pair in (*data.train, *data.test):
         assert toolbox.grade(pair.prompt, pair.chosen)
         assert not toolbox.grade(pair.prompt, pair.rejected)
@@ -67,7 +67,7 @@ def test_grading_by_hand(instruction, response, right):
 
 
 def test_toolbox_is_a_function_of_its_seed_and_probes_have_every_kind():
-    a, b, c = (toolbox.load(20, 5, 5, 10, seed) for seed in (1, 1, 2))
+    a, b, c = (toolbox.load_toolbox(20, 5, 5, 10, seed) for seed in (1, 1, 2))
     assert a == b
     assert a.train != c.train
     kinds = list(a.probes["train"][0].responses)
@@ -174,7 +174,7 @@ def test_content_is_the_bytes_not_the_path(tmp_path):
     assert data_content_of(str(one), None, None) == data_content_of(str(two), None, None)
 
 
-@needs_hh
+@pytest.mark.hh
 def test_the_hh_pairs_and_the_thirteen_column_probing_set():
     data = load(source(
         SHARED / "data/hh_helpful_train.jsonl.gz", probes=500,

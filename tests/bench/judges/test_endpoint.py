@@ -7,7 +7,7 @@ import numpy
 import pandas
 import pytest
 
-from gatebench.bench.data.toolbox import grade, load
+from gatebench.bench.data.toolbox import grade, load_toolbox
 from gatebench.bench.errors import StageFailed
 from gatebench.bench.judges import endpoint
 from gatebench.bench.judges.api import Comparison, Spec
@@ -100,7 +100,7 @@ def test_after_failures_in_a_row_the_rest_is_not_asked(impatient):
 
 
 def test_exact_grading_prefers_the_right_answer():
-    row = load(1, 0, 0, 10).train[0]
+    row = load_toolbox(1, 0, 0, 10).train[0]
     assert grade(row.prompt, row.chosen)
     assert not grade(row.prompt, row.rejected)
     found = make_judge(Spec("exact"))(

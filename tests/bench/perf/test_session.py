@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from transformers import AutoModelForCausalLM
 
-from gatebench.bench.cli.output import print_json
+from gatebench.bench.console import print_json
 from gatebench.bench.data.source import TOOLBOX
 from gatebench.bench.errors import UserError
 from gatebench.bench.models import ladder
@@ -48,7 +48,7 @@ def test_a_step_is_measured_against_stock_trl(monkeypatch, capsys):
     monkeypatch.setattr(step, "UNTIMED", 1)
     monkeypatch.setattr(checks, "LOSSES", ("ipo", "cal_dpo"))
     monkeypatch.setattr(checks, "LARGE_VOCABULARY", 20_000)
-    figures = session.measure(["step", "checks"], ["neox-0.3m"], TOOLBOX, QUIET)
+    figures = session.measure_parts(["step", "checks"], ["neox-0.3m"], TOOLBOX, QUIET)
     found = figures.to_json()["models"]["neox-0.3m"]
     assert set(found) == {f"step.{key}" for key in KEYS}
     assert min(found.values()) > 0
@@ -75,7 +75,7 @@ def test_a_suite_is_measured_against_stock_processes(monkeypatch):
     for name, value in {"train": 16, "test": 4, "steps": 2, "evaluate_every": 1, "probes": 2}.items():
         small = re.sub(rf"\b{name}: \d+", f"{name}: {value}", small)
     monkeypatch.setattr(suite, "SUITE", small)
-    figures = session.measure(["suite"], ["neox-0.3m"], TOOLBOX, QUIET)
+    figures = session.measure_parts(["suite"], ["neox-0.3m"], TOOLBOX, QUIET)
     ours, theirs = figures.suites["neox-0.3m"]
     assert figures.to_json()["models"] == {"neox-0.3m": {"suite.vs_trl_processes": theirs / ours}}
     assert "a TRL process a cell" in text_of(perf_tables(figures))
@@ -92,7 +92,7 @@ def test_a_suite_is_measured_against_stock_processes(monkeypatch):
 )
 def test_what_cannot_be_measured_is_refused(given, sentence):
     with pytest.raises(UserError, match=sentence.replace("?", r"\?").replace("-", r"\-")):
-        session.measure(*given, QUIET)
+        session.measure_parts(*given, QUIET)
 
 
 def test_the_model_for_a_gpu_has_half_a_billion_parameters():

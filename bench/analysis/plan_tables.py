@@ -1,0 +1,52 @@
+"""A plan as tables: its cells, and the stages that they share with what is left to pay. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Set
+
+from gatebench.bench.analysis.table import Table, duration, numbers, row, texts
+from gatebench.bench.cost.estimate import Cost, SuiteCost
+from gatebench.bench.plan.graph import Plan
+
+MOST_CELLS = 100  # listed on the terminal; --json has all
+
+
+def plan_tables(plan: Plan, finished: Set[str], found: SuiteCost) -> list[Table]:
+    """The cells with what is finished of each, how many stages they share, and what is left to pay."""
+    kinds = list(dict.fromkeys(node.kind for node in plan.nodes.values()))
+    return [_cells(plan, kinds, finished, found), _stages(plan, kinds, finished, found)]
+
+
+def _cells(plan: Plan, kinds: list[str], finished: Set[str], found: SuiteCost) -> Table:
+    def mark(key: str | None) -> str:
+        return "-" if key is None else "finished" if key in finished else "would run"
+
+    rows = tuple(
+        row(cell.id, *(mark(cell.stages.get(kind)) for kind in kinds), duration(found.cells[cell.id].seconds))
+        for cell in plan.cells[:MOST_CELLS]
+    )
+    left = len(plan.cells) - MOST_CELLS
+    caption = f"and {left} more cells; --json lists all" if left > 0 else None
+    head = (*texts("cell", *kinds), *numbers("whole cell"))
+    return Table(f"{plan.suite}: {len(plan.cells)} cells", head, rows, caption)
+
+
+def _stages(plan: Plan, kinds: list[str], finished: Set[str], found: SuiteCost) -> Table:
+    rows = []
+    for kind in kinds:
+        keys = [key for key, node in plan.nodes.items() if node.kind == kind]
+        done = sum(key in finished for key in keys)
+        counts = (len(keys), done, len(keys) - done)
+        rows.append(row(kind, *map(str, counts), *_amounts(found.by_kind.get(kind))))
+    whole = (len(plan.nodes), len(finished), len(plan.nodes) - len(finished))
+    rows.append(row("in all", *map(str, whole), *_amounts(found.in_all), section=True))
+    head = numbers("in all", "finished", "would run", "tokens", "FLOPs", "memory", "disk", "one worker")
+    return Table("stages, shared between cells", (*texts("stage"), *head), tuple(rows))
+
+
+def _amounts(cost: Cost | None) -> list[str]:
+    if cost is None or (cost.seconds == 0 and not cost.tokens):
+        return [""] * 5
+    most = "" if cost.measured else "≤ "
+    sizes = [f"{value / 1e9:.2f} GB" if value else "" for value in (cost.memory, cost.disk)]
+    return [f"{most}{cost.tokens:.2g}", f"{most}{cost.flops:.1e}", *sizes, duration(cost.seconds)]

@@ -1,0 +1,51 @@
+"""What some tests need and not every machine has: marker -> whether it is here, and what to say where it is not."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from tests.helpers import ROOT
+
+SHARED = ROOT.parent / "shared"
+CHROMIUM = next(
+    (found for found in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if found), None
+)
+POSTGRES = max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda place: float(place.parent.name), default=None)
+
+
+def has_vllm() -> bool:
+    from gatebench.bench.engines import vllm
+
+    return vllm.installed() is not None
+
+
+def has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
+    "browser": (
+        lambda: CHROMIUM is not None and find_spec("playwright") is not None,
+        "no Chromium is installed (Debian: apt install chromium)",
+    ),
+    "postgres": (
+        lambda: POSTGRES is not None and find_spec("psycopg2") is not None,
+        "no PostgreSQL is installed (Debian: apt install postgresql)",
+    ),
+    "vllm": (has_vllm, "vLLM is not installed; `make vllm` installs it"),
+    "gpu": (has_gpu, "there is no GPU"),
+    "hh": (lambda: (SHARED / "data").is_dir(), "the Anthropic-HH pairs are not beside the repository"),
+}
+
+
+@cache
+def missing(marker: str) -> str | None:
+    """The sentence of a test that is skipped."""
+    is_here, sentence = NEEDS.get(marker, (lambda: True, ""))
+    return None if is_here() else sentence
