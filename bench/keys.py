@@ -12,17 +12,17 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any
+from typing import TypeAlias
 
 KEY_DIGITS = 24
 
+Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+Memo = dict[int, tuple[object, Json]]  # id of a frozen dataclass -> (itself, kept alive; its canonical form)
 
-Memo = dict[int, tuple[Any, Any]]  # id of a frozen dataclass -> (itself, kept alive; its canonical form)
 
-
-def canonical(value: Any, memo: Memo | None = None) -> Any:
+def canonical(value: object, memo: Memo | None = None) -> Json:
     """A JSON value that is equal exactly when the two values mean the same.
 
     memo: remembers the forms of dataclasses, for many values that share parts. Raises TypeError for anything but
@@ -65,12 +65,12 @@ def _left_out(kind: type) -> dict[str, object]:
     return {own.name: own.default for own in dataclasses.fields(kind) if own.metadata.get("key") == "given"}
 
 
-def digest(value: Any) -> str:
+def digest(value: object) -> str:
     """The key of a value: the first 24 hex digits of the sha256 of its canonical JSON."""
     return digest_of_json(canonical(value))
 
 
-def digest_of_json(value: Any) -> str:
+def digest_of_json(value: Json) -> str:
     """The key of a value that is in canonical form already."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]

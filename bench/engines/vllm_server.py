@@ -12,9 +12,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
+from gatebench.bench.keys import Json
 from gatebench.bench.process import die_with_parent
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from vllm import LLM
 
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process, whose end is the end of all
@@ -23,12 +28,30 @@ ENVIRONMENT = {
 }  # fmt: skip
 
 
+class AnswerRow(TypedDict):
+    """An Answer as it is sent."""
+
+    text: str
+    tokens: list[int]
+    finish_reason: str
+    log_prob: float
+
+
+class Reply(TypedDict, total=False):
+    """What the request asked for, or the error it ended in. log_probs, first: a row a prompt, see Server.score."""
+
+    error: str
+    answers: list[AnswerRow]
+    log_probs: list[list[float]]
+    first: list[list[bool]]
+
+
 class Server:
     """One engine, whose weights are replaced for each checkpoint of its architecture."""
 
-    engine: Any = None
+    engine: LLM
 
-    def start(self, folder: str, dtype: str, max_length: int) -> dict[str, Any]:
+    def start(self, folder: str, dtype: str, max_length: int) -> Reply:
         from vllm import LLM
         from vllm.model_executor.layers.linear import LinearBase
 
@@ -42,7 +65,7 @@ class Server:
         )  # fmt: skip
         return {}
 
-    def swap(self, folder: str) -> dict[str, Any]:
+    def swap(self, folder: str) -> Reply:
         """Load another checkpoint's weights; what vLLM derives from weights (the packed head) is derived again."""
         from vllm.model_executor.model_loader.utils import process_weights_after_loading
 
@@ -53,20 +76,21 @@ class Server:
         process_weights_after_loading(model, config, next(model.parameters()).device)
         return {}
 
-    def generate(self, prompts: list[list[int]], sampling: Mapping[str, Any]) -> dict[str, Any]:
+    def generate(self, prompts: list[list[int]], sampling: Mapping[str, Json]) -> Reply:
         from vllm import SamplingParams
 
-        given = SamplingParams(**{**sampling, "stop": list(sampling["stop"]) or None}, logprobs=0)
+        given = SamplingParams(**{**sampling, "stop": sampling["stop"] or None}, logprobs=0)
         outputs = self.engine.generate([{"prompt_token_ids": ids} for ids in prompts], given, use_tqdm=False)
         end = self.engine.get_tokenizer().eos_token_id
-        answers = []
+        answers: list[AnswerRow] = []
         for o in (output.outputs[0] for output in outputs):
             tokens = [token for token in o.token_ids if token != end]
-            row = {"text": o.text, "tokens": tokens, "finish_reason": o.finish_reason, "log_prob": o.cumulative_logprob}
-            answers.append(row)
+            answers.append(
+                {"text": o.text, "tokens": tokens, "finish_reason": o.finish_reason, "log_prob": o.cumulative_logprob}
+            )
         return {"answers": answers}
 
-    def score(self, prompts: list[list[int]]) -> dict[str, Any]:
+    def score(self, prompts: list[list[int]]) -> Reply:
         """Log-probs of every token of each prompt but its first, and whether it is the most likely one."""
         from vllm import SamplingParams
 
@@ -94,13 +118,13 @@ def _count_cached_files_as_free() -> None:
 
     of_node = cpu_worker.get_memory_node_info
 
-    def found(node: int = 0) -> Any:
+    def found(node: int = 0) -> object:
         return replace(of_node(node), available_memory=psutil.virtual_memory().available)
 
     cpu_worker.get_memory_node_info = found
 
 
-def _weights(folder: Path) -> Iterator[tuple[str, Any]]:
+def _weights(folder: Path) -> Iterator[tuple[str, Tensor]]:
     from safetensors.torch import load_file
 
     for file in sorted(folder.glob("*.safetensors")):

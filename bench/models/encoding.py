@@ -5,13 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from gatebench.bench.data.adapters import plain
 from gatebench.bench.data.pairs import Dropped, Pair, Probe, Text
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from gatebench.objectives.causal_lm import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -39,10 +36,11 @@ class EncodedProbe:
 class Encoder:
     """A tokenizer with the lengths of a recipe."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, lengths: Lengths) -> None:
+    def __init__(self, tokenizer: Tokenizer, lengths: Lengths) -> None:
         self.tokenizer, self.lengths = tokenizer, lengths
         if tokenizer.eos_token_id is None:
             raise ValueError("the tokenizer has no end token; responses could not end")
+        self.end = tokenizer.eos_token_id
 
     def prompt(self, text: Text) -> list[int] | None:
         """Token ids, or None where no room for a response would be left."""
@@ -57,7 +55,7 @@ class Encoder:
 
     def response(self, text: str, prompt: list[int]) -> list[int]:
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        return [*ids, self.tokenizer.eos_token_id][: self.lengths.max_length - len(prompt)]
+        return [*ids, self.end][: self.lengths.max_length - len(prompt)]
 
     def pairs(self, rows: Sequence[Pair]) -> tuple[list[EncodedPair], list[Dropped]]:
         """Encoded pairs, and the rows whose prompt left no room for a response."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from transformers import PretrainedConfig, PreTrainedTokenizerFast
+    from transformers import PretrainedConfig
+
+    from gatebench.objectives.causal_lm import Tokenizer
 
 VERSION = 1
 PREFIX = "builtin:ladder/"
@@ -48,7 +50,7 @@ def make_config(path: str, context: int = 1024) -> PretrainedConfig:
     from transformers import GPTNeoXConfig, LlamaConfig, Qwen2Config
 
     family, shape = path.removeprefix(PREFIX).split("-")[0], shape_of(path)
-    shared: dict[str, Any] = {
+    shared = {
         "vocab_size": VOCABULARY, "hidden_size": shape.hidden, "num_hidden_layers": shape.layers,
         "num_attention_heads": shape.heads, "max_position_embeddings": context, "tie_word_embeddings": False,
         "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1,
@@ -60,12 +62,13 @@ def make_config(path: str, context: int = 1024) -> PretrainedConfig:
     return LlamaConfig(**shared) if family == "llama" else Qwen2Config(**shared)
 
 
-def make_tokenizer(corpus: Sequence[str]) -> PreTrainedTokenizerFast:
+def make_tokenizer(corpus: Sequence[str]) -> Tokenizer:
     """A byte-level BPE of 2,048 entries trained on the corpus, with an end and a padding token."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    import tokenizers
+    from tokenizers import decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    bpe = Tokenizer(models.BPE())
+    bpe = tokenizers.Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -75,6 +78,6 @@ def make_tokenizer(corpus: Sequence[str]) -> PreTrainedTokenizerFast:
             vocab_size=VOCABULARY, special_tokens=[END, PAD], initial_alphabet=sorted(alphabet), show_progress=False
         ),
     )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=END, bos_token=END, pad_token=PAD)
+    tokenizer: Tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=END, bos_token=END, pad_token=PAD)
     tokenizer.chat_template = CHAT
     return tokenizer

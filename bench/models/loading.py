@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gatebench.bench.errors import UserError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from peft import LoraConfig
 
     from gatebench.bench.models.source import Adapter
+    from gatebench.objectives.causal_lm import CausalLM, Tokenizer
 
 POINTER = "source.json"
 MODEL = "model"
 
 
-def load_tokenizer(stage: Path) -> PreTrainedTokenizerBase:
+def load_tokenizer(stage: Path) -> Tokenizer:
     """The tokenizer beside a policy; padding falls back to the end token."""
     from transformers import AutoTokenizer
 
@@ -25,10 +26,11 @@ def load_tokenizer(stage: Path) -> PreTrainedTokenizerBase:
     tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
+    found: Tokenizer = tokenizer
+    return found
 
 
-def load_policy(stage: Path, dtype: str, folder: str = MODEL) -> PreTrainedModel:
+def load_policy(stage: Path, dtype: str, folder: str = MODEL) -> CausalLM:
     """The causal model of a finished stage, or of one of its checkpoints, adapters merged.
 
     Raises UserError when a hub id or local folder cannot be loaded.
@@ -40,16 +42,17 @@ def load_policy(stage: Path, dtype: str, folder: str = MODEL) -> PreTrainedModel
         from peft import PeftModel
 
         warm = stage / json.loads((stage / POINTER).read_text())["policy"]
-        adapted: Any = PeftModel.from_pretrained(load_policy(warm, dtype), str(stage / folder))
-        return adapted.merge_and_unload()
+        merged: CausalLM = PeftModel.from_pretrained(load_policy(warm, dtype), str(stage / folder)).merge_and_unload()
+        return merged
     path, revision = _where(stage, folder)
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
+        model = AutoModelForCausalLM.from_pretrained(
             path, revision=revision, dtype=getattr(torch, dtype), trust_remote_code=False, attn_implementation="sdpa"
         )
     except OSError as error:
         raise UserError(f"{path}: cannot load the model ({str(error).splitlines()[0]})") from None
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    found: CausalLM = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return found
 
 
 def _where(stage: Path, folder: str = MODEL) -> tuple[str, str | None]:
@@ -62,7 +65,7 @@ def _where(stage: Path, folder: str = MODEL) -> tuple[str, str | None]:
     return found["path"], found.get("revision")
 
 
-def lora_config(adapter: Adapter) -> Any:
+def lora_config(adapter: Adapter) -> LoraConfig:
     """peft's configuration of an adapter on all linear layers of the backbone."""
     from peft import LoraConfig
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from gatebench.bench.data import toolbox
 
@@ -17,17 +17,25 @@ SEED = 1  # another stream than that of the suites
 TAKEN = 40_000  # of the suites' stream, more than training, test and corpus take
 
 
-def choices(**_: Any) -> dict[str, Dataset]:
-    """prompt, choices (the right answer and its near misses, shuffled) and gold, the right one's index."""
+class ChoiceRow(TypedDict):
+    """gold: index of the right one of the choices."""
+
+    prompt: str
+    choices: list[str]
+    gold: int
+
+
+def choices(**_: object) -> dict[str, Dataset]:
+    """A ChoiceRow a question, the right answer and its near misses shuffled."""
     return _split([_choice(asked) for asked in _asked()])
 
 
-def answers(**_: Any) -> dict[str, Dataset]:
+def answers(**_: object) -> dict[str, Dataset]:
     """prompt and answer."""
     return _split([{"prompt": toolbox.as_prompt(asked.instruction), "answer": asked.answer} for asked in _asked()])
 
 
-def graded(doc: dict[str, Any], results: list[str]) -> dict[str, float]:
+def graded(doc: Mapping[str, str], results: list[str]) -> dict[str, float]:
     """lm-eval's hook: the toolbox's own grading of a free answer."""
     return {"exact_match": float(toolbox.grade(doc["prompt"], results[0]))}
 
@@ -38,7 +46,7 @@ def _asked() -> Iterator[toolbox.Question]:
     return (toolbox.question(text) for text in islice(fresh, QUESTIONS))
 
 
-def _choice(asked: toolbox.Question) -> dict[str, Any]:
+def _choice(asked: toolbox.Question) -> ChoiceRow:
     options = [asked.answer, *asked.misses]
     random.Random(asked.instruction).shuffle(options)
     texts = [toolbox.sentence(asked, option, "plain") for option in options]
@@ -47,7 +55,7 @@ def _choice(asked: toolbox.Question) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _split(rows: list[dict[str, Any]]) -> dict[str, Dataset]:
+def _split(rows: Sequence[Mapping[str, object]]) -> dict[str, Dataset]:
     from datasets import Dataset
 
     return {"test": Dataset.from_list(rows)}
