@@ -13,5 +13,5 @@ Results = Annotated[Path, typer.Option(help="Where the store, the runs and the M
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Override a key: train.learning_rate=1e-6.")]
 Only = Annotated[str | None, typer.Option(help="Keep the cells that match: loss=dpo,gate=seq|none.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; one a GPU or core by default.")]
-Json = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
 DEFAULT_RESULTS = Path("results")

@@ -20,7 +20,7 @@ from gatebench.bench.executors.api import (
     Resources,
     Told,
 )
-from gatebench.bench.executors.worker import Job, Reply, Reported, Succeeded, Unable, run_jobs
+from gatebench.bench.executors.worker import FromWorker, Job, Reported, Succeeded, Unable, run_jobs
 from gatebench.bench.plan.graph import Node
 from gatebench.bench.stages.stage import Run
 
@@ -68,7 +68,7 @@ class LocalExecutor:
             assert worker.place is not None
             node, place = worker.node, worker.place
             try:
-                reply: Reply = worker.connection.recv()
+                reply: FromWorker = worker.connection.recv()
             except (EOFError, ConnectionResetError):  # the latter where something of ours was not read yet
                 worker.process.join()
                 self.workers[self.workers.index(worker)] = self._spawn(self.workers.index(worker))

@@ -54,7 +54,7 @@ class NoRoom:
     """The disk is full."""
 
 
-Reply = Reported | Succeeded | Unable | NoRoom
+FromWorker = Reported | Succeeded | Unable | NoRoom
 
 
 def run_jobs(connection: Connection, threads: int, device: int | None, log: Path) -> None:

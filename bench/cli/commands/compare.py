@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gatebench.bench.cli.options import DEFAULT_RESULTS, Json, Results
+from gatebench.bench.cli.options import DEFAULT_RESULTS, AsJson, Results
 from gatebench.bench.cli.output import print_tables
 from gatebench.bench.console import print_json
 from gatebench.bench.errors import UserError
@@ -21,7 +21,7 @@ def compare_command(
     first: Annotated[str, typer.Argument(help="A run: its folder, or a suite that has one run.", metavar="RUN_A")],
     second: Annotated[str, typer.Argument(help="Another run, or a CSV of published results.", metavar="RUN_B")],
     results: Results = DEFAULT_RESULTS,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Put two runs, or a run and published results, side by side."""
     from dataclasses import asdict

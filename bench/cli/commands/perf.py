@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gatebench.bench.cli.options import Json
+from gatebench.bench.cli.options import AsJson
 from gatebench.bench.cli.output import print_tables
 from gatebench.bench.console import print_json
 
@@ -19,7 +19,7 @@ def perf_command(
         "builtin:toolbox"
     ),
     model: Annotated[list[str] | None, typer.Option(help="Built-in models, such as llama-1.3m.")] = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure this machine: a step and a suite against stock TRL, and what the harness itself costs."""
     import os

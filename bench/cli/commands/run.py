@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatebench.bench.cli.options import DEFAULT_RESULTS, Json, Only, Profile, Results, Settings, SuiteFile, Workers
+from gatebench.bench.cli.options import DEFAULT_RESULTS, AsJson, Only, Profile, Results, Settings, SuiteFile, Workers
 from gatebench.bench.cli.output import command_given, estimate_of, print_results, show_plan
 from gatebench.bench.run.prepare import prepare
 
@@ -28,7 +28,7 @@ def run_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and run nothing.")] = False,
     live: Annotated[bool, typer.Option("--live", help="Keep the report up to date while the run goes on.")] = False,
     executor: Annotated[str, typer.Option(help="Where stages run: the name of an executor.")] = "local",
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Train, measure and compare every cell of a suite; finished stages are never repeated."""
     from rich.console import Console

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gatebench.bench.cli.options import DEFAULT_RESULTS, Json, Only, Profile, Results, Settings, SuiteFile
+from gatebench.bench.cli.options import DEFAULT_RESULTS, AsJson, Only, Profile, Results, Settings, SuiteFile
 from gatebench.bench.cli.output import print_tables
 from gatebench.bench.console import print_json
 from gatebench.bench.run.prepare import prepare
@@ -19,7 +19,7 @@ def samples_command(
     results: Results = DEFAULT_RESULTS,
     settings: Settings = None,
     only: Only = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the answers of all cells to one prompt, side by side."""
     from dataclasses import asdict

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gatebench.bench.cli.options import DEFAULT_RESULTS, Json, Profile, Results, Settings, SuiteFile, Workers
+from gatebench.bench.cli.options import DEFAULT_RESULTS, AsJson, Profile, Results, Settings, SuiteFile, Workers
 from gatebench.bench.cli.output import command_given, print_results, print_tables
 from gatebench.bench.console import print_json
 from gatebench.bench.run.prepare import settings_of
@@ -19,7 +19,7 @@ def tune_command(
     settings: Settings = None,
     workers: Workers = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that has trials.")] = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Search the gate's thresholds with Optuna, then judge the winner on probes that no trial saw."""
     from dataclasses import asdict
