@@ -1,4 +1,4 @@
-"""What a claim of a suite says: written down before the run, judged after it (see contrasts.py)."""
+"""What a claim of a suite says: written down before the run, judged after it (analysis/claims.py)."""
 
 from __future__ import annotations
 
