@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 KEY_DIGITS = 24
 
-Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 Memo = dict[int, tuple[object, Json]]  # id of a frozen dataclass -> (itself, kept alive; its canonical form)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from gatebench.bench.judges.api import Comparison, JudgeKind, Spec, Verdict, preferred
 
@@ -21,10 +20,10 @@ class RewardModel:
         from gatebench.bench.errors import StageFailed
 
         try:
-            self.model: Any = AutoModelForSequenceClassification.from_pretrained(
+            self.model = AutoModelForSequenceClassification.from_pretrained(
                 spec.model, use_safetensors=True, trust_remote_code=False
             ).eval()
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(spec.model, trust_remote_code=False)
+            self.tokenizer = AutoTokenizer.from_pretrained(spec.model, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise StageFailed(f"reward model {spec.model}: {str(error).splitlines()[0]}") from error
         outputs = self.model.config.num_labels

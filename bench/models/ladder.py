@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from transformers import PretrainedConfig
-
-    from gatebench.objectives.causal_lm import Tokenizer
+    from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 VERSION = 1
 PREFIX = "builtin:ladder/"
@@ -62,13 +60,12 @@ def make_config(path: str, context: int = 1024) -> PretrainedConfig:
     return LlamaConfig(**shared) if family == "llama" else Qwen2Config(**shared)
 
 
-def make_tokenizer(corpus: Sequence[str]) -> Tokenizer:
+def make_tokenizer(corpus: Sequence[str]) -> PreTrainedTokenizerFast:
     """A byte-level BPE of 2,048 entries trained on the corpus, with an end and a padding token."""
-    import tokenizers
-    from tokenizers import decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
-    bpe = tokenizers.Tokenizer(models.BPE())
+    bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -78,6 +75,6 @@ def make_tokenizer(corpus: Sequence[str]) -> Tokenizer:
             vocab_size=VOCABULARY, special_tokens=[END, PAD], initial_alphabet=sorted(alphabet), show_progress=False
         ),
     )
-    tokenizer: Tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=END, bos_token=END, pad_token=PAD)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=END, bos_token=END, pad_token=PAD)
     tokenizer.chat_template = CHAT
     return tokenizer

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gatebench.bench.errors import UserError
 
 if TYPE_CHECKING:
     from peft import LoraConfig
+    from torch.nn import Module
 
     from gatebench.bench.models.source import Adapter
     from gatebench.objectives.causal_lm import CausalLM, Tokenizer
@@ -42,7 +43,8 @@ def load_policy(stage: Path, dtype: str, folder: str = MODEL) -> CausalLM:
         from peft import PeftModel
 
         warm = stage / json.loads((stage / POINTER).read_text())["policy"]
-        merged: CausalLM = PeftModel.from_pretrained(load_policy(warm, dtype), str(stage / folder)).merge_and_unload()
+        policy = cast("Module", load_policy(warm, dtype))
+        merged: CausalLM = PeftModel.from_pretrained(policy, str(stage / folder)).merge_and_unload()
         return merged
     path, revision = _where(stage, folder)
     try:

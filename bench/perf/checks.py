@@ -11,11 +11,20 @@ from multiprocessing import get_context
 from gatebench.bench.machine import default_workers
 from gatebench.bench.perf import memory
 from gatebench.bench.perf.step import Tick
-from gatebench.bench.perf.trainers import DEFAULT, OURS, STEPS, TWO_ROWS, WITHOUT_CHECKPOINTING, Contestant, Work
+from gatebench.bench.perf.trainers import (
+    DEFAULT,
+    OURS,
+    STEPS,
+    TWO_ROWS,
+    WITHOUT_CHECKPOINTING,
+    Configuration,
+    Contestant,
+    Work,
+)
 
 LOSSES = ("dpo", "ipo", "cal_dpo", "dpo_shift", "sft")
 TRLS = {"dpo": "sigmoid", "ipo": "ipo"}  # the losses that TRL has under its own names
-GATES: tuple[Mapping[str, str], ...] = ({"gate": "none"}, {"gate": "seq", "gate_alpha": "5/tau", "gate_tau": "q75"})
+GATES: tuple[Configuration, ...] = ({"gate": "none"}, {"gate": "seq", "gate_alpha": "5/tau", "gate_tau": "q75"})
 WEIGHED = (DEFAULT, OURS)
 LARGE_VOCABULARY = 150_000
 TICKS = 1 + len(LOSSES) * len(GATES) + 2 * len(WEIGHED)  # of `measure`
@@ -63,18 +72,19 @@ def _start() -> None:
     torch.set_num_threads(default_workers()[1])
 
 
-def loss_difference(work: Work, loss: str, gate: Mapping[str, str], steps: int) -> float:
+def loss_difference(work: Work, loss: str, gate: Configuration, steps: int) -> float:
     """The largest difference of a step's loss between our layout and TRL's two rows, over `steps` steps of each.
 
     Losses that TRL has are compared with stock TRL where there is no gate, the others with our objective on TRL's own
     forward pass.
     """
+    objective: Configuration = {**gate, "loss": loss}
     stock = TRLS.get(loss) if gate["gate"] == "none" else None
     if stock:
         theirs = Contestant(WITHOUT_CHECKPOINTING, work, loss_type=stock)
     else:
-        theirs = Contestant(TWO_ROWS, work, loss=loss, **gate)
-    ours = Contestant(OURS, work, loss=loss, **gate)
+        theirs = Contestant(TWO_ROWS, work, **objective)
+    ours = Contestant(OURS, work, **objective)
     return max(abs(theirs.step(number) - ours.step(number)) for number in range(steps))
 
 

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from gatebench.bench.data import toolbox
 from gatebench.bench.engines import transformers, vllm
@@ -14,6 +15,9 @@ from gatebench.bench.engines.sampling import Sampling
 from gatebench.bench.models import ladder
 from gatebench.bench.perf.step import Tick
 from gatebench.bench.stages.generate import PROOF_PROMPTS
+
+if TYPE_CHECKING:
+    from gatebench.objectives.causal_lm import CausalLM
 
 SERVED_CHECKPOINTS = 8
 ANSWERED_PROMPTS = 100
@@ -82,11 +86,11 @@ def measure(model: str, tick: Tick) -> EngineFigures:
     )  # fmt: skip
 
 
-def _checkpoint(model: str, seed: int, place: Path) -> object:
+def _checkpoint(model: str, seed: int, place: Path) -> CausalLM:
     from transformers import AutoModelForCausalLM, set_seed
 
     set_seed(seed)
-    policy = AutoModelForCausalLM.from_config(ladder.make_config(model)).eval()
+    policy: CausalLM = AutoModelForCausalLM.from_config(ladder.make_config(model)).eval()
     policy.save_pretrained(place)
     return policy
 

@@ -5,26 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gatebench.bench.stages.stage import Facts, Report, Run
 
 if TYPE_CHECKING:
     import pandas
 
+    from gatebench.bench.stages import dynamics
+
 NOOP_STEPS = (0, 10, 20)
 
 
 def run_of(kind: str) -> Run:
     """The no-op stage of a kind: it leaves files of the kind's own layout."""
-    return {"train": _train, "dynamics": _dynamics}.get(kind, _nothing)
+    own: dict[str, Run] = {"train": _train, "dynamics": _dynamics}
+    return own.get(kind, _nothing)
 
 
-def _nothing(spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
+def _nothing(spec: object, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     return {"tokens": 0}
 
 
-def _train(spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
+def _train(spec: object, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     import pandas
 
     from gatebench.bench.stages.train import TRAIN_CURVES
@@ -33,7 +36,7 @@ def _train(spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) -> 
     return {"tokens": 0, "steps": NOOP_STEPS[-1]}
 
 
-def _dynamics(spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
+def _dynamics(spec: dynamics.Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     from gatebench.bench.metrics.dynamics import curves
     from gatebench.bench.stages.dynamics import CURVES, PROBES
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gatebench.bench.analysis.table import duration
 from gatebench.bench.console import PLAIN
@@ -16,6 +16,7 @@ from gatebench.bench.data.source import TOOLBOX, DataSource, data_content_of
 from gatebench.bench.engines import vllm
 from gatebench.bench.errors import UserError
 from gatebench.bench.executors.progress import SECONDS_BETWEEN_LINES
+from gatebench.bench.keys import Json
 from gatebench.bench.machine import default_workers, this_machine
 from gatebench.bench.models import ladder
 from gatebench.bench.perf import checks, engine, harness, step, suite
@@ -44,7 +45,7 @@ class Figures:
     harness: Sequence[harness.HarnessFigure] = ()
     engines: Mapping[str, engine.EngineFigures] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Json]:
         models: dict[str, dict[str, float]] = {name: found.to_json() for name, found in self.steps.items()}
         for name, checked in self.checks.items():
             models.setdefault(name, {}).update(checked.to_json())

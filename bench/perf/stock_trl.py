@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from gatebench.bench.data.pairs import Probe
 from gatebench.bench.data.source import DataSource
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerState
 
 
 @dataclass(frozen=True)
@@ -18,7 +22,7 @@ class StockCell:
     """What the process is told; the numbers are those of the suite it is compared with."""
 
     policy: str
-    data: dict[str, Any]
+    data: DataSource
     loss: str
     seed: int
     steps: int
@@ -32,6 +36,11 @@ class StockCell:
         file.write_text(json.dumps(asdict(self)), encoding="utf-8")
         return file
 
+    @classmethod
+    def read(cls, file: Path) -> StockCell:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return cls(**{**found, "data": DataSource(**found["data"])})
+
 
 def run(cell: StockCell, out: Path) -> None:
     """Everything that a cell takes; what it measured is written to `out`."""
@@ -42,10 +51,10 @@ def run(cell: StockCell, out: Path) -> None:
     from gatebench.bench.data.adapters import load
     from gatebench.bench.perf.trainers import trl_rows
 
-    found = load(DataSource(**cell.data))
+    found = load(cell.data)
     tokenizer = AutoTokenizer.from_pretrained(cell.policy)
     policy = AutoModelForCausalLM.from_pretrained(cell.policy)
-    shared: dict[str, Any] = {
+    shared: dict[str, object] = {
         "per_device_train_batch_size": cell.batch_size, "max_length": cell.max_length, "seed": cell.seed,
         "bf16": False, "report_to": [], "disable_tqdm": True, "save_strategy": "no",
     }  # fmt: skip
@@ -56,7 +65,7 @@ def run(cell: StockCell, out: Path) -> None:
     policy.eval()
 
     class Probing(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_step_end(self, args: object, state: TrainerState, control: object, **_: object) -> None:
             if state.global_step % cell.evaluate_every == 0:
                 measured(state.global_step)
 
@@ -72,7 +81,12 @@ def run(cell: StockCell, out: Path) -> None:
     policy.save_pretrained(out / "model")
 
 
-def _log_probs(policy: Any, tokenizer: Any, probes: Any, cell: StockCell) -> Iterator[tuple[float, float, float]]:
+def _log_probs(
+    policy: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    probes: Mapping[str, Sequence[Probe]],
+    cell: StockCell,
+) -> Iterator[tuple[float, float, float]]:
     """Log-prob, log-prob of the most likely tokens and entropy of every probe, batch by batch of whole rows."""
     import torch
 
@@ -98,4 +112,4 @@ def _log_probs(policy: Any, tokenizer: Any, probes: Any, cell: StockCell) -> Ite
 
 if __name__ == "__main__":
     file = Path(sys.argv[1])
-    run(StockCell(**json.loads(file.read_text(encoding="utf-8"))), file.parent)
+    run(StockCell.read(file), file.parent)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -59,7 +58,7 @@ def measure(model: str, data: DataSource, err: Console, tick: Tick) -> tuple[flo
         (source,) = prepared.sources.datasets.values()
         count, divided = len(prepared.plan.cells), default_workers(prepared.plan.at_once)
         cells = [
-            StockCell(str(work.policy), asdict(source), CELL_LOSSES[number % len(CELL_LOSSES)], number,
+            StockCell(str(work.policy), source, CELL_LOSSES[number % len(CELL_LOSSES)], number,
                       train.steps or 0, train.evaluate_every, train.batch_size, train.max_length)
             for number in range(min(count, WAVES * divided[0]))
         ]  # fmt: skip

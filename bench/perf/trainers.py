@@ -6,18 +6,37 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from gatebench.bench.data.pairs import Pair
 from gatebench.bench.data.source import DataSource
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import Qwen2Config
 
 DEFAULT, PRECOMPUTED, OURS = "trl_default", "trl_precomputed", "gatebench"
 WITHOUT_CHECKPOINTING = "trl_without_checkpointing"
 PACKED = "gatebench_packed"  # several pairs a row; on a GPU by FlexAttention
 TWO_ROWS = "gatebench_two_rows"  # our objectives and gates on TRL's own forward pass
-STORED = {"precompute_ref_log_probs": True}
-KEPT = {**STORED, "gradient_checkpointing": False}
-CONFIGURATIONS: Mapping[str, Mapping[str, Any]] = {
+
+
+class Configuration(TypedDict, total=False):
+    """Arguments of a trainer's config; without one TRL's default holds. loss is ours, loss_type TRL's."""
+
+    precompute_ref_log_probs: bool
+    gradient_checkpointing: bool
+    layout: str
+    loss: str
+    loss_type: str
+    gate: str
+    gate_alpha: str
+    gate_tau: str
+
+
+STORED: Configuration = {"precompute_ref_log_probs": True}
+KEPT: Configuration = {**STORED, "gradient_checkpointing": False}
+CONFIGURATIONS: Mapping[str, Configuration] = {
     DEFAULT: {},
     PRECOMPUTED: STORED,
     WITHOUT_CHECKPOINTING: KEPT,
@@ -73,7 +92,7 @@ def make_work(model: str, data: DataSource, folder: Path, vocabulary: int | None
     return work
 
 
-def half_billion() -> Any:
+def half_billion() -> Qwen2Config:
     """The config of Qwen2.5-0.5B."""
     from transformers import Qwen2Config
 
@@ -91,9 +110,9 @@ def trl_rows(pairs: Iterable[Pair]) -> list[dict[str, str]]:
 
 
 class Contestant:
-    """A trainer by one of SETTINGS, stepped from outside so that several can take turns."""
+    """A trainer by one of CONFIGURATIONS, stepped from outside so that several can take turns."""
 
-    def __init__(self, name: str, work: Work, **more: Any) -> None:
+    def __init__(self, name: str, work: Work, **more: Unpack[Configuration]) -> None:
         import torch
         from datasets import Dataset
         from datasets.utils.logging import disable_progress_bar
@@ -106,10 +125,11 @@ class Contestant:
         disable_progress_bar()
         ours = name in (OURS, PACKED, TWO_ROWS)
         attention = FLEX if flex_serves(CONFIGURATIONS[name].get("layout")) else "sdpa"
+        chosen: Configuration = {**CONFIGURATIONS[name], **more}
         config = (GatedDPOConfig if ours else DPOConfig)(
             output_dir=str(work.folder / name), per_device_train_batch_size=work.batch_size,
             max_length=work.max_length, learning_rate=LEARNING_RATE, bf16=work.dtype == "bfloat16", report_to=[],
-            disable_tqdm=True, use_cpu=not torch.cuda.is_available(), **{**CONFIGURATIONS[name], **more},
+            disable_tqdm=True, use_cpu=not torch.cuda.is_available(), **chosen,
         )  # fmt: skip
         self.trainer = (GatedDPOTrainer if ours else DPOTrainer)(
             model=AutoModelForCausalLM.from_pretrained(
@@ -126,10 +146,10 @@ class Contestant:
         if ours:
             self.trainer.resolve_gate()
 
-    def batch(self, number: int) -> dict[str, Any]:
+    def batch(self, number: int) -> dict[str, Tensor]:
         data = self.trainer.train_dataset
         rows = [data[(number * self.size + i) % len(data)] for i in range(self.size)]
-        batch: dict[str, Any] = self.trainer.data_collator(rows)
+        batch: dict[str, Tensor] = self.trainer.data_collator(rows)
         return batch
 
     def step(self, number: int) -> float:

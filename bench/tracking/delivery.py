@@ -11,15 +11,17 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from gatebench.bench import keys
 from gatebench.bench.errors import is_disk_full
 from gatebench.bench.tracking.entries import KEY, VERSION, Entry
 
 if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
     from mlflow.tracking import MlflowClient
 
+T = TypeVar("T")
 METRICS_A_BATCH = 1000
 PARAMETERS_A_BATCH = 100
 # A server that is down is asked again by the spool, not by minutes of waiting inside one request.
@@ -150,11 +152,11 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0]
 
 
-def _batches(rows: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+def _batches(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (rows[at : at + size] for at in range(0, len(rows), size))
 
 
-def _inputs(entry: Entry) -> list[Any]:
+def _inputs(entry: Entry) -> list[DatasetInput]:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     return [DatasetInput(Dataset(**fields), [InputTag("mlflow.data.context", "training")]) for fields in entry.datasets]

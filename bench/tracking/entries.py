@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gatebench.bench import keys
 from gatebench.bench.analysis.summary import CellResult, Summary, cell_curves
@@ -84,7 +84,7 @@ def cell_entry(cell: CellResult, plan: Plan, run: str, store: Store) -> Entry:
     tags = {name: str(value) for name, value in cell.axes().items()}
     tags |= {f"stage.{kind}": record.key for kind, record in cell.stages.items()}
     tags["model_folder"] = f"train/{cell.stages['train'].key}/model"  # in the store
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, keys.Json] = {}
     for node in nodes:
         prefix = "" if node.kind == "train" else f"{node.kind}."
         parameters |= _flat(keys.canonical(node.spec), prefix)
@@ -127,7 +127,7 @@ class TrialRow:
 
     number: int
     state: str
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, object]
     metrics: Mapping[str, float]
     rungs: Mapping[int, Mapping[str, float]]
 
@@ -145,7 +145,7 @@ def study_entries(name: str, suite: str, trials: Iterable[TrialRow], best: int) 
     return [*found, Entry(suite, parent, title, None, keys.digest([len(found), tags]), tags)]
 
 
-def _of(trial: TrialRow) -> list[Any]:
+def _of(trial: TrialRow) -> list[object]:
     return [trial.state, {name: repr(value) for name, value in trial.metrics.items()}]
 
 
@@ -170,21 +170,18 @@ def _dataset(name: str, source: DataSource) -> dict[str, str]:
     return {"name": name, "digest": keys.digest(source.content), "source_type": kind, "source": source.path}
 
 
-def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+def _texts(values: Mapping[str, object]) -> dict[str, str]:
     return {name: str(value)[:LONGEST_PARAMETER] for name, value in values.items()}
 
 
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, inner in value.items():
-        if isinstance(inner, Mapping):
-            found |= _flat(inner, f"{prefix}{key}.")
-        elif inner is not None:
-            found[prefix + key] = inner
-    return found
+def _flat(value: keys.Json, prefix: str) -> dict[str, keys.Json]:
+    """The values that are not None by their dotted place; prefix: what the places start with, its dot included."""
+    if not isinstance(value, Mapping):
+        return {} if value is None else {prefix.removesuffix("."): value}
+    return {place: leaf for key, inner in value.items() for place, leaf in _flat(inner, f"{prefix}{key}.").items()}
 
 
-def to_json(entry: Entry) -> dict[str, Any]:
+def to_json(entry: Entry) -> dict[str, keys.Json]:
     return asdict(entry)
 
 

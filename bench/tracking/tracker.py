@@ -11,6 +11,7 @@ from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from gatebench.bench.analysis.summary import CellResult, Summary, cell_result
 from gatebench.bench.errors import is_disk_full
@@ -20,6 +21,9 @@ from gatebench.bench.store.store import Store
 from gatebench.bench.tracking.delivery import import_mlflow, why_not_written
 from gatebench.bench.tracking.entries import Entry, cell_entry, cell_mark, parent_entry, system_entry
 from gatebench.bench.tracking.spool import Say, Spool
+
+if TYPE_CHECKING:
+    from mlflow.system_metrics.metrics.base_metrics_monitor import BaseMetricsMonitor
 
 SECONDS_BETWEEN_SAMPLES = 10.0
 SECONDS_OF_PATIENCE = 20.0  # at the end of a run, for a server that does not answer
@@ -133,7 +137,7 @@ def _load() -> Callable[[], dict[str, float]]:
     from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
     from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 
-    monitors = [CPUMonitor()]
+    monitors: list[BaseMetricsMonitor] = [CPUMonitor()]
     with suppress(Exception):  # no GPU, or no library that reads one
         monitors.append(GPUMonitor())
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from gatebench.objectives.causal_lm import CausalLM
 
 IGNORED = -100
 
@@ -17,23 +23,24 @@ class Row:
     context: int = 0
 
 
-def collator(model: Any) -> Callable[[Sequence[Row]], dict[str, Any]]:
+def collator(model: CausalLM) -> Callable[[Sequence[Row]], dict[str, Tensor]]:
     """Packs where that saves rows and the model's attention can be cut into blocks, else pads."""
+    from gatebench.objectives.causal_lm import without_adapter
     from gatebench.objectives.layout import shared_prompt
 
-    network = model.get_base_model() if hasattr(model, "peft_config") else model
+    network = without_adapter(model)
     if not shared_prompt.supports(network):
         return padded
     dtype = network.dtype
 
-    def collate(rows: Sequence[Row]) -> dict[str, Any]:
+    def collate(rows: Sequence[Row]) -> dict[str, Tensor]:
         bins = shared_prompt.pack([len(row.ids) for row in rows])
         return padded(rows) if len(bins) == len(rows) else packed([[rows[i] for i in some] for some in bins], dtype)
 
     return collate
 
 
-def padded(rows: Sequence[Row]) -> dict[str, Any]:
+def padded(rows: Sequence[Row]) -> dict[str, Tensor]:
     """Right-padded input_ids, attention_mask and labels [B, T], IGNORED where nothing is learned."""
     import torch
 
@@ -43,7 +50,7 @@ def padded(rows: Sequence[Row]) -> dict[str, Any]:
     return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask), "labels": torch.tensor(labels)}
 
 
-def packed(bins: Sequence[Sequence[Row]], dtype: Any) -> dict[str, Any]:
+def packed(bins: Sequence[Sequence[Row]], dtype: torch.dtype) -> dict[str, Tensor]:
     """input_ids, position_ids and labels [B, T] with the rows of each bin one after another, and an additive
     attention_mask [B, 1, T, T] by which each sees itself alone. The tokens that are learned are those of `padded`."""
     import torch

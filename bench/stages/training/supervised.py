@@ -8,12 +8,18 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeVar
 
 from gatebench.bench.errors import StageFailed
 from gatebench.bench.stages.stage import Facts, Report
 from gatebench.bench.stages.training.packing import Row, collator
 
+if TYPE_CHECKING:
+    from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
+
+    from gatebench.objectives.causal_lm import CausalLM
+
+M = TypeVar("M", bound="CausalLM")
 TRAINER = "trainer"
 STEPS_A_LOG_LINE = 10
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
@@ -34,7 +40,7 @@ def resume_point(out: Path) -> str | None:
     return None
 
 
-def restore(model: Any, out: Path) -> str | None:
+def restore(model: CausalLM, out: Path) -> str | None:
     """Put the weights of the newest checkpoint into the model and return the checkpoint's folder, if there is one.
 
     The Trainer's own loading skips parameters that a checkpoint names otherwise than the model does (the head of a
@@ -46,7 +52,7 @@ def restore(model: Any, out: Path) -> str | None:
     return point
 
 
-def checkpoint_callback(logging_steps: int) -> Any:
+def checkpoint_callback(logging_steps: int) -> TrainerCallback:
     """Saves the trainer's whole state about every SECONDS_BETWEEN_CHECKPOINTS, right after a logging step, so that
     no half-accumulated metric is lost. When it saves does not change what it computes."""
     from transformers import TrainerCallback
@@ -54,28 +60,35 @@ def checkpoint_callback(logging_steps: int) -> Any:
     class Checkpoint(TrainerCallback):
         last = time.monotonic()
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_step_end(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
             due = time.monotonic() - self.last >= SECONDS_BETWEEN_CHECKPOINTS
             if due and state.global_step % logging_steps == 0 and state.global_step < state.max_steps:
                 control.should_save = True
 
-        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_save(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
             self.last = time.monotonic()
 
     return Checkpoint()
 
 
-def callback_for(report: Report, text: str) -> Any:
+def callback_for(report: Report, text: str) -> TrainerCallback:
     """A Trainer callback that reports progress, logs the last step and stops at the first loss that is not a number."""
     from transformers import TrainerCallback
 
     class Watch(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_step_end(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
             report(state.global_step / max(1, state.max_steps), text)
             if state.global_step >= state.max_steps:
                 control.should_log = True  # curves reach the true end, whatever the logging interval
 
-        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        def on_log(
+            self,
+            args: object,
+            state: TrainerState,
+            control: TrainerControl,
+            logs: dict[str, float] | None = None,
+            **_: object,
+        ) -> None:
             for name in ("loss", "grad_norm"):
                 value = (logs or {}).get(name)
                 if value is not None and not math.isfinite(float(value)):
@@ -85,7 +98,7 @@ def callback_for(report: Report, text: str) -> Any:
 
 
 def fit(
-    make_model: Callable[[], Any],
+    make_model: Callable[[], M],
     rows: Sequence[Row],
     *,
     learning_rate: float,
@@ -95,7 +108,7 @@ def fit(
     seed: int,
     report: Report,
     out: Path,
-) -> tuple[Any, Facts]:
+) -> tuple[M, Facts]:
     """Train a causal model on rows, packed where they differ in length, with AdamW and a cosine schedule.
 
     make_model: gives the model at its start, again for each micro-batch that is tried. Returns the trained model and,
@@ -105,7 +118,7 @@ def fit(
     """
     from gatebench.bench.stages.training.memory import with_smaller_batches
 
-    def attempt(micro: int) -> Any:
+    def attempt(micro: int) -> M:
         from transformers import Trainer, TrainingArguments
 
         model = make_model()
@@ -133,7 +146,7 @@ def fit(
     return model, {"micro_batch_size": micro}
 
 
-def without_lines(trainer: Any) -> None:
+def without_lines(trainer: Trainer) -> None:
     """Workers share the terminal with the suite's bar: no trainer prints its own lines."""
     from transformers.trainer_callback import PrinterCallback
 
