@@ -5,10 +5,10 @@ Without a `train` input it measures step 0 alone, the warm-up policy, which all 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.models.encoding import EncodedProbe, Lengths
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas
     import torch
 
+    from gatebench.objectives.causal_lm import CausalLM
     from gatebench.objectives.layout.scoring import Scored
 
 VERSION = 4
@@ -70,7 +71,9 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     return {"tokens": tokens * len(folders), "steps": [0, *(step for step, _ in folders)]}
 
 
-def measure_probes(model: Any, reference: Any, encoded: Encoded, step: int, report: Any) -> pandas.DataFrame:
+def measure_probes(
+    model: CausalLM, reference: CausalLM, encoded: Encoded, step: int, report: Callable[[float], None]
+) -> pandas.DataFrame:
     """One row a probe and kind: step, split, prompt, kind, tokens, log_prob (summed), in nats.
 
     The rows of the chosen response also have argmax (summed log-prob of the most likely tokens), entropy, mass_target,
@@ -126,7 +129,7 @@ def response_sums(scored: Scored) -> dict[str, list[float]]:
 
 
 def chosen_quantities(
-    scored: Scored, probes: Sequence[EncodedProbe], model: Any, reference: Any
+    scored: Scored, probes: Sequence[EncodedProbe], model: CausalLM, reference: CausalLM
 ) -> dict[str, torch.Tensor]:
     """Quantities of the whole distribution along chosen responses, [responses] each."""
     import torch
@@ -154,7 +157,7 @@ def chosen_quantities(
 
 
 def rejected_quantities(
-    scored: Scored, probes: Sequence[EncodedProbe], model: Any, reference: Any
+    scored: Scored, probes: Sequence[EncodedProbe], model: CausalLM, reference: CausalLM
 ) -> dict[str, torch.Tensor]:
     """The masses along rejected responses, [responses] each."""
     import torch
