@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -23,7 +24,7 @@ class Contrast(Strict):
     """
 
     gate: tuple[str, str | list[str]] | None = None
-    cell: tuple[dict[str, Any], dict[str, Any]] | None = None
+    cell: tuple[dict[str, object], dict[str, object]] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Contrast:
@@ -31,7 +32,7 @@ class Contrast(Strict):
             raise ValueError("give either gate: [OURS, THEIRS] or cell: [{...}, {...}]")
         return self
 
-    def sides(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    def sides(self) -> list[tuple[Mapping[str, object], Mapping[str, object]]]:
         """(ours, theirs) as axis -> value mappings, one pair a contrast."""
         if self.gate is None:
             return [self.cell] if self.cell else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, TypeAlias, TypeGuard, get_args, get_type_hints
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -14,22 +14,28 @@ from gatebench.bench.errors import UserError, at
 from gatebench.bench.suite.schema import Suite
 from gatebench.objectives.names import nearest
 
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
-def load_suite(file: Path, profile: str | None = None, settings: Mapping[str, Any] | None = None) -> Suite:
+Raw: TypeAlias = dict[str, object]  # a mapping of a suite file, as YAML reads it
+Location: TypeAlias = tuple[str | int, ...]  # keys and places in lists, from the top
+
+
+def load_suite(file: Path, profile: str | None = None, settings: Mapping[str, object] | None = None) -> Suite:
     """Read, overlay and validate a suite file.
 
     settings: dotted keys over the file's ("train.learning_rate": 1e-6). Raises UserError with every
     mistake, each with file, line, key and the nearest valid word.
     """
     raw, lines = _read(file)
-    profiles = raw.pop("profiles", {}) or {}
+    profiles = _mapping(raw.pop("profiles", None))
     if profile is not None:
         if profile not in profiles:
             raise UserError(
                 f"{file}: profiles: no profile {profile!r}; "
                 + (nearest(profile, profiles) if profiles else "the suite has none")
             )
-        raw = _overlay(raw, profiles[profile])
+        raw = _overlay(raw, _mapping(profiles[profile]))
         lines = {**lines, **{key[2:]: line for key, line in lines.items() if key[:2] == ("profiles", profile)}}
     for key, value in (settings or {}).items():
         raw = _overlay(raw, _nested(key, value))
@@ -41,10 +47,14 @@ def load_suite(file: Path, profile: str | None = None, settings: Mapping[str, An
 
 def profiles_of(file: Path) -> list[str]:
     """The names of a suite's profiles."""
-    return list(_read(file)[0].get("profiles") or {})
+    return list(_mapping(_read(file)[0].get("profiles")))
 
 
-def _read(file: Path) -> tuple[dict[str, Any], dict[tuple[Any, ...], int]]:
+def _mapping(value: object) -> Raw:
+    return value if isinstance(value, dict) else {}
+
+
+def _read(file: Path) -> tuple[Raw, dict[Location, int]]:
     """The raw mapping of a suite file and the line of each of its keys."""
     if not file.exists():
         others = [path.name for path in file.parent.glob("*.yaml")] if file.parent.exists() else []
@@ -62,24 +72,23 @@ def _read(file: Path) -> tuple[dict[str, Any], dict[tuple[Any, ...], int]]:
     return raw, lines
 
 
-def _nested(key: str, value: Any) -> dict[str, Any]:
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return dict(value)
+def _nested(key: str, value: object) -> Raw:
+    part, more, rest = key.partition(".")
+    return {part: _nested(rest, value) if more else value}
 
 
-def _overlay(below: dict[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def _overlay(below: Raw, above: Raw) -> Raw:
     """above over below; mappings are merged, everything else replaced."""
     merged = dict(below)
     for key, value in above.items():
-        both = isinstance(merged.get(key), dict) and isinstance(value, dict)
-        merged[key] = _overlay(merged[key], value) if both else value
+        under = merged.get(key)
+        merged[key] = _overlay(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
     return merged
 
 
-def _lines(node: yaml.Node | None, path: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], int]:
+def _lines(node: yaml.Node | None, path: Location = ()) -> dict[Location, int]:
     """The line of every key and list item of a YAML document."""
-    found: dict[tuple[Any, ...], int] = {}
+    found: dict[Location, int] = {}
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             found[(*path, key.value)] = key.start_mark.line + 1
@@ -91,7 +100,7 @@ def _lines(node: yaml.Node | None, path: tuple[Any, ...] = ()) -> dict[tuple[Any
     return found
 
 
-def _sentence(file: Path, lines: Mapping[tuple[Any, ...], int], problem: Mapping[str, Any]) -> str:
+def _sentence(file: Path, lines: Mapping[Location, int], problem: ErrorDetails) -> str:
     location = tuple(part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("function-")))
     known = location
     while known and known not in lines:
@@ -109,19 +118,21 @@ def _sentence(file: Path, lines: Mapping[tuple[Any, ...], int], problem: Mapping
     )
 
 
-def _keys_at(location: tuple[Any, ...]) -> list[str]:
+def _keys_at(location: Location) -> list[str]:
     """The valid keys of the block at a location of the schema."""
-    schema: Any = Suite
+    schema: type | None = Suite
     for part in location:
         if isinstance(part, int):
             continue
-        hint = get_type_hints(schema).get(part) if isinstance(schema, type) else None
+        hint = get_type_hints(schema).get(part) if schema else None
         options = [hint, *get_args(hint), *(inner for outer in get_args(hint) for inner in get_args(outer))]
         schema = next((option for option in options if _is_block(option)), None)
     if schema is None:
         return []
-    return list(schema.model_fields) if issubclass(schema, BaseModel) else [f.name for f in dataclasses.fields(schema)]
+    if issubclass(schema, BaseModel):
+        return list(schema.model_fields)
+    return [field.name for field in dataclasses.fields(schema)] if dataclasses.is_dataclass(schema) else []
 
 
-def _is_block(option: Any) -> bool:
+def _is_block(option: object) -> TypeGuard[type]:
     return isinstance(option, type) and (issubclass(option, BaseModel) or dataclasses.is_dataclass(option))

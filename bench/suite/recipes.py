@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
@@ -102,7 +102,7 @@ class JudgeRecipe:
     model: str = ""
     url: str = ""
     key: str = "OPENAI_API_KEY"
-    parameters: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         needed = get_judge(self.kind).needs
@@ -122,7 +122,7 @@ class JudgeRecipe:
         return kind.parameters(**self.parameters) if kind.parameters else None
 
 
-def with_own_keys(value: Any) -> Any:
+def with_own_keys(value: object) -> object:
     """A raw judge block with the keys that its kind alone has gathered as its parameters."""
     value = {"kind": value} if isinstance(value, str) else value
     if not isinstance(value, dict) or value.get("kind") not in judge_kinds():

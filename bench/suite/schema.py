@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
@@ -31,7 +31,7 @@ from gatebench.objectives.names import UnknownWord, nearest
 WARMUPS = ("sft", "extended_sft", "none")
 
 
-def _named(value: Any, key: str = "path") -> Any:
+def _named(value: object, key: str = "path") -> object:
     return {key: value} if isinstance(value, str) else value
 
 
@@ -46,7 +46,7 @@ class Model(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_name(cls, value: Any) -> Any:
+    def _default_name(cls, value: object) -> object:
         value = _named(value)
         if isinstance(value, dict) and isinstance(value.get("path"), str):
             value = {"name": value["path"].rstrip("/").split("/")[-1], **value}
@@ -76,7 +76,7 @@ class Dataset(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _name(cls, value: Any) -> Any:
+    def _name(cls, value: object) -> object:
         value = _named(value)
         if isinstance(value, dict) and isinstance(value.get("path"), str):
             value = {"name": value["path"].rstrip("/").split("/")[-1].split(":")[-1].split(".")[0], **value}
@@ -95,22 +95,22 @@ class Objective(Strict):
     name: str
     loss: str
     warmup: Literal["sft", "extended_sft", "none"] = "sft"
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: dict[str, object] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
-    def _complete(cls, value: Any) -> Any:
+    def _complete(cls, value: object) -> object:
         if isinstance(value, str):
             value = {"name": value}
         if not isinstance(value, dict):
             return value
-        value = dict(value)
-        if value.get("name") == "extended_sft":
-            value = {"warmup": "extended_sft", "loss": "dpo", **value}
-        name = value.setdefault("name", value.get("loss"))
-        value.setdefault("loss", name)
-        own = {key: value.pop(key) for key in list(value) if key not in cls.model_fields}
-        return {**value, "parameters": {**value.get("parameters", {}), **own}}
+        given = dict(value)
+        if given.get("name") == "extended_sft":
+            given = {"warmup": "extended_sft", "loss": "dpo", **given}
+        name = given.setdefault("name", given.get("loss"))
+        given.setdefault("loss", name)
+        own = {key: given.pop(key) for key in list(given) if key not in cls.model_fields}
+        return {**given, "parameters": {**given.get("parameters", {}), **own}}
 
     @model_validator(mode="after")
     def _known(self) -> Objective:
@@ -137,7 +137,7 @@ class GateAxis(Strict):
 
     @model_validator(mode="before")
     @classmethod
-    def _complete(cls, value: Any) -> Any:
+    def _complete(cls, value: object) -> object:
         if value is None:  # YAML reads an unquoted `none` as text, but `null` and ~ mean the same to a user
             value = UNGATED
         value = _named(value, "kind")
@@ -186,7 +186,8 @@ class Evaluate(Strict):
 class Override(Strict):
     """Other recipe values for the cells that `where` names."""
 
-    where: dict[str, Any]
+    where: dict[str, object]
+    # Any: their recipe checks them when they replace its values
     train: dict[str, Any] = Field(default_factory=dict)
     warmup: dict[str, Any] = Field(default_factory=dict)
 
@@ -209,7 +210,7 @@ class Suite(Strict):
     objectives: Annotated[list[Objective], Field(min_length=1)]
     gates: Annotated[list[GateAxis], Field(min_length=1)]
     seeds: Annotated[list[int], Field(min_length=1, default_factory=lambda: [0])]
-    exclude: list[dict[str, Any]] = Field(default_factory=list)
+    exclude: list[dict[str, object]] = Field(default_factory=list)
     overrides: list[Override] = Field(default_factory=list)
     base: Base = Base()
     warmup: Warmup = Warmup()
@@ -236,11 +237,11 @@ class Suite(Strict):
                 self._check_where(side, f"claim {claim.name!r}")
         return self
 
-    def _check_where(self, where: Mapping[str, Any], place: str = "where") -> None:
-        values: dict[str, list[Any]] = {
+    def _check_where(self, where: Mapping[str, object], place: str = "where") -> None:
+        values: dict[str, Sequence[object]] = {
             "model": [m.name for m in self.models], "dataset": [d.name for d in self.datasets],
             "objective": [o.name for o in self.objectives], "loss": [o.loss for o in self.objectives],
-            "warmup": list(WARMUPS), "gate": [g.name for g in self.gates], "seed": self.seeds,
+            "warmup": WARMUPS, "gate": [g.name for g in self.gates], "seed": self.seeds,
         }  # fmt: skip
         for key, wanted in where.items():
             if key not in values:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -91,12 +91,12 @@ class Tune(Strict):
 
     @field_validator("maximize", mode="before")
     @classmethod
-    def _listed(cls, value: Any) -> Any:
+    def _listed(cls, value: object) -> object:
         return [value] if isinstance(value, str) else value
 
     @field_validator("space", mode="before")
     @classmethod
-    def _ranges(cls, value: Any) -> Any:
+    def _ranges(cls, value: object) -> object:
         """One sentence for a bad range, where a union of types would give one for each of them."""
         if not isinstance(value, dict):
             return value
