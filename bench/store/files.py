@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 
 def size_of(entry: Path) -> int:
@@ -27,7 +26,7 @@ def _remove_one(entry: Path) -> None:
         entry.unlink(missing_ok=True)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """`write_text` of a value as JSON."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False))
 

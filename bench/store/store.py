@@ -18,9 +18,9 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gatebench.bench.store.files import remove, sync, write_json
+from gatebench.bench.store.manifest import KeptFile, Manifest
 
 MANIFEST = "manifest.json"
 PARTIAL, LOCKS, DAMAGED = ".partial", ".locks", ".damaged"
@@ -48,14 +48,14 @@ class Store:
     def is_finished(self, kind: str, key: str) -> bool:
         return (self.path(kind, key) / MANIFEST).exists()
 
-    def manifest(self, kind: str, key: str) -> dict[str, Any]:
-        """The manifest of a finished stage: identity, inputs, sha256 and size of every file, seconds, facts."""
-        found: dict[str, Any] = json.loads((self.path(kind, key) / MANIFEST).read_text())
+    def manifest(self, kind: str, key: str) -> Manifest:
+        """The manifest of a finished stage."""
+        found: Manifest = json.loads((self.path(kind, key) / MANIFEST).read_text())
         return found
 
     def inputs(self, kind: str, key: str) -> dict[str, Path]:
         """The folders that a finished stage was made from, by role, as far as they are there."""
-        made_from: dict[str, str] = self.manifest(kind, key)["inputs"]
+        made_from = self.manifest(kind, key)["inputs"]
         places = {role: next(self.root.glob(f"*/{own}"), None) for role, own in made_from.items()}
         return {role: place for role, place in places.items() if place is not None}
 
@@ -94,16 +94,19 @@ class Store:
                 remove([left])
         return place
 
-    def commit(self, place: Path, kind: str, key: str, manifest: Mapping[str, Any]) -> Path:
-        """Sync what was written, add the manifest and rename the folder into its place. Needs the lock."""
-        files = {}
+    def commit(self, place: Path, kind: str, key: str, told: Mapping[str, object]) -> Path:
+        """Sync what was written, add the manifest and rename the folder into its place. Needs the lock.
+
+        told: what the manifest says beside kind, key and files: the rest of the identity, facts.
+        """
+        files: dict[str, KeptFile] = {}
         for file in sorted(p for p in place.rglob("*") if p.is_file()):
             with file.open("rb") as opened:
                 sha = hashlib.file_digest(opened, "sha256").hexdigest()
                 os.fsync(opened.fileno())
             stat = file.stat()
             files[str(file.relative_to(place))] = {"sha256": sha, "bytes": stat.st_size, "changed": stat.st_mtime_ns}
-        write_json(place / MANIFEST, {**manifest, "kind": kind, "key": key, "files": files, "finished": time.time()})
+        write_json(place / MANIFEST, {**told, "kind": kind, "key": key, "files": files, "finished": time.time()})
         target = self.path(kind, key)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.rename(place, target)
@@ -116,7 +119,7 @@ class Store:
         A file of the recorded size and time is believed, any other is hashed; thorough: all are hashed.
         """
         try:
-            files: dict[str, Any] = self.manifest(kind, key)["files"]
+            files = self.manifest(kind, key)["files"]
         except (ValueError, KeyError, TypeError):
             return False
         return all(_is_as_recorded(self.path(kind, key) / name, wanted, thorough) for name, wanted in files.items())
@@ -153,7 +156,7 @@ class Store:
         return [entry for entry in found if entry.exists()]
 
 
-def _is_as_recorded(file: Path, wanted: Mapping[str, Any], thorough: bool) -> bool:
+def _is_as_recorded(file: Path, wanted: KeptFile, thorough: bool) -> bool:
     try:
         stat = file.stat()
         if stat.st_size != wanted["bytes"]:
@@ -161,6 +164,6 @@ def _is_as_recorded(file: Path, wanted: Mapping[str, Any], thorough: bool) -> bo
         if not thorough and stat.st_mtime_ns == wanted.get("changed"):
             return True
         with file.open("rb") as opened:
-            return bool(hashlib.file_digest(opened, "sha256").hexdigest() == wanted["sha256"])
+            return hashlib.file_digest(opened, "sha256").hexdigest() == wanted["sha256"]
     except OSError:
         return False
