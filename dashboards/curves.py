@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from gatebench.bench.analysis.summary import CellResult
+from gatebench.bench.plan.graph import Point
 
 if TYPE_CHECKING:
     import pandas
 
 Curves = Mapping[str, "tuple[pandas.DataFrame, pandas.DataFrame]"]  # cell -> (dynamics, training log), by step
-Point = tuple[str, str, str, str]  # model, data set, objective, gate
 
 
 @dataclass(frozen=True)

@@ -10,18 +10,19 @@ filter shows and hides.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from gatebench.bench.analysis.aggregates import Gated, Group, ungated_gates
 from gatebench.bench.analysis.summary import CellResult, Summary
 from gatebench.bench.metrics.metric import NATS
+from gatebench.bench.plan.graph import Point
 from gatebench.dashboards.curves import Band, Curves, bands
 
 UNGATED_COLOUR, GATED_COLOUR = "#D55E00", "#0072B2"
 UNGATED_BAND, GATED_BAND = "rgba(213,94,0,.18)", "rgba(0,114,178,.18)"
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "cross", "x")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-Figure = dict[str, Any]
+Figure: TypeAlias = dict[str, Any]  # plotly's words: a specification, a trace or another part of one
 
 
 def colours(rows: Sequence[Gated]) -> dict[str, str]:
@@ -36,7 +37,7 @@ def order(rows: Sequence[Gated]) -> dict[str, int]:
     return {name: place for place, name in enumerate([*ungated, *gated], start=0 if ungated else 1)}
 
 
-def layout(title: str, x: str, y: str, **more: Any) -> dict[str, Any]:
+def layout(title: str, x: str, y: str, **more: object) -> Figure:
     return {
         "title": {"text": title}, "xaxis": {"title": {"text": x}, "automargin": True},
         "yaxis": {"title": {"text": y}, "zeroline": True, "automargin": True}, "margin": {"t": 48, "r": 16},
@@ -44,14 +45,14 @@ def layout(title: str, x: str, y: str, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def panels(titles: Sequence[Sequence[str]]) -> tuple[dict[str, Any], list[list[str]]]:
+def panels(titles: Sequence[Sequence[str]]) -> tuple[Figure, list[list[str]]]:
     """(layout of a grid with a title over each panel, suffix of each panel's axes), row by row."""
     suffixes = [
         ["" if row + column == 0 else str(row * len(names) + column + 1) for column in range(len(names))]
         for row, names in enumerate(titles)
     ]
     grid = {"rows": len(titles), "columns": len(titles[0]), "pattern": "independent", "xgap": 0.14, "ygap": 0.28}
-    style: dict[str, Any] = {"grid": grid, "annotations": []}
+    style: Figure = {"grid": grid, "annotations": []}
     for names, row in zip(titles, suffixes, strict=True):
         for name, suffix in zip(names, row, strict=True):
             style[f"xaxis{suffix}"] = {"automargin": True}
@@ -70,7 +71,7 @@ def strip(summary: Summary, metric: str = "delta_chosen", title: str = "Δ chose
     objectives = list(dict.fromkeys(group.objective for group in summary.groups))
     models = list(dict.fromkeys(group.model for group in summary.groups))
     style, suffixes = panels([objectives])
-    traces: list[dict[str, Any]] = []
+    traces: list[Figure] = []
     for number, (objective, suffix) in enumerate(zip(objectives, suffixes[0], strict=True)):
         for gate, index in gates.items():
             own = [g for g in summary.groups if (g.gate, g.objective) == (gate, objective) and metric in g.metrics]
@@ -111,7 +112,7 @@ def dynamics(cells: Sequence[CellResult], curves: Curves, metric: str, title: st
     objectives = list(dict.fromkeys(cell.objective for cell in cells))
     gates, open_gates = order(cells), ungated_gates(cells)
     style, suffixes = panels([objectives])
-    traces: list[dict[str, Any]] = []
+    traces: list[Figure] = []
     named: set[str] = set()
     for (_, dataset, objective, gate), band in found.items():
         suffix = suffixes[0][objectives.index(objective)]
@@ -130,13 +131,13 @@ def dynamics(cells: Sequence[CellResult], curves: Curves, metric: str, title: st
     return {"data": traces, "layout": {**style, **_frame(title)}}
 
 
-def _frame(title: str) -> dict[str, Any]:
+def _frame(title: str) -> Figure:
     return {
         "title": {"text": title}, "margin": {"t": 84, "r": 16}, "legend": {"orientation": "h", "y": -0.25}
     }  # fmt: skip
 
 
-def _filled(band: Band, ungated: bool, common: dict[str, Any]) -> list[dict[str, Any]]:
+def _filled(band: Band, ungated: bool, common: Figure) -> list[Figure]:
     edge = {**common, "mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
     fill = UNGATED_BAND if ungated else GATED_BAND
     return [{**edge, "y": [0.0, *band.low]}, {**edge, "y": [0.0, *band.high], "fill": "tonexty", "fillcolor": fill}]
@@ -146,7 +147,7 @@ def gate_openness(cells: Sequence[CellResult], curves: Curves) -> Figure:
     """The gate's mean weight through training, with the share of pairs it closes (g < 0.1) dotted."""
     gates = order(cells)
     traces = []
-    parts: list[tuple[str, str, dict[Any, Band]]] = [
+    parts: list[tuple[str, str, dict[Point, Band]]] = [
         (name, dash, bands(cells, curves, f"gate/{name}", "training"))
         for name, dash in (("mean", "solid"), ("closed", "dot"))
     ]
@@ -167,7 +168,7 @@ def scale(summary: Summary, metric: str = "delta_chosen") -> Figure:
     response?"""
     sizes: dict[str, int] = {
         cell.model: size for cell in summary.finished
-        if "base" in cell.stages and (size := cell.stages["base"].facts.get("parameters"))
+        if "base" in cell.stages and isinstance(size := cell.stages["base"].facts.get("parameters"), int) and size
     }  # fmt: skip
     objectives = list(dict.fromkeys(group.objective for group in summary.groups))
     style, suffixes = panels([objectives])
@@ -191,7 +192,7 @@ def scale(summary: Summary, metric: str = "delta_chosen") -> Figure:
     return {"data": traces, "layout": {**style, **_frame("Scale against gate")}}
 
 
-def _interval(groups: Sequence[Group], metric: str) -> dict[str, Any]:
+def _interval(groups: Sequence[Group], metric: str) -> Figure:
     return {
         "type": "data", "symmetric": False, "thickness": 1.5, "width": 4,
         "array": [group.metrics[f"{metric}_hi"] - group.metrics[metric] for group in groups],

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from gatebench.bench.analysis.summary import CellResult
 from gatebench.bench.analysis.table import Table, numbers, row, texts
-from gatebench.bench.plan.graph import POINT_AXES
-from gatebench.dashboards.curves import Curves, Point, bands
+from gatebench.bench.plan.graph import POINT_AXES, Point
+from gatebench.dashboards.curves import Curves, bands
 from gatebench.dashboards.figures import Figure, panels
 
 # Okabe & Ito's palette; a part has one colour in both accounts.
@@ -69,7 +68,7 @@ def stacked(rows: Sequence[AccountRow], title: str) -> Figure:
     gates = list(dict.fromkeys(row.point[3] for row in rows))
     parts = [part for part in PART_COLOURS if any(part in row.parts for row in rows)]
     style, suffixes = panels([[f"{objective}, gate {gate}" for gate in gates] for objective in objectives])
-    traces: list[dict[str, Any]] = []
+    traces: list[Figure] = []
     for place in dict.fromkeys(own.point for own in rows):
         line = suffixes[objectives.index(place[2])]
         suffix = line[gates.index(place[3])]

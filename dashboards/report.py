@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from gatebench.bench.analysis.samples import samples_table, side_by_side
 from gatebench.bench.analysis.summary import CellResult, Summary, cell_curves
@@ -22,6 +21,7 @@ from gatebench.bench.analysis.tables import (
     points_table,
     scale_table,
 )
+from gatebench.bench.keys import Json
 from gatebench.bench.metrics import registry
 from gatebench.bench.plan.graph import NAME_AXES
 from gatebench.bench.stages.stage import LIBRARIES
@@ -29,6 +29,7 @@ from gatebench.bench.store.files import write_text
 from gatebench.bench.store.store import Store
 from gatebench.dashboards import export, figures, mass_account
 from gatebench.dashboards.curves import Curves
+from gatebench.dashboards.figures import Figure
 
 REPORT_FILE = "report.html"
 STUDY_FILE = "study.json"  # figures of a study, where the run judges the winner of one
@@ -96,7 +97,7 @@ def _tables(summary: Summary, curves: Curves) -> dict[str, Table | list[Table]]:
     }  # fmt: skip
 
 
-def _placed(name: str, figure: Mapping[str, Any]) -> dict[str, Any]:
+def _placed(name: str, figure: Figure) -> Figure:
     """A figure as the template needs it."""
     from markupsafe import Markup
 
@@ -111,7 +112,7 @@ def _choices(summary: Summary) -> dict[str, list[str]]:
     return {axis: values for axis, values in found.items() if len(values) > 1}
 
 
-def _contents(summary: Summary, drawn: Sequence[Mapping[str, Any]], samples: bool) -> list[tuple[str, str]]:
+def _contents(summary: Summary, drawn: Sequence[Figure], samples: bool) -> list[tuple[str, str]]:
     found = [("claims", "Claims")] if summary.claims else []
     found += [("points", "Points")] if summary.groups else []
     found += [(figure["name"], figure["title"]) for figure in drawn[:3]]
@@ -124,9 +125,9 @@ def _present(rows: Sequence[Mapping[str, float]]) -> list[str]:
     return [name for name in registry.reported() if any(name in row for row in rows)]
 
 
-def _figures(summary: Summary, curves: Curves) -> list[dict[str, Any]]:
+def _figures(summary: Summary, curves: Curves) -> list[Figure]:
     cells = summary.finished
-    found: list[dict[str, Any]] = [
+    found: list[Figure] = [
         {"title": "What the gate changes", "spec": figures.strip(summary),
          "alt": "Change of the chosen log-prob by model and objective, gated and ungated"},
         {"title": "Spill onto unrelated responses", "spec": figures.strip(summary, "delta_others", "Δ others"),
@@ -161,21 +162,28 @@ def _dropped(cells: list[CellResult]) -> list[str]:
     """Every data row that a reference stage left out."""
     found: dict[str, None] = {}
     for cell in cells:
-        found |= dict.fromkeys(cell.stages["reference"].facts.get("dropped", ()))
+        dropped = cell.stages["reference"].facts.get("dropped")
+        found |= dict.fromkeys(dropped if isinstance(dropped, list) else ())
     return list(found)
 
 
 def _provenance(summary: Summary, store: Store, command: str) -> dict[str, str]:
     manifests = [store.manifest("train", cell.stages["train"].key) for cell in summary.finished]
-    data = {cell.dataset: m["spec"]["data"]["content"] for cell, m in zip(summary.finished, manifests, strict=True)}
+    data = {cell.dataset: _content(m["spec"]) for cell, m in zip(summary.finished, manifests, strict=True)}
     return {
         "run": summary.run_id,
         **({"made again by": command} if command else {}),
-        "code that trained": ", ".join(sorted({str(m.get("code")) for m in manifests if m.get("code")})),
+        "code that trained": ", ".join(sorted({m["code"] for m in manifests if m.get("code")})),
         **{f"data set {name}": content for name, content in data.items()},
         **{f"{name} version": version(name) for name in (*LIBRARIES, "gatebench")},
         "seeds": ", ".join(map(str, sorted({cell.seed for cell in summary.cells}))),
     }
+
+
+def _content(spec: Json) -> str:
+    """The content of the data that a stage was made from."""
+    data = spec.get("data") if isinstance(spec, Mapping) else None
+    return str(data["content"]) if isinstance(data, Mapping) else ""
 
 
 @cache

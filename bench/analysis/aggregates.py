@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from gatebench.bench.analysis.statistics import (
     slopes,
 )
 from gatebench.bench.metrics import registry
-from gatebench.bench.plan.graph import POINT_AXES
+from gatebench.bench.plan.graph import Point, point_of
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,11 @@ def flat(measures: Mapping[str, tuple[float, float, float]]) -> dict[str, float]
     }  # fmt: skip
 
 
-def points(cells: Sequence[Measured]) -> dict[tuple[Any, ...], dict[int, Measured]]:
+def points(cells: Sequence[Measured]) -> dict[Point, dict[int, Measured]]:
     """The cells of every point of the suite, by seed."""
-    found: dict[tuple[Any, ...], dict[int, Measured]] = {}
+    found: dict[Point, dict[int, Measured]] = {}
     for cell in cells:
-        found.setdefault(tuple(cell.axes[axis] for axis in POINT_AXES), {})[cell.axes["seed"]] = cell
+        found.setdefault(point_of(cell.axes), {})[cell.axes["seed"]] = cell
     return found
 
 
@@ -125,7 +125,7 @@ def groups(cells: Sequence[Measured]) -> list[Group]:
 
 def gate_aggregates(cells: Sequence[Measured], metric: str = "delta_chosen") -> list[GateAggregate]:
     """A row a gate, over the points and seeds that all gates have."""
-    by_gate: dict[str, dict[tuple[Any, ...], dict[int, float]]] = {}
+    by_gate: dict[str, dict[tuple[str, ...], dict[int, float]]] = {}
     for point, row in points(cells).items():
         found = cube([row], metric)
         if found is not None:

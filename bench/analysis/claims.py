@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from gatebench.bench.analysis.probe_arrays import Measured, drawn_means
 from gatebench.bench.analysis.statistics import Array, ClaimVerdict, Draws, estimate, holm, together, verdict
-from gatebench.bench.plan.graph import POINT_AXES, matches
+from gatebench.bench.plan.graph import POINT_AXES, Axes, Point, Where, matches, point_of
 from gatebench.bench.suite.claims import Claim
 
 SIGN = {"greater": 1, "less": -1}
 DATASET = POINT_AXES.index("dataset")
-Axes = Mapping[str, Any]
-PointKey = tuple[Any, ...]  # values of POINT_AXES
 
 
 @dataclass(frozen=True)
@@ -70,25 +67,25 @@ def judge(claim: Claim, planned: Sequence[Axes], cells: Sequence[Measured]) -> C
     return ClaimResult(claim.name, claim.metric, claim.expect, told, tuple(found))
 
 
-def _sides(claim: Claim, planned: Sequence[Axes]) -> Iterator[tuple[Axes, Axes, Axes]]:
+def _sides(claim: Claim, planned: Sequence[Axes]) -> Iterator[tuple[Where, Where, Where]]:
     """(values of `by`, ours, theirs) of every contrast that some planned cell takes part in."""
     for ours, theirs in claim.contrast.sides():
-        own = [axes for axes in planned if matches(ours, axes) or matches(theirs, axes)]
+        own: list[Where] = [axes for axes in planned if matches(ours, axes) or matches(theirs, axes)]
         for place in dict.fromkeys(tuple(axes[axis] for axis in claim.by) for axes in own):
             yield dict(zip(claim.by, place, strict=True)), ours, theirs
 
 
 def _contrast(
-    claim: Claim, at: Axes, ours: Axes, theirs: Axes, planned: Sequence[Axes], cells: Sequence[Measured]
+    claim: Claim, at: Where, ours: Where, theirs: Where, planned: Sequence[Axes], cells: Sequence[Measured]
 ) -> ContrastResult:
     label = ", ".join([f"{_words(ours)} vs {_words(theirs)}", *([_words(at)] if at else [])])
-    wanted = _counterparts({_point(axes): axes for axes in planned if matches(at, axes)}, ours, theirs)
+    wanted = _counterparts({point_of(axes): axes for axes in planned if matches(at, axes)}, ours, theirs)
     rows = _rows([cell for cell in cells if matches(at, cell.axes)])
     pairs = [pair for pair in wanted if all(point in rows for point in pair)]
     if not pairs:
         return ContrastResult(label, reason=f"none of {len(wanted)} pairs of cells is finished on both sides")
     parts: list[Draws] = []
-    points: list[PointKey] = []
+    points: list[Point] = []
     for stream, dataset in enumerate(dict.fromkeys(point[DATASET] for point, _ in pairs)):
         own = list(dict.fromkeys(point for pair in pairs for point in pair if point[DATASET] == dataset))
         part = drawn_means([rows[point] for point in own], claim.metric, stream)
@@ -105,31 +102,25 @@ def _contrast(
     )  # fmt: skip
 
 
-def _point(axes: Axes) -> PointKey:
-    return tuple(axes[key] for key in POINT_AXES)
-
-
-def _rows(cells: Sequence[Measured]) -> dict[PointKey, dict[int, Measured]]:
-    rows: dict[PointKey, dict[int, Measured]] = {}
+def _rows(cells: Sequence[Measured]) -> dict[Point, dict[int, Measured]]:
+    rows: dict[Point, dict[int, Measured]] = {}
     for cell in cells:
-        rows.setdefault(_point(cell.axes), {})[cell.axes["seed"]] = cell
+        rows.setdefault(point_of(cell.axes), {})[cell.axes["seed"]] = cell
     return rows
 
 
-def _counterparts(axes_of: Mapping[PointKey, Axes], ours: Axes, theirs: Axes) -> list[tuple[PointKey, PointKey]]:
+def _counterparts(axes_of: Mapping[Point, Axes], ours: Where, theirs: Where) -> list[tuple[Point, Point]]:
     """(our point, their point) of all that are alike in every key that the sides do not name."""
     named = {"objective" if axis in ("loss", "warmup") else axis for axis in (*ours, *theirs)}
     alike = [index for index, key in enumerate(POINT_AXES) if key not in named]
     left, right = ([p for p, axes in axes_of.items() if matches(side, axes)] for side in (ours, theirs))
-    by_rest: dict[PointKey, list[PointKey]] = {}
+    by_rest: dict[tuple[str, ...], list[Point]] = {}
     for point in right:
         by_rest.setdefault(tuple(point[index] for index in alike), []).append(point)
     return [(point, other) for point in left for other in by_rest.get(tuple(point[index] for index in alike), ())]
 
 
-def _statistic(
-    claim: Claim, points: Sequence[PointKey], pairs: Sequence[tuple[PointKey, PointKey]]
-) -> Callable[[Array], Array]:
+def _statistic(claim: Claim, points: Sequence[Point], pairs: Sequence[tuple[Point, Point]]) -> Callable[[Array], Array]:
     """[C, R] means of the points -> [R]: the mean difference of the pairs, or of their spreads over an axis.
 
     The spread is the standard deviation over the axis, meaned over the other axes. Resampling noise widens both
@@ -140,7 +131,7 @@ def _statistic(
         return lambda means: (means[left] - means[right]).mean(axis=0)
     groups: list[list[list[int]]] = [[], []]
     for side in (0, 1):
-        by_rest: dict[PointKey, list[int]] = {}
+        by_rest: dict[tuple[str, ...], list[int]] = {}
         for point in dict.fromkeys(pair[side] for pair in pairs):
             rest = tuple(value for name, value in zip(POINT_AXES, point, strict=True) if name != claim.spread)
             by_rest.setdefault(rest, []).append(points.index(point))
@@ -153,5 +144,5 @@ def _statistic(
     return lambda means: spread(means, 0) - spread(means, 1)
 
 
-def _words(where: Axes) -> str:
+def _words(where: Where) -> str:
     return " ".join(f"{axis} {value}" for axis, value in where.items())

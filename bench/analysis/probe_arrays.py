@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from gatebench.bench.analysis.statistics import LEVEL, RESAMPLING_SEED, Array, Draws, draws, intervals
 from gatebench.bench.metrics.registry import place_of
+from gatebench.bench.plan.graph import Axes
 
 if TYPE_CHECKING:
     import pandas
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 class Measured:
     """A finished cell as statistics need it.
 
-    axes: axis -> value; deltas: `metrics.probe_deltas` at the true end, and a row a prompt of split "generation";
+    deltas: `metrics.probe_deltas` at the true end, and a row a prompt of split "generation";
     parameters: of its model, where known; tasks: lm-eval's metrics with their standard errors.
     """
 
-    axes: Mapping[str, Any]
+    axes: Axes
     deltas: pandas.DataFrame
     parameters: int | None = None
     tasks: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
@@ -32,8 +33,7 @@ class Measured:
 
     @property
     def gate(self) -> str:
-        found: str = self.axes["gate"]
-        return found
+        return self.axes["gate"]
 
     def by_probe(self, metric: str) -> pandas.Series[float] | None:
         """The metric of every probe of its split that has it, by prompt; None where no probe has."""

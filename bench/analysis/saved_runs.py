@@ -6,7 +6,6 @@ import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gatebench.bench.analysis.comparison import Published
 from gatebench.bench.analysis.probe_arrays import Measured
@@ -25,7 +24,7 @@ class SavedRun:
 
     folder: Path
     summary: Summary
-    probes: dict[str, Any]
+    probes: dict[str, object]
 
     def cells(self) -> list[Measured]:
         """The finished cells with their probes' values, from the store that the run's folder stands beside."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from gatebench.bench import keys
 from gatebench.bench.analysis.aggregates import (
@@ -23,7 +23,7 @@ from gatebench.bench.analysis.probe_arrays import Measured
 from gatebench.bench.executors.api import Outcome
 from gatebench.bench.metrics.dynamics import curves
 from gatebench.bench.metrics.tasks import ValueWithError
-from gatebench.bench.plan.graph import CELL_AXES, Cell, Plan
+from gatebench.bench.plan.graph import Axes, Cell, Plan
 from gatebench.bench.stages.dynamics import CURVES, PROBES
 from gatebench.bench.stages.registry import stage_of
 from gatebench.bench.stages.train import TRAIN_CURVES
@@ -44,7 +44,7 @@ class StageRecord:
     key: str
     seconds: float | None = None
     tokens: int | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,11 @@ class CellResult:
     log: str | None = None
     gated: bool = True
 
-    def axes(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in CELL_AXES}
+    def axes(self) -> Axes:
+        return {
+            "model": self.model, "dataset": self.dataset, "objective": self.objective, "loss": self.loss,
+            "warmup": self.warmup, "gate": self.gate, "seed": self.seed,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class Summary:
     def cautions(self) -> list[str]:
         """What stages found out on their way: gates that are shut on the data, models that vLLM does not serve."""
         found = [record.facts.get("caution") for cell in self.finished for record in cell.stages.values()]
-        return sorted({sentence for sentence in found if sentence})
+        return sorted({sentence for sentence in found if isinstance(sentence, str)})
 
     @property
     def remade(self) -> list[str]:
@@ -146,7 +149,8 @@ def measured(cell: CellResult, store: Store, tuned_on: int = 0) -> Measured:
         if stage.with_errors:
             tasks |= stage.with_errors(folder)
     values = unseen(pandas.concat(tables, ignore_index=True), tuned_on)
-    parameters = cell.stages["base"].facts.get("parameters") if "base" in cell.stages else None
+    counted = cell.stages["base"].facts.get("parameters") if "base" in cell.stages else None
+    parameters = counted if isinstance(counted, int) else None
     return Measured(cell.axes(), values, parameters, tasks, cell.gated)
 
 
@@ -156,24 +160,22 @@ def unseen(frame: pandas.DataFrame, tuned_on: int) -> pandas.DataFrame:
 
 
 def _result(cell: Cell, plan: Plan, store: Store, outcome: Outcome, records: dict[str, StageRecord]) -> CellResult:
-    own_axes = {"id": cell.id, **cell.axes(), "gated": cell.gated}
     own = [plan.nodes[key] for key in cell.stages.values()]
     for node in own:
         if node.key not in records and store.is_finished(node.kind, node.key):
             manifest = store.manifest(node.kind, node.key)
-            facts = {k: manifest[k] for k in (*stage_of(node.kind).facts, REMADE) if manifest.get(k)}
+            facts = {k: found for k in (*stage_of(node.kind).facts, REMADE) if (found := manifest.get(k))}
             records[node.key] = StageRecord(node.key, manifest["seconds"], manifest.get("tokens"), facts)
     stages = {node.kind: records[node.key] for node in own if node.key in records}
     failure = next((outcome.failed[node.key] for node in plan.needed_by(cell) if node.key in outcome.failed), None)
     reason = f"{failure.kind}: {failure.message}" if failure else None
     log = failure.tail or None if failure else None
+    result = CellResult(cell.id, **cell.axes(), status="missing", stages=stages, reason="not run yet", gated=cell.gated)
     if cell.stages["dynamics"] in records:  # what a later stage failed to add is missing; the rest is kept
         missing = [kind for kind in cell.stages if kind not in stages]
         why = reason or (f"{', '.join(missing)} not run yet" if missing else None)
-        return CellResult(**own_axes, status="finished", stages=stages, reason=why, log=log)
-    if failure is None:
-        return CellResult(**own_axes, status="missing", stages=stages, reason="not run yet")
-    return CellResult(**own_axes, status="failed", stages=stages, reason=reason, log=log)
+        return replace(result, status="finished", reason=why, log=log)
+    return result if failure is None else replace(result, status="failed", reason=reason, log=log)
 
 
 def cell_curves(store: Store, cell: CellResult, tuned_on: int = 0) -> tuple[pandas.DataFrame, pandas.DataFrame]:

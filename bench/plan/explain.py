@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from gatebench.bench.errors import UserError
 from gatebench.bench.plan.graph import Cell, Node, Plan, identity
@@ -44,11 +43,11 @@ def _reason(node: Node, store: Store) -> str:
     return f"would run: the nearest finished one, {best[0]}, differs in {'; '.join(best[1])}"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return "(none)" if value is None else str(value)
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def _flat(value: object, prefix: str = "") -> dict[str, object]:
     if isinstance(value, Mapping):
         inner = [_flat(v, f"{prefix}.{k}" if prefix else str(k)) for k, v in value.items()]
         return {k: v for found in inner for k, v in found.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias, TypedDict
 
 from gatebench.bench import keys
 from gatebench.bench.data.source import DataSource
@@ -19,13 +19,28 @@ CELL_AXES = ("model", "dataset", "objective", "loss", "warmup", "gate", "seed")
 POINT_AXES = ("model", "dataset", "objective", "gate")  # tell cells apart but for the seed; the rest follows from them
 NAME_AXES = (*POINT_AXES, "seed")
 
+Where: TypeAlias = Mapping[str, object]  # axis -> the value, or the list of values, that a cell has to have
+Point: TypeAlias = tuple[str, str, str, str]  # values of POINT_AXES
+
+
+class Axes(TypedDict):
+    """What tells a cell from the others: CELL_AXES."""
+
+    model: str
+    dataset: str
+    objective: str
+    loss: str
+    warmup: str
+    gate: str
+    seed: int
+
 
 @dataclass(frozen=True)
 class Node:
     """One stage to have: its parameters and the keys of its inputs by role, in order of the roles."""
 
     kind: str
-    spec: Any
+    spec: Any  # of as many types as there are kinds
     inputs: tuple[tuple[str, str, str], ...]  # (role, kind, key)
     key: str
 
@@ -45,8 +60,11 @@ class Cell:
     stages: Mapping[str, str]
     gated: bool = True
 
-    def axes(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in CELL_AXES}
+    def axes(self) -> Axes:
+        return {
+            "model": self.model, "dataset": self.dataset, "objective": self.objective, "loss": self.loss,
+            "warmup": self.warmup, "gate": self.gate, "seed": self.seed,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,11 +107,11 @@ class Plan:
 
 def identity(
     kind: str,
-    spec: Any,
+    spec: object,
     inputs: tuple[tuple[str, str, str], ...],
     libraries: Mapping[str, str] | None = None,
     memo: keys.Memo | None = None,
-) -> dict[str, Any]:
+) -> dict[str, keys.Json]:
     """Everything that a stage's key is the hash of, in canonical form; the manifest keeps it."""
     return {
         "kind": kind, "version": stage_of(kind).version, "spec": keys.canonical(spec, memo),
@@ -119,6 +137,10 @@ class Sources:
         return [f"not pinned, so a change on the hub would go unnoticed: {', '.join(found)}; give each a revision"]
 
 
-def matches(where: Mapping[str, Any], axes: Mapping[str, Any]) -> bool:
+def point_of(axes: Axes) -> Point:
+    return axes["model"], axes["dataset"], axes["objective"], axes["gate"]
+
+
+def matches(where: Where, axes: Where) -> bool:
     """Whether a cell has one of the wanted values on every axis that `where` names."""
     return all(axes[key] in (wanted if isinstance(wanted, list) else [wanted]) for key, wanted in where.items())

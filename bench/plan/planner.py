@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
 from gatebench.bench import keys
 from gatebench.bench.data.source import DataSource
@@ -13,7 +12,7 @@ from gatebench.bench.engines import vllm
 from gatebench.bench.engines.sampling import Sampling
 from gatebench.bench.errors import UserError
 from gatebench.bench.models.source import ModelSource
-from gatebench.bench.plan.graph import NAME_AXES, Cell, Node, Plan, Sources, identity, matches
+from gatebench.bench.plan.graph import Axes, Cell, Node, Plan, Sources, Where, identity, matches, point_of
 from gatebench.bench.stages import base, dynamics, generate, judge, reference, train, warmup
 from gatebench.bench.stages.stage import library_versions
 from gatebench.bench.suite.claims import Claim
@@ -32,7 +31,7 @@ class _Nodes:
         self._libraries = library_versions()
         self._memo: keys.Memo = {}
 
-    def add(self, kind: str, spec: Any, **inputs: Node) -> Node:
+    def add(self, kind: str, spec: object, **inputs: Node) -> Node:
         roles = tuple((role, node.kind, node.key) for role, node in sorted(inputs.items()))
         key = keys.digest_of_json(identity(kind, spec, roles, self._libraries, self._memo))
         return self.by_key.setdefault(key, Node(kind, spec, roles, key))
@@ -48,7 +47,7 @@ def plan_cautions(plan: Plan) -> list[str]:
     return sorted(sentence for sentence in found if sentence)
 
 
-def make_plan(suite: Suite, sources: Sources, only: Callable[[Mapping[str, Any]], bool] = lambda axes: True) -> Plan:
+def make_plan(suite: Suite, sources: Sources, only: Callable[[Where], bool] = lambda axes: True) -> Plan:
     """The plan of a suite; `only` keeps the cells it is true of (all by default).
 
     Raises UserError for claims about cells that the suite does not have.
@@ -59,14 +58,14 @@ def make_plan(suite: Suite, sources: Sources, only: Callable[[Mapping[str, Any]]
     ungated = [gate.name for gate in suite.gates if not gate.is_gated]
     _check_claims(suite.claims, points)
     for axes in filter(only, points):
-        identifier = "/".join(str(axes[axis]) for axis in NAME_AXES)
+        identifier = "/".join((*point_of(axes), str(axes["seed"])))
         cells.append(Cell(id=identifier, **axes, stages=stages_of(axes), gated=axes["gate"] not in ungated))
     if sources.judge:
         cells = [_judged(cell, cells, next(iter(ungated), None), nodes, sources.judge) for cell in cells]
     return Plan(suite.name, tuple(cells), nodes.by_key, tuple(suite.claims), suite.evaluate.dynamics.tuned_on)
 
 
-def _points(suite: Suite) -> Iterator[dict[str, Any]]:
+def _points(suite: Suite) -> Iterator[Axes]:
     """The axes of every cell that is not excluded."""
     for point in product(suite.models, suite.datasets, suite.objectives, suite.gates, suite.seeds):
         axes = _axes(*point)
@@ -74,7 +73,7 @@ def _points(suite: Suite) -> Iterator[dict[str, Any]]:
             yield axes
 
 
-def _check_claims(claims: Sequence[Claim], points: Sequence[Mapping[str, Any]]) -> None:
+def _check_claims(claims: Sequence[Claim], points: Sequence[Axes]) -> None:
     missing = [
         f"claim {claim.name!r}: the suite has no cell with {', '.join(f'{k} {v}' for k, v in side.items())}; "
         "it is excluded, or its values do not occur together"
@@ -86,7 +85,7 @@ def _check_claims(claims: Sequence[Claim], points: Sequence[Mapping[str, Any]]) 
         raise UserError(*missing)
 
 
-def _axes(model: Model, dataset: Dataset, objective: Objective, gate: GateAxis, seed: int) -> dict[str, Any]:
+def _axes(model: Model, dataset: Dataset, objective: Objective, gate: GateAxis, seed: int) -> Axes:
     return {
         "model": model.name, "dataset": dataset.name, "objective": objective.name, "loss": objective.loss,
         "warmup": objective.warmup, "gate": gate.name, "seed": seed,
@@ -105,9 +104,7 @@ class _Policy:
     stages: Mapping[str, str]
 
 
-def _policy(
-    sources: Sources, nodes: _Nodes, axes: Mapping[str, Any], suite: Suite, recipe: Train, warm_recipe: Warmup
-) -> _Policy:
+def _policy(sources: Sources, nodes: _Nodes, axes: Axes, suite: Suite, recipe: Train, warm_recipe: Warmup) -> _Policy:
     wish = suite.evaluate.generate
     model, probed = sources.models[axes["model"]], sources.datasets[axes["dataset"]]
     data = replace(probed, probes=0)
@@ -141,9 +138,9 @@ class _Cells:
         self.suite, self.sources, self.nodes = suite, sources, nodes
         self.gates = {gate.name: suite.gate(gate) for gate in suite.gates}
         self.parameters = {o.name: get_loss(o.loss).make_parameters(**o.parameters) for o in suite.objectives}
-        self.policies: dict[Any, _Policy] = {}
+        self.policies: dict[Hashable, _Policy] = {}
 
-    def stages(self, axes: Mapping[str, Any]) -> dict[str, str]:
+    def stages(self, axes: Axes) -> dict[str, str]:
         recipe, warm_recipe = _recipes(self.suite, axes)
         place = (axes["model"], axes["dataset"], axes["warmup"], recipe.lengths, warm_recipe)
         if place not in self.policies:
@@ -176,7 +173,7 @@ def _judged(cell: Cell, cells: Sequence[Cell], ungated: str | None, nodes: _Node
     return replace(cell, stages={**cell.stages, "judge": nodes.add("judge", spec, own=own, **opponents).key})
 
 
-def _recipes(suite: Suite, axes: Mapping[str, Any]) -> tuple[Train, Warmup]:
+def _recipes(suite: Suite, axes: Axes) -> tuple[Train, Warmup]:
     """The suite's recipes with the overrides whose `where` holds, later ones on top."""
     recipe, warm = suite.train, suite.warmup
     for override in suite.overrides:

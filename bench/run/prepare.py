@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gatebench.bench.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
+    from gatebench.bench.plan.graph import Where
     from gatebench.bench.run.suite_run import Prepared
 
 
@@ -35,7 +36,7 @@ def _command(suite: Path, profile: str | None, settings: list[str] | None, only:
     return shlex.join([*words, *(("--only", only) if only else ())])
 
 
-def settings_of(given: list[str]) -> dict[str, Any]:
+def settings_of(given: list[str]) -> dict[str, object]:
     import yaml
 
     found = {}
@@ -47,7 +48,7 @@ def settings_of(given: list[str]) -> dict[str, Any]:
     return found
 
 
-def only_of(text: str | None) -> Callable[[Mapping[str, Any]], bool]:
+def only_of(text: str | None) -> Callable[[Where], bool]:
     from gatebench.objectives.names import nearest
 
     wanted = {}
@@ -56,7 +57,7 @@ def only_of(text: str | None) -> Callable[[Mapping[str, Any]], bool]:
             key, _, values = part.partition("=")
             wanted[key.strip()] = values.split("|")
 
-    def keep(axes: Mapping[str, Any]) -> bool:
+    def keep(axes: Where) -> bool:
         for key in wanted:
             if key not in axes:
                 raise UserError(f"--only {text}: unknown axis {key!r}; {nearest(key, axes)}")

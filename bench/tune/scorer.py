@@ -13,6 +13,7 @@ from gatebench.bench.stages import dynamics
 if TYPE_CHECKING:
     import pandas
 
+    from gatebench.objectives.causal_lm import CausalLM
     from gatebench.objectives.layout.scoring import Scored
 
 NOW = 1  # stands for whatever step the model has reached
@@ -45,7 +46,7 @@ class Scorer:
         scored = {prompt for prompt, _, _ in self.probes}
         self.start = rows[rows["kind"].isin(kinds) & rows["prompt"].isin(scored)]
 
-    def __call__(self, model: object) -> dict[str, float]:
+    def __call__(self, model: CausalLM) -> dict[str, float]:
         """Means over the tuning probes of the change since step 0, in nats a response; accuracy as a share."""
         import pandas
 
@@ -53,7 +54,7 @@ class Scorer:
         found = {metric.name: metric.compute(probes) for metric in self.metrics}
         return {name: float(values.mean()) for name, values in found.items() if values is not None}
 
-    def _now(self, model: object) -> pandas.DataFrame:
+    def _now(self, model: CausalLM) -> pandas.DataFrame:
         import pandas
         import torch
 
