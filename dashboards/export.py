@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gatebench.bench.analysis.summary import Summary
 from gatebench.bench.analysis.table import Table
@@ -24,6 +24,8 @@ LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0
 GREY = "#444444"  # what is neither gated nor ungated
 PANEL, MARGIN = (2.6, 2.2), 1.3  # inches
 DRAWN = ("scatter", "bar", "contour")
+AxisValues: TypeAlias = list[Any]  # along an axis: numbers, or words where it is of categories
+Measurement: TypeAlias = tuple[Any, Any, float]  # x, y, z
 STYLE: Any = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42,
          "legend.frameon": False}  # fmt: skip
 
@@ -62,7 +64,7 @@ def as_csv(spec: Figure) -> str:
     return text.getvalue()
 
 
-def _values(found: Any) -> list[Any]:
+def _values(found: object) -> AxisValues:
     return list(found) if isinstance(found, list | tuple) else []
 
 
@@ -111,7 +113,7 @@ def _frame(panel: Axes, x: Figure, y: Figure) -> None:
 
 
 def _traces(traces: Sequence[Figure], places: Mapping[str, Axes]) -> None:
-    stacks: dict[tuple[str, Any, bool], float] = {}
+    stacks: dict[tuple[str, object, bool], float] = {}
     below: list[float] = []
     for trace in traces:
         panel, marker, line = places[trace.get("xaxis", "x")], trace.get("marker", {}), trace.get("line", {})
@@ -136,13 +138,13 @@ def _traces(traces: Sequence[Figure], places: Mapping[str, Axes]) -> None:
             _line(panel, trace, x, y, marker, line, label)
 
 
-def _measured(surface: Figure) -> list[tuple[Any, Any, float]]:
+def _measured(surface: Figure) -> list[Measurement]:
     """(x, y, z) of the places of a surface's grid that have a value."""
     rows = zip(surface["y"], surface["z"], strict=True)
     return [(x, y, z) for y, row in rows for x, z in zip(surface["x"], row, strict=True) if z is not None]
 
 
-def _surface(panel: Axes, known: Sequence[tuple[Any, Any, float]]) -> None:
+def _surface(panel: Axes, known: Sequence[Measurement]) -> None:
     """Filled contours through what was measured; none where an axis holds words or fewer than three values."""
     axes = [{point[axis] for point in known} for axis in (0, 1)]
     if all(len(values) > 2 and not any(isinstance(value, str) for value in values) for values in axes):
@@ -150,7 +152,9 @@ def _surface(panel: Axes, known: Sequence[tuple[Any, Any, float]]) -> None:
         panel.figure.colorbar(panel.tricontourf(x, y, z, levels=10, cmap="cividis"), ax=panel)
 
 
-def _line(panel: Axes, trace: Figure, x: Any, y: Any, marker: Figure, line: Figure, label: str | None) -> None:
+def _line(
+    panel: Axes, trace: Figure, x: AxisValues, y: AxisValues, marker: Figure, line: Figure, label: str | None
+) -> None:
     colour = line.get("color") or marker.get("color") or GREY
     style: dict[str, Any] = {
         "color": colour if isinstance(colour, str) else GREY, "label": label, "markersize": 4,
