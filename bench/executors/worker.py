@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from gatebench.bench.errors import StageFailed, is_disk_full
 from gatebench.bench.process import become_worker
@@ -25,7 +24,7 @@ SECONDS_BETWEEN_REPORTS = 0.2
 @dataclass(frozen=True)
 class Job:
     run: Run
-    spec: Any
+    spec: object  # what `run` takes
     inputs: Mapping[str, Path]
     out: Path
 

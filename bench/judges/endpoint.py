@@ -8,7 +8,6 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from gatebench.bench.judges.api import LOSS, TIE, WIN, Comparison, JudgeKind, Spec, Verdict
 
@@ -93,8 +92,7 @@ class Endpoint:
             self.address, json={"model": self.model, "messages": messages, "temperature": 0}, timeout=SECONDS
         )
         answer.raise_for_status()
-        body: Any = answer.json()
-        return str(body["choices"][0]["message"]["content"])
+        return str(answer.json()["choices"][0]["message"]["content"])
 
 
 def verdict_of(said: str) -> float | None:

@@ -6,12 +6,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.models.source import ModelSource
 from gatebench.bench.stages.stage import TRAINING, Amount, Facts, Inputs, Report, Stage
 from gatebench.bench.suite.recipes import Base
+
+if TYPE_CHECKING:
+    from gatebench.objectives.causal_lm import CausalLM
 
 VERSION = 2
 
@@ -49,10 +52,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     rows = [Row(stream[at : at + recipe.context]) for at in range(0, len(stream) - recipe.context + 1, recipe.context)]
     steps = max(1, recipe.tokens // (recipe.batch_size * recipe.context))
 
-    def make_model() -> Any:
+    def make_model() -> CausalLM:
         set_seed(spec.seed)
         model = AutoModelForCausalLM.from_config(ladder.make_config(spec.model.path), attn_implementation="sdpa")
-        return model.to("cuda" if torch.cuda.is_available() else "cpu", dtype=torch.float32)
+        placed: CausalLM = model.to("cuda" if torch.cuda.is_available() else "cpu", dtype=torch.float32)
+        return placed
 
     model, fitted = fit(make_model, rows, learning_rate=recipe.learning_rate, batch_size=recipe.batch_size,
                         steps=steps, seed=spec.seed, report=report, out=out)  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gatebench.bench.data.source import TOOLBOX, DataSource
 from gatebench.bench.engines.sampling import Answer, Sampling
@@ -14,6 +14,8 @@ from gatebench.bench.stages.stage import FORWARD, SCORED, Amount, Facts, Inputs,
 
 if TYPE_CHECKING:
     import pandas
+
+    from gatebench.objectives.causal_lm import CausalLM, Tokenizer
 
 VERSION = 1
 ANSWERS_FILE = "generations.parquet"
@@ -67,7 +69,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
 
 
 def _by_transformers(
-    model: Any, tokenizer: Any, prompts: Sequence[list[int]], spec: Spec, report: Report
+    model: CausalLM, tokenizer: Tokenizer, prompts: Sequence[list[int]], spec: Spec, report: Report
 ) -> list[Answer]:
     from gatebench.bench.engines import transformers
 
@@ -77,7 +79,13 @@ def _by_transformers(
 
 
 def _by_vllm(
-    model: Any, tokenizer: Any, prompts: Sequence[list[int]], spec: Spec, out: Path, report: Report, facts: Facts
+    model: CausalLM,
+    tokenizer: Tokenizer,
+    prompts: Sequence[list[int]],
+    spec: Spec,
+    out: Path,
+    report: Report,
+    facts: Facts,
 ) -> list[Answer]:
     """Falls back to transformers where vLLM cannot serve the model, and says so in the facts."""
     from gatebench.bench.engines import vllm

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gatebench.bench.errors import StageFailed
 from gatebench.bench.judges.api import OPPONENTS, Comparison, Judge, Verdict
@@ -53,14 +53,16 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     return facts
 
 
-def _verdicts(judge: Judge, pairs: pandas.DataFrame, report: Any) -> tuple[pandas.DataFrame, list[str]]:
+def _verdicts(
+    judge: Judge, pairs: pandas.DataFrame, report: Callable[[float], None]
+) -> tuple[pandas.DataFrame, list[str]]:
     import pandas
 
     rows = list(zip(pairs["text"], pairs["response"], pairs["response_other"], strict=True))
     asked = [Comparison(text, own, other) for text, own, other in rows]
     if judge.ordered:
         asked += [Comparison(text, other, own) for text, own, other in rows]
-    found: list[Verdict] = judge(asked, report)
+    found = judge(asked, report)
     first = found[: len(rows)]
     second = [_turned(v) for v in found[len(rows) :]] if judge.ordered else first
     why = [a.why or b.why for a, b in zip(first, second, strict=True)]

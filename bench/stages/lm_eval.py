@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from gatebench.bench.data.source import file_digest
 from gatebench.bench.errors import StageFailed
 from gatebench.bench.metrics.tasks import ValueWithError, task_metrics
 from gatebench.bench.stages.stage import FORWARD, Amount, Facts, Inputs, Report, Stage
+
+if TYPE_CHECKING:
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
 
 VERSION = 2
 RESULTS_FILE = "results.json"
@@ -52,7 +56,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         raise StageFailed(f"lm-eval knows no task {unknown[0]!r}; see `lm-eval ls tasks`, or give include_path")
     facts: Facts = {"tasks": list(spec.tasks), "backend": spec.backend}
     model = _model(inputs.get("train", inputs["policy"]), spec, out, facts)
-    found: dict[str, Any] = simple_evaluate(
+    found: dict[str, object] = simple_evaluate(
         model=model, tasks=list(spec.tasks), task_manager=manager, limit=spec.limit, log_samples=False,
         **dict.fromkeys(("random_seed", "numpy_random_seed", "torch_random_seed", "fewshot_random_seed"), LM_EVAL_SEED),
     )  # fmt: skip
@@ -66,14 +70,14 @@ def shipped_content() -> list[str]:
 
 
 @cache
-def _manager(include_path: str | None, content: str) -> Any:
+def _manager(include_path: str | None, content: str) -> TaskManager:
     """lm-eval's index of tasks, which takes seconds to read; content: a changed task file is read again."""
     from lm_eval.tasks import TaskManager
 
     return TaskManager(include_path=[str(SHIPPED), *([include_path] if include_path else [])])
 
 
-def _model(policy: Path, spec: Spec, out: Path, facts: Facts) -> Any:
+def _model(policy: Path, spec: Spec, out: Path, facts: Facts) -> HFLM:
     """lm-eval's model; falls back to its hf backend where vLLM cannot serve the policy, and says so in the facts."""
     from lm_eval.models.huggingface import HFLM
 
@@ -81,7 +85,7 @@ def _model(policy: Path, spec: Spec, out: Path, facts: Facts) -> Any:
     from gatebench.bench.models.loading import load_policy, load_tokenizer
 
     model, tokenizer = load_policy(policy, spec.dtype).eval(), load_tokenizer(policy)
-    shared: dict[str, Any] = {"pretrained": model, "tokenizer": tokenizer, "batch_size": 16}
+    shared: dict[str, object] = {"pretrained": model, "tokenizer": tokenizer, "batch_size": 16}
     if spec.backend == "hf":
         return HFLM(**shared)
     proofs = [tokenizer(text)["input_ids"] for text in PROOF_TEXTS]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from gatebench.bench.stages.stage import Run, Stage
+from gatebench.bench.stages.stage import AnyStage, Run
 from gatebench.objectives.names import UnknownWord
 
 # Kind -> module with its STAGE, imported when it is asked for.
@@ -18,11 +18,11 @@ def kinds() -> tuple[str, ...]:
     return tuple(MODULES)
 
 
-def stage_of(kind: str) -> Stage:
+def stage_of(kind: str) -> AnyStage:
     """All about a kind of stage; UnknownWord for one that is not there."""
     if kind not in MODULES:
         raise UnknownWord("stage", kind, MODULES)
-    found: Stage = import_module(MODULES[kind]).STAGE
+    found: AnyStage = import_module(MODULES[kind]).STAGE
     return found
 
 

@@ -12,20 +12,19 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
+from gatebench.bench.keys import Json
 from gatebench.bench.metrics.tasks import ValueWithError
 
 if TYPE_CHECKING:
     import pandas
 
+S = TypeVar("S")  # the Spec of a kind
 Report = Callable[[float, str], None]
-Facts = dict[str, Any]
+Facts: TypeAlias = dict[str, Json]
+Run: TypeAlias = Callable[[Any, Mapping[str, Path], Path, Report], Facts]  # of some kind, whose Spec comes first
 LIBRARIES = ("torch", "transformers", "trl")  # their versions change results, so they are in every key
-
-
-class Run(Protocol):
-    def __call__(self, spec: Any, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts: ...
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Amount:
     batch_tokens: int
     states: int
     saved: int
-    like: tuple[Any, ...] = ()
+    like: tuple[object, ...] = ()
 
 
 FORWARD, TRAINING = 2, 6  # floating-point operations a parameter and token (Kaplan et al. 2020, sec. 2.1)
@@ -52,7 +51,7 @@ Inputs = Mapping[str, Any]  # the specs of the stages that a stage rests on, by 
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(Generic[S]):
     """
     version: part of every key; to be raised whenever the stage's results change
     spec: its frozen parameters, what changes bits and nothing else; a field with metadata key=False is not hashed
@@ -67,15 +66,18 @@ class Stage:
 
     kind: str
     version: int
-    spec: type
-    run: Run
-    amount: Callable[[Any, Inputs, int | None], Amount | None]
+    spec: type[S]
+    run: Callable[[S, Mapping[str, Path], Path, Report], Facts]
+    amount: Callable[[S, Inputs, int | None], Amount | None]
     guess: float = 1.0
     facts: tuple[str, ...] = ()
     artifacts: tuple[str, ...] = ()
-    shorten: Callable[[Any, int, int], Any] | None = None
+    shorten: Callable[[S, int, int], S] | None = None
     by_prompt: Callable[[Path, Mapping[str, Path]], pandas.DataFrame] | None = None
     with_errors: Callable[[Path], Mapping[str, ValueWithError]] | None = None
+
+
+AnyStage: TypeAlias = Stage[Any]  # where many kinds meet
 
 
 def library_versions() -> dict[str, str]:

@@ -7,10 +7,10 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.errors import StageFailed
@@ -20,15 +20,20 @@ from gatebench.bench.suite.recipes import Train
 
 if TYPE_CHECKING:
     import torch
+    from _typeshed import DataclassInstance
+    from datasets import Dataset
+    from transformers import TrainerCallback, TrainerControl, TrainerState
 
+    from gatebench.objectives.causal_lm import CausalLM, Tokenizer
     from gatebench.objectives.gates import Gate
+    from gatebench.objectives.trl import GatedDPOTrainer
 
 VERSION = 4
 TRAIN_CURVES = "curves.parquet"
 CHECKPOINTS = "checkpoints"
 LOGGING_STEPS = 5
 # Asked after every optimizer step with the step and the model; True stops the training there.
-Watch = Callable[[int, Any], bool]
+Watch: TypeAlias = "Callable[[int, CausalLM], bool]"
 
 
 class Stopped(Exception):
@@ -40,7 +45,7 @@ class Spec:
     """loss: a name of the registry; parameters: its frozen parameters; gate: tau may be a percentile."""
 
     loss: str
-    parameters: Any
+    parameters: DataclassInstance
     gate: Gate
     recipe: Train
     dtype: str
@@ -118,14 +123,14 @@ class Given:
 
     spec: Spec
     gate: Gate
-    rows: Any
-    tokenizer: Any
+    rows: Dataset
+    tokenizer: Tokenizer
     policy: Path
     out: Path
     report: Report
     watch: Watch | None = None
 
-    def train(self, micro: int) -> Any:
+    def train(self, micro: int) -> GatedDPOTrainer:
         """The finished trainer; goes on from the newest checkpoint in `out`, if there is one."""
         import torch
         from transformers import set_seed
@@ -172,7 +177,7 @@ class Given:
         return trainer
 
 
-def rejected_probabilities(kind: str, token_log_probs: Any) -> torch.Tensor:
+def rejected_probabilities(kind: str, token_log_probs: Iterable[Sequence[float]]) -> torch.Tensor:
     """p of every rejected response under the warm-up policy, from its stored token log-probs."""
     import torch
     from torch.nn.utils.rnn import pad_sequence
@@ -184,24 +189,28 @@ def rejected_probabilities(kind: str, token_log_probs: Any) -> torch.Tensor:
     return gates.counted_probabilities(kind, pad_sequence(rows, batch_first=True), mask)
 
 
-def save_callback(every: int, out: Path) -> Any:
+def save_callback(every: int, out: Path) -> TrainerCallback:
     """Saves the weights at every `every`-th step and at the end of training, for the dynamics stage."""
     from transformers import TrainerCallback
 
     class Save(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        def on_step_end(
+            self, args: object, state: TrainerState, control: TrainerControl, *, model: CausalLM, **_: object
+        ) -> None:
             if state.global_step % every == 0 and state.global_step < state.max_steps:
                 model.save_pretrained(out / CHECKPOINTS / f"{state.global_step:06d}")
 
     return Save()
 
 
-def watch_callback(watch: Watch) -> Any:
+def watch_callback(watch: Watch) -> TrainerCallback:
     """Asks `watch` after every step; a stop saves the trainer's whole state, so that training can go on there."""
     from transformers import TrainerCallback
 
     class Ask(TrainerCallback):
-        def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        def on_step_end(
+            self, args: object, state: TrainerState, control: TrainerControl, *, model: CausalLM, **_: object
+        ) -> None:
             if watch(state.global_step, model) and state.global_step < state.max_steps:
                 control.should_save = control.should_training_stop = True
 

@@ -6,13 +6,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from gatebench.bench.data.source import ROWS_A_STEP, DataSource
 from gatebench.bench.models.encoding import Lengths
 from gatebench.bench.models.source import Adapter
 from gatebench.bench.stages.stage import TRAINING, Amount, Facts, Inputs, Report, Stage
 from gatebench.bench.suite.recipes import Warmup
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+    from gatebench.objectives.causal_lm import CausalLM
 
 VERSION = 2
 
@@ -45,21 +51,22 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     if spec.kind == "extended_sft":
         rows += [Row(pair.prompt + pair.rejected, len(pair.prompt)) for pair in pairs]
 
-    def make_model() -> Any:
+    def make_model() -> CausalLM:
         set_seed(spec.seed)  # an adapter starts at random
-        model: Any = load_policy(inputs["base"], spec.dtype)
-        if spec.adapter:
-            from peft import get_peft_model
+        model = load_policy(inputs["base"], spec.dtype)
+        if spec.adapter is None:
+            return model
+        from peft import get_peft_model
 
-            from gatebench.bench.models.loading import lora_config
+        from gatebench.bench.models.loading import lora_config
 
-            model = get_peft_model(model, lora_config(spec.adapter))
-        return model
+        # peft's wrapper hands on what it does not have itself
+        return cast("CausalLM", get_peft_model(cast("PreTrainedModel", model), lora_config(spec.adapter)))
 
     model, fitted = fit(make_model, rows, learning_rate=spec.recipe.learning_rate, batch_size=spec.recipe.batch_size,
                         epochs=spec.recipe.epochs, seed=spec.seed, report=report, out=out)  # fmt: skip
     if spec.adapter:
-        model = model.merge_and_unload()
+        model = cast("PeftModel", model).merge_and_unload()  # the wrapper of make_model
     model.save_pretrained(out / MODEL)
     tokenizer.save_pretrained(out / MODEL)
     return {**fitted, "tokens": spec.recipe.epochs * sum(len(row.ids) for row in rows), "dropped": len(dropped)}
