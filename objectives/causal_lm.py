@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, overload
+from typing import TYPE_CHECKING, Literal, Protocol, Self, cast, overload
 
 if TYPE_CHECKING:
     import torch
@@ -105,6 +105,12 @@ class CausalLM(Protocol):
     def from_pretrained(cls, place: str, *, dtype: torch.dtype) -> Self: ...
 
 
+class AdaptedLM(CausalLM, Protocol):
+    """peft's wrapper of a model."""
+
+    def get_base_model(self) -> CausalLM: ...
+
+
 class Tokenizer(Protocol):
     eos_token_id: int | None
     pad_token_id: int | None
@@ -129,8 +135,4 @@ def backbone_of(model: CausalLM) -> Backbone:
 
 def without_adapter(model: CausalLM) -> CausalLM:
     """The network inside peft's wrapper, its adapter in place; the model itself where there is none."""
-    if not hasattr(model, "peft_config"):
-        return model
-    wrapper: Any = model
-    network: CausalLM = wrapper.get_base_model()
-    return network
+    return cast(AdaptedLM, model).get_base_model() if hasattr(model, "peft_config") else model
