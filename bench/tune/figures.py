@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gatebench.bench.suite.tuning import Tune
 from gatebench.bench.tune.records import MEASURED
 from gatebench.bench.tune.winner import completed
+from gatebench.dashboards.figures import Figure
 
 if TYPE_CHECKING:
     import optuna
+    from plotly import graph_objects
 
 
-def draw(study: optuna.Study, tune: Tune, what: str) -> list[dict[str, Any]]:
+def draw(study: optuna.Study, tune: Tune, what: str) -> list[Figure]:
     """[{title, alt, spec}], plotly specifications; empty before two trials are complete. what: was tuned, in words."""
     from optuna import visualization
 
@@ -23,7 +25,7 @@ def draw(study: optuna.Study, tune: Tune, what: str) -> list[dict[str, Any]]:
         return []
     names = list(trials[0].params)
     metric = tune.maximize[0]
-    found: list[tuple[str, str, Any]] = []
+    found: list[tuple[str, str, graph_objects.Figure]] = []
     if len(tune.maximize) > 1:
         found.append(("Front of the trials", "Every trial by both metrics, the undominated ones marked",
                       visualization.plot_pareto_front(study, target_names=tune.maximize)))  # fmt: skip
@@ -45,11 +47,11 @@ def draw(study: optuna.Study, tune: Tune, what: str) -> list[dict[str, Any]]:
     ]
 
 
-def _plain(figure: Any) -> dict[str, Any]:
+def _plain(figure: graph_objects.Figure) -> Figure:
     """The specification without plotly's template, which the report's own style replaces, and with plain numbers."""
-    spec: dict[str, Any] = json.loads(figure.to_json())
+    spec: Figure = json.loads(figure.to_json())
     for given, trace in zip(figure.data, spec["data"], strict=True):
-        if given.type == "contour":  # plotly packs its numbers into bytes that only plotly.js reads
-            trace["z"] = [[None if math.isnan(value) else float(value) for value in row] for row in given.z]
+        if given["type"] == "contour":  # plotly packs its numbers into bytes that only plotly.js reads
+            trace["z"] = [[None if math.isnan(value) else float(value) for value in row] for row in given["z"]]
     spec["layout"].pop("template", None)
     return spec

@@ -5,13 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import JournalStorage, RetryHeartbeatStaleTrialCallback
 from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
 
 BEAT = "heartbeat"  # a trial's system attribute: seconds since the epoch
 
@@ -42,5 +46,5 @@ class BeatingJournal(JournalStorage, BaseHeartbeat):
     def get_heartbeat_interval(self) -> int:
         return self._interval
 
-    def get_heartbeat_stale_trial_callback(self) -> Callable[[Any, Any], None]:
+    def get_heartbeat_stale_trial_callback(self) -> Callable[[Study, FrozenTrial], None]:
         return self._again

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from gatebench.bench.plan.graph import Plan, Sources
 from gatebench.bench.plan.planner import make_plan
 from gatebench.bench.suite.schema import GateAxis, Suite
 from gatebench.bench.suite.tuning import Tune
-from gatebench.bench.tune.space import tuned_point
+from gatebench.bench.tune.space import Parameters, tuned_point
 from gatebench.objectives.gates import UNGATED
 
 # A trial's attributes in its study.
@@ -52,7 +51,7 @@ class Winner:
     """The trial that is recommended: of the front, the one nearest to the best of every metric."""
 
     number: int
-    parameters: Mapping[str, Any]
+    parameters: Parameters
     metrics: Mapping[str, float]
     feasible: bool
 
@@ -81,4 +80,4 @@ class Searched:
     maximize: tuple[str, ...]
     counts: Counts
     best: Winner
-    front: tuple[tuple[int, Mapping[str, Any], Mapping[str, float]], ...]
+    front: tuple[tuple[int, Parameters, Mapping[str, float]], ...]

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -78,7 +78,7 @@ def tune(
     blocks = [block]
     if block.fair:
         sampler = "tpe" if block.sampler == "grid" else block.sampler  # beta and learning rate are ranges
-        its: dict[str, Any] = {"over": "objective", "space": {}, "gate": None, "fair": False, "sampler": sampler}
+        its: dict[str, object] = {"over": "objective", "space": {}, "gate": None, "fair": False, "sampler": sampler}
         blocks.append(block.model_copy(update=its))
     tasks = [make_task(suite, one, sources, results) for one in blocks]
     for task in tasks:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from gatebench.bench.errors import UserError
 from gatebench.bench.metrics.registry import title
 from gatebench.bench.plan.graph import matches
-from gatebench.bench.suite.schema import GateAxis, Model, Objective, Suite
+from gatebench.bench.suite.schema import Dataset, GateAxis, Model, Objective, Suite
 from gatebench.bench.suite.tuning import Dimension, Range, Tune
 from gatebench.objectives.registry import get_loss
 
@@ -20,28 +20,35 @@ if TYPE_CHECKING:
     import optuna
 
 TUNED = "tuned"
-Parameters = Mapping[str, Any]
+Parameters: TypeAlias = Mapping[str, float | str]  # dimension -> its value in a trial
+_Entry = TypeVar("_Entry", Model, Dataset, Objective)
 
 
 def tuned_point(suite: Suite, tune: Tune) -> Suite:
     """The suite at the one model, data set and objective that is tuned. Raises UserError where there are several."""
-    found: dict[str, Any] = {}
-    mistakes = []
-    for axis, entries in (("model", suite.models), ("dataset", suite.datasets), ("objective", suite.objectives)):
-        names = [entry.name for entry in entries]
-        wanted = tune.at.get(axis)
-        kept = [entry for entry in entries if wanted in (None, entry.name)]
-        if len(kept) != 1:
-            what = f"no {axis} {wanted!r}" if wanted else f"the suite has {len(names)} {axis}s"
-            mistakes.append(f"tune.at: {what}; name one {axis} of {', '.join(names)}")
-        found[f"{axis}s"] = kept
+    mistakes: list[str] = []
+    models = _kept("model", suite.models, tune, mistakes)
+    datasets = _kept("dataset", suite.datasets, tune, mistakes)
+    objectives = _kept("objective", suite.objectives, tune, mistakes)
     if mistakes:
         raise UserError(*mistakes)
-    found |= _recipes(suite, found["models"][0].name, found["datasets"][0].name, found["objectives"][0])
-    return suite.model_copy(update={**found, "claims": [], "exclude": [], "tune": None})
+    point = {"models": models, "datasets": datasets, "objectives": objectives}
+    recipes = _recipes(suite, models[0].name, datasets[0].name, objectives[0])
+    return suite.model_copy(update={**point, **recipes, "claims": [], "exclude": [], "tune": None})
 
 
-def _recipes(suite: Suite, model: str, dataset: str, objective: Objective) -> dict[str, Any]:
+def _kept(axis: str, entries: list[_Entry], tune: Tune, mistakes: list[str]) -> list[_Entry]:
+    """The one entry of an axis that is tuned; another number of them adds a mistake."""
+    names = [entry.name for entry in entries]
+    wanted = tune.at.get(axis)
+    kept = [entry for entry in entries if wanted in (None, entry.name)]
+    if len(kept) != 1:
+        what = f"no {axis} {wanted!r}" if wanted else f"the suite has {len(names)} {axis}s"
+        mistakes.append(f"tune.at: {what}; name one {axis} of {', '.join(names)}")
+    return kept
+
+
+def _recipes(suite: Suite, model: str, dataset: str, objective: Objective) -> dict[str, object]:
     """train and warmup with what the overrides say of this point; those by gate or seed stay overrides."""
     axes = {"model": model, "dataset": dataset, "objective": objective.name, "loss": objective.loss,
             "warmup": objective.warmup}  # fmt: skip
@@ -86,14 +93,14 @@ def dimensions(suite: Suite, tune: Tune) -> dict[str, Dimension]:
     return said
 
 
-def suggest(trial: optuna.Trial, space: Mapping[str, Dimension]) -> dict[str, Any]:
+def suggest(trial: optuna.Trial, space: Mapping[str, Dimension]) -> dict[str, float | str]:
     """The numbers of a trial; of a range three significant digits, so that equal trials can be told."""
-    found: dict[str, Any] = {}
+    found: dict[str, float | str] = {}
     for name, dimension in space.items():
         if isinstance(dimension, Range):
             found[name] = rounded(trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log))
         else:
-            found[name] = trial.suggest_categorical(name, dimension)
+            found[name] = cast("float | str", trial.suggest_categorical(name, dimension))  # one of the dimension's
     return found
 
 
@@ -105,7 +112,8 @@ def trial_suite(suite: Suite, tune: Tune, parameters: Parameters) -> Suite:
     """The suite of one trial: one model, data set, objective and gate, the trial's seeds."""
     at = tuned_point(suite, tune)
     gate = GateAxis(kind="none") if tune.over == "objective" else tuned_gate(at, tune, parameters)
-    return with_objective(at, parameters).model_copy(update={"gates": [named(gate, gate.kind)], "seeds": tune.seeds})
+    gates = [gate.model_copy(update={"name": gate.kind})]
+    return with_objective(at, parameters).model_copy(update={"gates": gates, "seeds": tune.seeds})
 
 
 def tuned_gate(suite: Suite, tune: Tune, parameters: Parameters) -> GateAxis:
@@ -120,22 +128,18 @@ def tuned_gate(suite: Suite, tune: Tune, parameters: Parameters) -> GateAxis:
 def with_objective(suite: Suite, parameters: Parameters) -> Suite:
     """The suite with a trial's beta and learning rate, where it has them."""
     (objective,) = suite.objectives
-    update: dict[str, Any] = {}
+    update: dict[str, object] = {}
     if "beta" in parameters:
         changed = {**objective.parameters, "beta": parameters["beta"]}
         update["objectives"] = [objective.model_copy(update={"parameters": changed})]
     if "learning_rate" in parameters:
-        rate = parameters["learning_rate"]
+        rate = float(parameters["learning_rate"])
         update["train"] = replace(suite.train, learning_rate=rate)
         kept = ({key: value for key, value in o.train.items() if key != "learning_rate"} for o in suite.overrides)
         update["overrides"] = [
             o.model_copy(update={"train": train}) for o, train in zip(suite.overrides, kept, strict=True)
         ]
     return suite.model_copy(update=update)
-
-
-def named(entry: Any, name: str) -> Any:
-    return entry.model_copy(update={"name": name})
 
 
 def best_suite(suite: Suite, tune: Tune, best: Parameters, fair: Parameters | None, tuned_on: int) -> dict[str, Any]:
@@ -169,8 +173,8 @@ def best_suite(suite: Suite, tune: Tune, best: Parameters, fair: Parameters | No
     }  # fmt: skip
 
 
-def _dump(entry: Model | GateAxis | Objective) -> dict[str, Any]:
-    found: dict[str, Any] = entry.model_dump(mode="json", exclude_defaults=True)
+def _dump(entry: Model | GateAxis | Objective) -> dict[str, object]:
+    found: dict[str, object] = entry.model_dump(mode="json", exclude_defaults=True)
     return {**found, "name": entry.name}
 
 
@@ -181,7 +185,7 @@ def _with_numbers(objective: Objective, name: str, numbers: Parameters) -> Objec
 
 def _claims(
     gate: GateAxis, objectives: list[Objective], gates: list[GateAxis], fair: bool, retuned: bool, metrics: list[str]
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """The gain of tuning in every metric that was tuned for, on probes that the tuning did not see."""
     plain, last = objectives[0].name, objectives[-1].name
     if len(gates) == 1:

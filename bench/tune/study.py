@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gatebench.bench import keys
 from gatebench.bench.errors import UserError
@@ -37,7 +37,7 @@ def make_task(suite: Suite, tune: Tune, sources: Sources, results: Path) -> Task
     return Task(suite, tune, sources, task.store, name, task.storage)
 
 
-def keys_of(dimension: Dimension) -> Any:
+def keys_of(dimension: Dimension) -> object:
     return dimension.model_dump() if isinstance(dimension, Range) else list(dimension)
 
 

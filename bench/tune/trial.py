@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gatebench.bench.errors import StageFailed
 from gatebench.bench.plan.graph import Node, Plan, identity
@@ -21,10 +21,13 @@ from gatebench.bench.store.store import Store
 from gatebench.bench.tune.pruning import is_hopeless
 from gatebench.bench.tune.records import CONSTRAINTS, MEASURED, PARAMETERS, REASON, RUNG, SAME_AS, SURPLUS, Task
 from gatebench.bench.tune.scorer import Scorer
-from gatebench.bench.tune.space import dimensions, suggest, trial_suite, tuned_point
+from gatebench.bench.tune.space import Parameters, dimensions, suggest, trial_suite, tuned_point
 
 if TYPE_CHECKING:
     import optuna
+
+    from gatebench.bench.stages.train import Watch
+    from gatebench.objectives.causal_lm import CausalLM
 
 RUNGS = (1 / 4, 1 / 2)  # shares of the training after which a trial may be stopped
 SECONDS_BETWEEN_TRIES = 0.5  # at a trial of equal numbers that another process runs
@@ -71,7 +74,7 @@ class Runner:
         gaps = [min(bound.violation(metrics), 1e9) for bound in self.task.tune.bounds]
         trial.set_user_attr(CONSTRAINTS, gaps)
 
-    def _of_all_seeds(self, trial: optuna.Trial, parameters: Mapping[str, Any]) -> dict[str, float]:
+    def _of_all_seeds(self, trial: optuna.Trial, parameters: Parameters) -> dict[str, float]:
         suite = trial_suite(self.task.suite, self.task.tune, parameters)
         plan = make_plan(suite, self.task.sources)
         found: list[dict[str, float]] = []
@@ -108,8 +111,8 @@ class Runner:
         metrics: dict[str, float] = self.scorer(load_policy(folder, node.spec.dtype).eval())
         return metrics
 
-    def _watch(self, trial: optuna.Trial | None) -> Any:
-        def watch(step: int, model: Any) -> bool:
+    def _watch(self, trial: optuna.Trial | None) -> Watch | None:
+        def watch(step: int, model: CausalLM) -> bool:
             if trial is None or step not in self.rungs:
                 return False
             model.eval()
@@ -161,7 +164,7 @@ def _rank(trial: optuna.Trial) -> int:
     return sum(other.number < trial.number for other in trial.study.get_trials(deepcopy=False, states=counted))
 
 
-def _equal(study: optuna.Study, parameters: Mapping[str, Any]) -> optuna.trial.FrozenTrial | None:
+def _equal(study: optuna.Study, parameters: Parameters) -> optuna.trial.FrozenTrial | None:
     """A completed trial of the same numbers."""
     from optuna.trial import TrialState
 

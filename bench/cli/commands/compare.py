@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from gatebench.bench.console import print_json
 from gatebench.bench.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatebench.bench.analysis.comparison import Agreement, Difference
     from gatebench.bench.analysis.saved_runs import SavedRun
     from gatebench.bench.analysis.table import Table
 
@@ -28,6 +31,7 @@ def compare_command(
 
     from gatebench.bench.analysis.saved_runs import read_run
 
+    found: Sequence[Agreement | Difference]
     ours = read_run(first, results)
     if second.endswith(".csv"):
         found, shown = _beside_published(ours, Path(second))
@@ -47,7 +51,7 @@ def compare_command(
         print_tables(shown)
 
 
-def _beside_published(ours: SavedRun, file: Path) -> tuple[list[Any], list[Table]]:
+def _beside_published(ours: SavedRun, file: Path) -> tuple[list[Agreement], list[Table]]:
     """Where a run agrees with a paper's figures, and the tables that show it."""
     from gatebench.bench.analysis.comparison import agreement
     from gatebench.bench.analysis.comparison_tables import agreement_table, published_table
@@ -59,12 +63,12 @@ def _beside_published(ours: SavedRun, file: Path) -> tuple[list[Any], list[Table
     published, groups = read_published(file), ours.summary.groups
     found = agreement(groups, published)
     shown = [published_table(groups, published, metric) for metric in registry.published()]
-    return list(found), [*shown, agreement_table(found)]
+    return found, [*shown, agreement_table(found)]
 
 
-def _beside_run(ours: SavedRun, theirs: SavedRun) -> tuple[list[Any], list[Table]]:
+def _beside_run(ours: SavedRun, theirs: SavedRun) -> tuple[list[Difference], list[Table]]:
     from gatebench.bench.analysis.comparison import differences
     from gatebench.bench.analysis.comparison_tables import differences_table
 
-    found = list(differences(ours.cells(), theirs.cells()))
+    found = differences(ours.cells(), theirs.cells())
     return found, [differences_table(found)]
