@@ -63,7 +63,7 @@ class Gate:
         known_kind(self.kind)
         for what, word, known in (("side", self.side, SIDES), ("probability", self.probability, PROBABILITIES)):
             if word not in known:
-                raise UnknownWord(f"gate {what}", word, known)
+                raise UnknownWord(f"gate_{what}", word, known)
         self._check_numbers()
         self._check_control()
 

@@ -52,7 +52,8 @@ Inputs = Mapping[str, Any]  # the specs of the stages that a stage rests on, by 
 
 @dataclass(frozen=True)
 class Stage(Generic[S]):
-    """
+    """A kind of stage.
+
     version: part of every key; to be raised whenever the stage's results change
     spec: its frozen parameters, what changes bits and nothing else; a field with metadata key=False is not hashed
     amount: (spec, inputs, training pairs of its data or None) -> its work; None where that needs a download
