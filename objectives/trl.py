@@ -13,12 +13,14 @@ This is the only file that imports trl (pinned to 1.16).
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 from transformers.trainer import TRAINER_STATE_NAME, TrainerState
 from trl import DPOConfig, DPOTrainer
 from trl.kernels import ChunkedLogProbFunction
@@ -32,6 +34,11 @@ from gatebench.objectives.names import UnknownWord
 from gatebench.objectives.pairs import PairLogProbs
 from gatebench.objectives.registry import get_loss
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel
+    from transformers.trainer_utils import TrainOutput
+
 logger = logging.getLogger(__name__)
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 CLOSED = 0.1
@@ -39,6 +46,8 @@ LAYOUTS = ("trl", "one_row", "packed")
 PAIRS_TO_JUDGE = 64  # after which a gate with thresholds given as numbers is known to be a constant or not
 TILE = 8192  # tokens of the vocabulary
 REFERENCE_TOKENS = "ref_rejected_token_logps"
+Example: TypeAlias = dict[str, object]  # a row of the data, tokenized
+Batch: TypeAlias = dict[str, Tensor]  # of TRL's collator: [chosen; rejected] rows
 
 
 @dataclass
@@ -62,7 +71,7 @@ class GatedDPOConfig(DPOConfig):
     gate_value: float | None = None
     gate_of: str | None = None
     loss: str | None = None
-    loss_parameters: dict[str, Any] = field(default_factory=dict)
+    loss_parameters: dict[str, object] = field(default_factory=dict)
     layout: str = "trl"
 
     def __post_init__(self) -> None:
@@ -95,14 +104,19 @@ class GatedDPOTrainer(DPOTrainer):
 
     _tag_names: ClassVar[list[str]] = ["trl", "dpo", "gatebench"]
     precompute_ref_logps: bool
-    data_collator: Any
+    data_collator: Callable[[list[Example]], Batch]
     _signature_columns: list[str]
     _reference_tokens: Tensor | None = None
     # rejected probabilities of the first pairs, until thresholds that are given as numbers are judged by them
     _unjudged: list[Tensor] | None = None
 
     def __init__(
-        self, model: Any, ref_model: Any = None, args: GatedDPOConfig | None = None, *arguments: Any, **keywords: Any
+        self,
+        model: str | PreTrainedModel,
+        ref_model: PreTrainedModel | None = None,
+        args: GatedDPOConfig | None = None,
+        *arguments: object,
+        **keywords: object,
     ) -> None:
         if args is None:  # as TRL: a folder named after the model
             name = model if isinstance(model, str) else get_config_model_id(model.config)
@@ -125,12 +139,12 @@ class GatedDPOTrainer(DPOTrainer):
 
     # The harness hands over tokenized pairs with the stored reference; TRL's own preparation, and its
     # reference cache, which misses changes of max_length and dtype, are for data without them.
-    def _prepare_dataset(self, dataset: Any, *arguments: Any) -> Any:
+    def _prepare_dataset(self, dataset: Dataset, *arguments: object) -> Dataset:
         if "prompt_ids" in (dataset.column_names or ()):
             return dataset
         return super()._prepare_dataset(dataset, *arguments)
 
-    def _precompute_ref_logps(self, dataset: Any, *arguments: Any) -> Any:
+    def _precompute_ref_logps(self, dataset: Dataset, *arguments: object) -> Dataset:
         if "ref_chosen_logps" in (dataset.column_names or ()):
             return dataset
         return super()._precompute_ref_logps(dataset, *arguments)
@@ -139,14 +153,14 @@ class GatedDPOTrainer(DPOTrainer):
         super()._set_signature_columns_if_needed()
         self._signature_columns = [*self._signature_columns, REFERENCE_TOKENS]
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         # TRL forgets the tokens it counted before the checkpoint; its last log line remembers them
         state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_NAME))
         counted = [entry["num_tokens"] for entry in state.log_history if "num_tokens" in entry]
         self._total_train_tokens = int(counted[-1]) if counted else 0
 
-    def train(self, *arguments: Any, **keywords: Any) -> Any:
+    def train(self, *arguments: object, **keywords: object) -> TrainOutput:
         if self.gate.source.is_resolved and self.gate.source.kind not in (UNGATED, *CONTROLS):
             self._unjudged = []
         self.resolve_gate()
@@ -192,7 +206,7 @@ class GatedDPOTrainer(DPOTrainer):
         self.model.train(was_training)
         return torch.cat(found)
 
-    def _score(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+    def _score(self, model: Module, inputs: Batch) -> Tensor:
         """Per-token log-probs [2B, T-1] of a batch, zero outside the responses."""
         labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, -100)
         with self.accelerator.autocast():
@@ -204,7 +218,7 @@ class GatedDPOTrainer(DPOTrainer):
         return log_probs
 
     @torch.no_grad()
-    def _score_reference(self, inputs: dict[str, Any]) -> Tensor:
+    def _score_reference(self, inputs: Batch) -> Tensor:
         """Token log-probs of the rejected responses under the reference, [B, T-1]."""
         if self._reference_tokens is not None:
             return self._reference_tokens
@@ -219,14 +233,16 @@ class GatedDPOTrainer(DPOTrainer):
         with use_adapter(policy, "ref" if "ref" in policy.peft_config else None):
             return self._score(self.model, inputs).chunk(2)[1]
 
-    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+    def _compute_loss(self, model: Module, inputs: Batch, return_outputs: bool) -> Tensor | tuple[Tensor, object]:
         inputs = dict(inputs)
         self._reference_tokens = inputs.pop(REFERENCE_TOKENS, None)
-        if self.gate.kind == UNGATED and self.args.loss is None and self.args.layout == "trl":
-            return super()._compute_loss(model, inputs, return_outputs)
         policy = _GatedPolicy(self, model, inputs)
         if self.args.loss is None:
-            return super()._compute_loss(policy, inputs, return_outputs)
+            stock = self.gate.kind == UNGATED and self.args.layout == "trl"
+            found: Tensor | tuple[Tensor, object] = super()._compute_loss(
+                model if stock else policy, inputs, return_outputs
+            )
+            return found
         with_reference = inputs
         precomputed = self.precompute_ref_logps
         if not precomputed:
@@ -241,7 +257,7 @@ class GatedDPOTrainer(DPOTrainer):
         loss = self._registered_loss(policy.log_probs, with_reference)
         return (loss, theirs[1]) if return_outputs else loss
 
-    def _registered_loss(self, log_probs: Tensor, inputs: dict[str, Any]) -> Tensor:
+    def _registered_loss(self, log_probs: Tensor, inputs: Batch) -> Tensor:
         loss = get_loss(self.args.loss)
         mask = inputs["completion_mask"][..., 1:]
         sums = torch.float32 if log_probs.device.type == "mps" else loss.sums  # Apple's GPUs have no float64
@@ -269,11 +285,11 @@ class GatedDPOTrainer(DPOTrainer):
 class _WithReferenceTokens:
     """TRL's collator, plus the stored reference log-probs of the rejected tokens at their places, [B, T-1]."""
 
-    def __init__(self, collator: Any) -> None:
+    def __init__(self, collator: Callable[[list[Example]], Batch]) -> None:
         self.collator = collator
 
-    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        batch: dict[str, Any] = self.collator(examples)
+    def __call__(self, examples: list[Example]) -> Batch:
+        batch = self.collator(examples)
         rejected = batch["completion_mask"][len(examples) :, 1:]
         placed = torch.zeros(rejected.shape)
         for row, mask, example in zip(placed, rejected.bool(), examples, strict=True):
@@ -281,16 +297,22 @@ class _WithReferenceTokens:
         return {**batch, REFERENCE_TOKENS: placed}
 
 
+class _FusedOutput(Protocol):
+    """What a model with TRL's fused head puts out, as far as the gate changes it: [2B, T] or [2B, T-1]."""
+
+    log_probs: Tensor
+
+
 class _GatedPolicy:
     """Stands in for the model inside TRL's `_compute_loss`: same call, gated rejected log-probs."""
 
-    def __init__(self, trainer: GatedDPOTrainer, model: Any, inputs: dict[str, Any]) -> None:
+    def __init__(self, trainer: GatedDPOTrainer, model: Module, inputs: Batch) -> None:
         self.trainer, self.model, self.inputs = trainer, model, inputs
 
-    def __call__(self, *, labels: Tensor | None = None, fused_lm_head: bool = False, **keywords: Any) -> Any:
+    def __call__(self, *, labels: Tensor | None = None, fused_lm_head: bool = False, **keywords: object) -> object:
         if not fused_lm_head:
             return self.model(**keywords)
-        output = None
+        output: _FusedOutput | None = None
         if self.trainer.args.layout != "trl":
             output = self._one_row()
         if output is None:
