@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gatebench.bench.cost.estimate import SuiteCost
     from gatebench.bench.run.suite_run import Prepared
 
+WIDEST = 10_000  # columns
 TONES = {"": "", "good": "", "bad": "red"}  # of a cell, as rich's styles
 
 
@@ -84,7 +85,12 @@ def print_results(summary: Summary, as_json: bool, folder: Path) -> None:
 
 def print_tables(tables: Iterable[Table], stderr: bool = False) -> None:
     """Tables on stdout, or on stderr where that is taken."""
-    results_console(stderr).print(*map(for_terminal, tables))
+    for table in map(for_terminal, tables):
+        console = results_console(stderr)
+        if not console.is_terminal:  # a reader there sees what is cut; in a pipe it would be lost
+            needed = console.measure(table, options=console.options.update(max_width=WIDEST)).minimum
+            console.width = max(console.width, needed)
+        console.print(table)
 
 
 def for_terminal(table: Table) -> RichTable:
