@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from gatebench.bench.cost.estimate import SuiteCost
     from gatebench.bench.run.suite_run import Prepared
 
-WIDEST = 10_000  # columns
 TONES = {"": "", "good": "", "bad": "red"}  # of a cell, as rich's styles
 
 
@@ -85,12 +84,23 @@ def print_results(summary: Summary, as_json: bool, folder: Path) -> None:
 
 def print_tables(tables: Iterable[Table], stderr: bool = False) -> None:
     """Tables on stdout, or on stderr where that is taken."""
-    for table in map(for_terminal, tables):
+    for table in tables:
         console = results_console(stderr)
         if not console.is_terminal:  # a reader there sees what is cut; in a pipe it would be lost
-            needed = console.measure(table, options=console.options.update(max_width=WIDEST)).minimum
-            console.width = max(console.width, needed)
-        console.print(table)
+            console.width = max(console.width, width_of(table))
+        console.print(for_terminal(table))
+
+
+def width_of(table: Table) -> int:
+    """Columns of the terminal that a table needs to have no text cut; what wraps needs its longest word."""
+    from rich.cells import cell_len
+
+    found = 1
+    for place, column in enumerate(table.head):
+        cells = [column.name, *(row.cells[place].text for row in table.rows if place < len(row.cells))]
+        words = [word for cell in cells for word in cell.split()] if column.wraps else cells
+        found += 3 + max(map(cell_len, words), default=0)
+    return found
 
 
 def for_terminal(table: Table) -> RichTable:

@@ -50,7 +50,7 @@ def assert_same_bits(ours, theirs):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-OPEN = {"gate": "seq", "gate_alpha": 1e4, "gate_tau": -10.0}
+OPEN = {"gate": "seq", "gate_alpha": 1e30, "gate_tau": 0.0}  # g = sigmoid(1e30 p) is 1 for any probability
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
