@@ -35,19 +35,16 @@ def measured(folder: Path) -> dict[str, Any]:
         for node in plan.nodes.values()
     ]
     cells = {
-        cell.id: {
-            name: value
-            for name, value in cell.metrics.items()
-            if not name.endswith(("_lo", "_hi")) and not is_share_of_signs(name)
-        }  # fmt: skip
+        cell.id: {name: value for name, value in cell.metrics.items() if is_compared(name)}
         for cell in summarize(plan, store, outcome).cells
     }
     return {"stages": stages, "cells": cells}
 
 
-def is_share_of_signs(name: str) -> bool:
-    """A count of differences above 0, which a last digit turns where they are next to nothing."""
-    return "accurac" in name
+def is_compared(name: str) -> bool:
+    """Not the bounds of an interval, nor a share of differences above 0, which a last digit turns where they are next to
+    nothing."""
+    return not name.endswith(("_lo", "_hi")) and "accurac" not in name
 
 
 def numbers_of(node: Node, store: Store) -> dict[str, float]:
@@ -64,13 +61,13 @@ def numbers_of(node: Node, store: Store) -> dict[str, float]:
         frame = pandas.read_parquet(file)
         for name, column in frame.items():
             values = column.explode() if column.dtype == object else column
-            if name not in ("split", "kind") and not is_share_of_signs(str(name)):
+            if name not in ("split", "kind") and is_compared(str(name)):
                 found[f"{file.name}: mean of {name}"] = float(pandas.to_numeric(values, errors="coerce").mean())
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
-    """One sentence a stage whose numbers are not those that were written down, and what to do; cells where no stage is."""
+    """One sentence a stage whose numbers are not those that were written down, and what to do; else one a cell."""
     sentences = []
     if [s["kind"] for s in wanted["stages"]] != [s["kind"] for s in found["stages"]]:
         return [f"the tiny suite has other stages than before; if that is meant, {AGAIN}"]
