@@ -6,7 +6,8 @@
         @pytest.fixture
         def loss(self): return LOSS
 
-Each names the fixtures that it needs in its docstring; `test_built_in.py` runs all of them over what is built in.
+Each names the fixtures that it needs in its docstring; the tests beside them run over all that is built in and over the
+toys of `tests/toys`.
 Nothing heavy is imported here: processes that an executor starts come by.
 """
 

@@ -1,43 +1,93 @@
-"""The judges that need no server, and a toy one with a parameter of its own."""
-
-from __future__ import annotations
+"""Every built-in judge, and a toy one with a parameter of its own."""
 
 import pytest
 
 from gatebench.bench import keys
-from gatebench.bench.data import toolbox
+from gatebench.bench.data.toolbox import load_toolbox
 from gatebench.bench.errors import UserError
 from gatebench.bench.judges import registry
-from gatebench.bench.judges.api import Judge, Spec
-from gatebench.bench.judges.registry import judge_kinds, make_judge
+from gatebench.bench.judges.api import Comparison, Spec
+from gatebench.bench.judges.registry import get_judge, judge_kinds
 from gatebench.bench.suite.reader import load_suite
 from tests.conformance.judge import JudgeConformance
-from tests.helpers import GOOD, plan_of, write
+from tests.helpers import GOOD, judge_server, plan_of, write
 from tests.toys.judge import JUDGE, Slack
 
-PAIR = toolbox.load_toolbox(1, 1, 0, 0).train[0]
 ASKING = GOOD + "  generate: {backend: transformers, prompts: 2}\n  judge: {kind: toy_longest, slack: 3}\n"
 
 
-@pytest.fixture(autouse=True)
-def known(monkeypatch: pytest.MonkeyPatch) -> None:
+class TestExact(JudgeConformance):
+    @pytest.fixture
+    def kind(self):
+        return get_judge("exact")
+
+    @pytest.fixture
+    def comparisons(self):
+        return [
+            Comparison(row.prompt, *answers)
+            for row in load_toolbox(3, 0, 0, 10).train
+            for answers in ((row.chosen, row.rejected), (row.rejected, row.chosen), (row.chosen, row.chosen))
+        ]
+
+
+class TestEndpoint(JudgeConformance):
+    @pytest.fixture
+    def kind(self):
+        return get_judge("endpoint")
+
+    @pytest.fixture
+    def spec(self):
+        def longer(question):
+            first, second = (question.split(f"<answer {name}>\n")[1].split("\n</answer")[0] for name in "AB")
+            return "[[C]]" if len(first) == len(second) else "[[A]]" if len(first) > len(second) else "[[B]]"
+
+        with judge_server(longer) as server:
+            yield Spec("endpoint", "any", url=server.url)
+
+
+class TestRewardModel(JudgeConformance):
+    @pytest.fixture
+    def kind(self):
+        return get_judge("reward_model")
+
+    @pytest.fixture(scope="class")
+    def weights(self, tmp_path_factory):
+        import torch
+        from transformers import LlamaForSequenceClassification
+
+        from gatebench.bench.models import ladder
+
+        torch.manual_seed(0)
+        folder, config = tmp_path_factory.mktemp("rewards"), ladder.make_config("builtin:ladder/llama-0.3m")
+        config.num_labels = 1
+        LlamaForSequenceClassification(config).save_pretrained(folder)
+        ladder.make_tokenizer(["Which is better? a longer answer short"] * 3).save_pretrained(folder)
+        return folder
+
+    @pytest.fixture
+    def spec(self, weights):
+        return Spec("reward_model", str(weights), content="abc")
+
+
+@pytest.fixture
+def known(monkeypatch):
+    """The toy judge among the others."""
     kinds = {**judge_kinds(), JUDGE.name: JUDGE}
     monkeypatch.setattr(registry, "judge_kinds", lambda: kinds)
     monkeypatch.setattr("gatebench.bench.suite.recipes.judge_kinds", lambda: kinds)
 
 
-class TestExact(JudgeConformance):
-    prompt, better, worse = str(PAIR.prompt), PAIR.chosen, PAIR.rejected
-
-    def make(self) -> Judge:
-        return make_judge(Spec("exact"))
-
-
 class TestToy(JudgeConformance):
-    def make(self) -> Judge:
-        return make_judge(Spec("toy_longest", parameters=Slack(2)))
+    @pytest.fixture
+    def kind(self, known):
+        return get_judge("toy_longest")
+
+    @pytest.fixture
+    def spec(self):
+        return Spec("toy_longest", parameters=Slack(2))
 
 
+@pytest.mark.usefixtures("known")
 def test_a_judges_own_parameter_stands_beside_its_kind_and_counts_in_the_key(tmp_path):
     def judged(text):
         (spec,) = {node.spec for node in plan_of(tmp_path, text).nodes.values() if node.kind == "judge"}
@@ -49,6 +99,7 @@ def test_a_judges_own_parameter_stands_beside_its_kind_and_counts_in_the_key(tmp
     assert "parameters" not in keys.canonical(judged(ASKING.replace("{kind: toy_longest, slack: 3}", "exact")))
 
 
+@pytest.mark.usefixtures("known")
 @pytest.mark.parametrize(
     ("judge", "sentence"),
     [

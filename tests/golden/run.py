@@ -22,7 +22,7 @@ SUITE = DPO.replace("[dpo]", "[dpo, extended_sft]").replace(
   judge: exact
   lm_eval: {tasks: [toolbox_choice], limit: 4}
 """  # fmt: skip
-# Other kernels round otherwise, and Adam's first steps are the signs of gradients: with the kernels of a CPU without AVX
+# Other kernels round otherwise, and Adam's first steps are the signs of gradients: with kernels that use no AVX
 # in place of AVX-512's (ATEN_CPU_CAPABILITY=default, MKL_ENABLE_INSTRUCTIONS=SSE4_2) a number moved by 3e-4 of itself
 # at most. Four steps are too few for more; what anyone changes on purpose moves some number by far more than this.
 RELATIVE, ABSOLUTE = 5e-3, 1e-5

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from gatebench.bench.metrics.dynamics import DYNAMICS, Probes
-from gatebench.bench.metrics.metric import NATS, REGISTERED, metric
+from gatebench.bench.metrics.metric import NATS, metric
 
 if TYPE_CHECKING:
     import pandas
 
 
-@contextmanager
-def registered() -> Iterator[None]:
-    """The metric `toy_lead` for as long as a test needs it."""
-
-    @metric(DYNAMICS, title="toy lead", unit=NATS, better="higher", headline=True, tunable=True)
-    def toy_lead(probes: Probes) -> pandas.Series[float]:
-        return probes.change["chosen"] - 2 * probes.change["rejected"]
-
-    try:
-        yield
-    finally:
-        del REGISTERED[DYNAMICS.stage, "toy_lead"]
+@metric(DYNAMICS, title="toy lead", unit=NATS, better="higher", headline=True, tunable=True)
+def toy_lead(probes: Probes) -> pandas.Series[float]:
+    return probes.change["chosen"] - 2 * probes.change["rejected"]
