@@ -1,10 +1,7 @@
-"""Every kind of stage that needs no server, on the tiny suite, and a toy one."""
+"""Every kind of stage, on the tiny suite of tests/golden, and a toy one."""
 
-from __future__ import annotations
-
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+import json
+from dataclasses import replace
 
 import pytest
 
@@ -12,118 +9,84 @@ from gatebench.bench import keys
 from gatebench.bench.analysis.summary import summarize
 from gatebench.bench.executors.api import Resources
 from gatebench.bench.executors.loop import execute
-from gatebench.bench.plan.graph import Node, Plan, identity
+from gatebench.bench.plan.graph import Node, identity
 from gatebench.bench.stages import registry
-from gatebench.bench.stages.registry import run_of_kind, stage_of
+from gatebench.bench.stages.registry import kinds, run_of_kind, stage_of
 from gatebench.bench.store.store import Store
-from tests.conformance.stage import StageConformance
-from tests.helpers import GATED_DPO, plan_of
+from tests.conformance.stage import Example, StageConformance
+from tests.golden.run import finished
+from tests.toys import added
 from tests.toys.executor import EXECUTOR
-from tests.toys.stage import KIND, STAGE, Spec
 
-SUITE = GATED_DPO + "  generate: {backend: transformers, prompts: 4, max_tokens: 6}\n  judge: exact\n"
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store]:
-    """One cell, all of whose stages are finished."""
-    folder = tmp_path_factory.mktemp("finished")
-    plan, store = plan_of(folder, SUITE), Store(folder / "store")
-    executor = EXECUTOR.make(Resources(1, 1, 0, folder / "logs"), run_of_kind)
-    outcome = execute(plan, store, executor, lambda event: None)
-    assert not outcome.failed, outcome.failed
-    return plan, store
+pytestmark = pytest.mark.slow  # the tiny suite is run first
+PAIRS = 24
 
 
-class OfThePlan(StageConformance):
-    """The last stage of a kind in the plan: of two, the one that has most inputs."""
-
-    kind: str
-
-    @pytest.fixture(autouse=True)
-    def chosen(self) -> None:
-        self.stage = stage_of(self.kind)
-
-    @pytest.fixture
-    def node(self, finished: tuple[Plan, Store]) -> Node:
-        return [node for node in finished[0].nodes.values() if node.kind == self.kind][-1]
-
-    @pytest.fixture
-    def spec(self, node: Node) -> Any:
-        return node.spec
-
-    @pytest.fixture
-    def inputs(self, node: Node, finished: tuple[Plan, Store]) -> Mapping[str, Path]:
-        return {role: finished[1].path(kind, key) for role, kind, key in node.inputs}
-
-    @pytest.fixture
-    def input_specs(self, node: Node, finished: tuple[Plan, Store]) -> Mapping[str, Any]:
-        return {role: finished[0].nodes[key].spec for role, _, key in node.inputs}
+def example_of(node):
+    """A stage of the finished suite, to be made once more."""
+    done = finished()
+    folders = {role: done.store.path(kind, key) for role, kind, key in node.inputs}
+    return Example(node.spec, folders, {role: done.plan.nodes[key].spec for role, _, key in node.inputs}, PAIRS)
 
 
-class TestBase(OfThePlan):
-    kind = "base"
+class TestStages(StageConformance):
+    @pytest.fixture(scope="class", params=kinds())
+    def stage(self, request):
+        return stage_of(request.param)
+
+    @pytest.fixture(scope="class")
+    def example(self, stage):
+        """The one that rests on most."""
+        nodes = [node for node in finished().plan.nodes.values() if node.kind == stage.kind]
+        return example_of(max(nodes, key=lambda node: len(node.inputs)))
+
+    def results(self, run):
+        if (run.out / "results.json").exists():  # lm-eval's own, with times and places
+            return json.loads((run.out / "results.json").read_text())["results"]
+        return super().results(run)
 
 
-class TestWarmup(OfThePlan):
-    kind = "warmup"
+@pytest.fixture(scope="class")
+def toy():
+    """The toy's file, and its line in the registry."""
+    with added("stage") as module, pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry.MODULES, module.KIND, module.__name__)
+        yield module
 
 
-class TestReference(OfThePlan):
-    kind = "reference"
-
-
-class TestTrain(OfThePlan):
-    kind = "train"
-
-
-class TestDynamics(OfThePlan):
-    kind = "dynamics"
-
-
-class TestGenerate(OfThePlan):
-    kind = "generate"
-
-
-class TestJudge(OfThePlan):
-    kind = "judge"
+def node_of_toy(toy, cell):
+    """Its place in a plan: after a cell's training."""
+    plan = finished().plan
+    policy = next(own for own in plan.nodes[cell.stages["train"]].inputs if own[0] == "policy")
+    inputs = (policy, ("train", "train", cell.stages["train"]))
+    return Node(toy.KIND, toy.Spec(), inputs, keys.digest_of_json(identity(toy.KIND, toy.Spec(), inputs)))
 
 
 class TestToy(StageConformance):
-    stage = STAGE
+    @pytest.fixture(scope="class")
+    def stage(self, toy):
+        return toy.STAGE
 
-    @pytest.fixture
-    def spec(self) -> Spec:
-        return Spec()
-
-    @pytest.fixture
-    def inputs(self, finished: tuple[Plan, Store]) -> Mapping[str, Path]:
-        plan, store = finished
-        (train,) = [node for node in plan.nodes.values() if node.kind == "train"]
-        policy = next(store.path(kind, key) for role, kind, key in train.inputs if role == "policy")
-        return {"policy": policy, "train": store.path("train", train.key)}
+    @pytest.fixture(scope="class")
+    def example(self, toy):
+        return example_of(node_of_toy(toy, finished().plan.cells[0]))
 
 
-def test_all_kinds_but_lm_eval_are_tried_here():
-    tried = {own.kind for own in OfThePlan.__subclasses__()}
-    assert set(registry.kinds()) - tried == {"lm_eval"}  # tests/end_to_end/test_evaluate.py and the golden run have it
-
-
-def test_a_new_stage_brings_its_facts_and_metrics_into_the_summary(finished, monkeypatch):
-    monkeypatch.setitem(registry.MODULES, KIND, "tests.toys.stage")
-    plan, store = finished
-    (cell,) = plan.cells
-    train = plan.nodes[cell.stages["train"]]
-    policy = next((kind, key) for role, kind, key in train.inputs if role == "policy")
-    inputs = (("policy", *policy), ("train", "train", train.key))
-    key = keys.digest_of_json(identity(KIND, Spec(), inputs))
-    more = Plan(
-        plan.suite,
-        (type(cell)(**{**vars(cell), "stages": {**cell.stages, KIND: key}}),),
-        {**plan.nodes, key: Node(KIND, Spec(), inputs, key)},
-    )
-    executor = EXECUTOR.make(Resources(1, 1, 0, store.root), run_of_kind)
-    assert execute(more, store, executor, lambda event: None).ran == {key}
-    (found,) = summarize(more, store).cells
-    assert 0.5 < found.metrics["moved_share"] <= 1
-    assert found.stages[KIND].facts["compared"] > 8
+def test_a_new_stage_brings_its_facts_and_metrics_into_the_summary(toy, tmp_path):
+    done = finished()
+    nodes, cells = dict(done.plan.nodes), []
+    for cell in done.plan.cells:
+        node = node_of_toy(toy, cell)
+        nodes[node.key] = node
+        cells.append(replace(cell, stages={**cell.stages, toy.KIND: node.key}))
+    plan = replace(done.plan, cells=tuple(cells), nodes=nodes)
+    store = Store(tmp_path / "store")
+    store.root.mkdir()
+    for kind in kinds():  # the finished stages are those of the suite, the new ones are the test's own
+        if (done.store.root / kind).exists():
+            (store.root / kind).symlink_to(done.store.root / kind)
+    outcome = execute(plan, store, EXECUTOR.make(Resources(1, 1, 0, tmp_path), run_of_kind), lambda event: None)
+    assert outcome.ran == {cell.stages[toy.KIND] for cell in cells}
+    for cell in summarize(plan, store).cells:
+        assert 0.5 < cell.metrics["moved_share"] <= 1
+        assert cell.stages[toy.KIND].facts["compared"] > 8

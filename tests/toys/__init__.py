@@ -1,4 +1,4 @@
-"""A toy of each kind, as a newcomer would write it: each in one file, which nothing else knows of until a test adds it."""
+"""A toy of each kind, as a newcomer would write it: each in one file, of which nothing knows until a test adds it."""
 
 from __future__ import annotations
 
