@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -11,6 +13,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pytest
 
 from tests import needs
+from tests.helpers import CLAIM, GOOD, Ran, bench, once, write
 
 FAMILIES = ("neox", "llama", "qwen")
 
@@ -23,6 +26,26 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(scope="session")
+def shared(tmp_path_factory) -> Path:
+    """A folder of all processes that run these tests."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def good_run(shared) -> Ran:
+    """The good suite with a claim, run once for all tests: to be read, or to have its store copied."""
+
+    def run(folder: Path) -> None:
+        done = bench("run", write(folder, GOOD + CLAIM), "--results", folder / "results")
+        assert done.returncode == 0, done.stderr
+        (folder / "said.json").write_text(json.dumps([done.stdout, done.stderr]))
+
+    folder = once(shared / "good", run)
+    return Ran(folder, *json.loads((folder / "said.json").read_text()))
+
+
+@pytest.fixture(scope="session")
 def tokenizer():
     from gatebench.bench.data import toolbox
     from gatebench.bench.models.ladder import make_tokenizer
@@ -31,19 +54,21 @@ def tokenizer():
 
 
 @pytest.fixture(scope="session")
-def model_paths(tmp_path_factory, tokenizer):
+def model_paths(shared, tokenizer):
     """A saved random 0.3M model a family: family -> folder."""
     from transformers import AutoModelForCausalLM, set_seed
 
     from gatebench.bench.models.ladder import PREFIX, make_config
 
-    paths = {}
-    for family in FAMILIES:
-        set_seed(0)
-        paths[family] = str(tmp_path_factory.mktemp(family))
-        AutoModelForCausalLM.from_config(make_config(f"{PREFIX}{family}-0.3m")).save_pretrained(paths[family])
-        tokenizer.save_pretrained(paths[family])
-    return paths
+    def save(folder: Path) -> None:
+        for family in FAMILIES:
+            set_seed(0)
+            model = AutoModelForCausalLM.from_config(make_config(f"{PREFIX}{family}-0.3m"))
+            model.save_pretrained(folder / family)
+            tokenizer.save_pretrained(folder / family)
+
+    folder = once(shared / "models", save)
+    return {family: str(folder / family) for family in FAMILIES}
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,10 @@ Libraries are imported where they are used, so that a test of plain Python waits
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,6 +144,37 @@ def stage_folder(results: Path, cell: Mapping[str, Any], kind: str) -> Path:
 def manifests(results: Path, kind: str = "*") -> list[Path]:
     """Those of all finished stages."""
     return list((results / "store").glob(f"{kind}/*/manifest.json"))
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A suite that was run to its end without a failure: in folder/suite.yaml, to folder/results."""
+
+    folder: Path
+    stdout: str
+    stderr: str
+
+    @property
+    def run(self) -> Path:
+        return run_folder(self.folder)
+
+    def copy_store(self, folder: Path) -> None:
+        """Its finished stages as those of another folder, so that what is run there makes only what differs."""
+        kept = shutil.ignore_patterns(".locks", ".partial")
+        shutil.copytree(self.folder / "results/store", folder / "results/store", ignore=kept)
+
+
+def once(folder: Path, make: Callable[[Path], object]) -> Path:
+    """A folder that the first test process to ask for makes, while the others wait."""
+    with (folder.parent / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        made = folder / ".made"
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            made.touch()
+    return folder
 
 
 def wait_for(happened: Callable[[], Any], what: str, seconds: float = LONGEST_WAIT, pause: float = 0.1) -> Any:

@@ -12,6 +12,7 @@ import pytest
 from tests.helpers import (
     DPO,
     GOOD,
+    Ran,
     bench,
     judge_server,
     run_folder,
@@ -61,34 +62,46 @@ def answers(folder, cell):
     return pandas.read_parquet(stage_folder(folder / "results", cell, "generate") / "generations.parquet")
 
 
-def test_answers_by_transformers_and_tasks_of_lm_eval(tmp_path):
-    tasks(tmp_path / "tasks")
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory) -> Ran:
+    """The suite with answers by transformers and a local task of lm-eval, run once."""
+    folder = tmp_path_factory.mktemp("answered")
+    tasks(folder / "tasks")
     text = suite("transformers") + "  lm_eval: {tasks: [toolbox_choice], include_path: tasks}\n"
-    done = bench("run", write(tmp_path, text), "--results", tmp_path / "results")
+    done = bench("run", write(folder, text), "--results", folder / "results", "--workers", 1)
     assert done.returncode == 0, done.stderr
-    for cell in cells_of(tmp_path):
+    return Ran(folder, done.stdout, done.stderr)
+
+
+def test_answers_by_transformers_have_their_metrics(answered):
+    for cell in cells_of(answered.folder):
         found = cell["metrics"]
         assert 0 <= found["generation_pass_rate"] <= 1
         assert found["generation_tokens_lo"] <= found["generation_tokens"] <= found["generation_tokens_hi"]
-        frame = answers(tmp_path, cell)
+        frame = answers(answered.folder, cell)
         assert len(frame) == 10
         assert set(frame["finish_reason"]) <= {"stop", "length"}
         assert (frame["log_prob"] <= 0).all()
-    shown = bench("samples", tmp_path / "suite.yaml", 3, "--results", tmp_path / "results", "--json")
+
+
+def test_answers_are_shown_side_by_side(answered):
+    suite_file, *results = answered.folder / "suite.yaml", "--results", answered.folder / "results"
+    shown = bench("samples", suite_file, 3, *results, "--json")
     found = json.loads(shown.stdout)
     assert [answer["who"].split("/")[-1] for answer in found["answers"]] == ["sft warm-up", "0", "0"]
-    assert (
-        found["answers"][1]["response"]
-        == answers(tmp_path, cells_of(tmp_path)[0]).set_index("prompt").loc[3, "response"]
-    )
-    refused = bench("samples", tmp_path / "suite.yaml", 99, "--results", tmp_path / "results")
+    first = answers(answered.folder, cells_of(answered.folder)[0]).set_index("prompt")
+    assert found["answers"][1]["response"] == first.loc[3, "response"]
+    refused = bench("samples", suite_file, 99, *results)
     assert refused.returncode == 2
     assert "prompt 99: not asked; expected a number below 10" in refused.stderr
-    (cell, *_) = cells_of(tmp_path)
-    model = stage_folder(tmp_path / "results", cell, "train") / "model"
+
+
+def test_a_task_has_the_numbers_of_lm_evals_own_command_line(answered, tmp_path):
+    (cell, *_) = cells_of(answered.folder)
+    model = stage_folder(answered.folder / "results", cell, "train") / "model"
     command = [
         sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={model},dtype=float32",
-        "--tasks", "toolbox_choice", "--include_path", tmp_path / "tasks", "--output_path", tmp_path / "cli",
+        "--tasks", "toolbox_choice", "--include_path", answered.folder / "tasks", "--output_path", tmp_path / "cli",
         "--device", "cpu", "--batch_size", "16",
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
@@ -101,7 +114,8 @@ def test_answers_by_transformers_and_tasks_of_lm_eval(tmp_path):
         assert half == pytest.approx(1.96 * theirs[f"{metric}_stderr,none"], rel=1e-3)
 
 
-def test_an_unknown_task_fails_its_stage_and_keeps_the_rest(tmp_path):
+def test_an_unknown_task_fails_its_stage_and_keeps_the_rest(answered, tmp_path):
+    answered.copy_store(tmp_path)
     text = suite("transformers").replace("gates: [none, {", "gates: [{") + "  lm_eval: {tasks: [no_such_task]}\n"
     done = bench("run", write(tmp_path, text), "--results", tmp_path / "results")
     assert done.returncode == 1
@@ -113,7 +127,8 @@ def test_an_unknown_task_fails_its_stage_and_keeps_the_rest(tmp_path):
         assert "delta_chosen" in cell["metrics"]
 
 
-def test_a_judge_compares_each_cell_with_its_warm_up_and_its_ungated_twin(tmp_path):
+def test_a_judge_compares_each_cell_with_its_warm_up_and_its_ungated_twin(answered, tmp_path):
+    answered.copy_store(tmp_path)
     done = bench("run", write(tmp_path, suite("transformers") + "  judge: exact\n"), "--results", tmp_path / "results")
     assert done.returncode == 0, done.stderr
     assert "wins v. ungated" in done.stdout
@@ -127,7 +142,9 @@ def test_a_judge_compares_each_cell_with_its_warm_up_and_its_ungated_twin(tmp_pa
     assert "judge_vs_ungated_win_rate" not in ungated["metrics"]
 
 
-def test_a_judge_that_fails_is_recorded_and_the_suite_goes_on(tmp_path):
+def test_a_judge_that_fails_is_recorded_and_the_suite_goes_on(answered, tmp_path):
+    answered.copy_store(tmp_path)
+
     def reply(question):
         return "[[A]]" if question.count("1") % 2 else "I would rather not say."
 

@@ -7,8 +7,9 @@ from tests.helpers import GOOD, start_bench, write
 GOES_ON = "The run goes on; this page reads itself again"
 
 
-def test_the_report_is_there_while_the_run_goes_on_and_final_after_it(tmp_path):
+def test_the_report_is_there_while_the_run_goes_on_and_final_after_it(tmp_path, good_run):
     suite = write(tmp_path, GOOD.replace("seeds: [0]", "seeds: [0, 1]"))
+    good_run.copy_store(tmp_path)  # the cells of the other seed are left
     running = start_bench("run", suite, "--live", "--results", tmp_path / "results")
     meanwhile = []
     while running.poll() is None:

@@ -14,20 +14,24 @@ from tests.helpers import GOOD, LONGEST_WAIT, bench, free_port, run_folder, star
 
 
 class Server:
-    """`mlflow server` on a free port of loopback; killed and started again on the same database."""
+    """`mlflow server` on a free port of loopback; down at first, killed and started again on the same database."""
 
     def __init__(self, folder):
         self.folder = folder
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
-        self.start()
+        self.process = None
 
     def start(self):
         command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port),
                    "--workers", "1", "--backend-store-uri", f"sqlite:///{self.folder}/server.db",
                    "--artifacts-destination", str(self.folder / "artifacts")]  # fmt: skip
         with (self.folder / "server.log").open("a") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, cwd=self.folder)
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=log, start_new_session=True, cwd=self.folder,
+                # seven processes that no run speaks to
+                env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            )  # fmt: skip
         wait_for(self.answers, "MLflow server")
 
     def answers(self):
@@ -37,12 +41,14 @@ class Server:
             return False
 
     def kill(self):
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        if self.process:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
 
 @pytest.fixture
 def server(tmp_path):
+    """Down until it is started."""
     found = Server(tmp_path)
     yield found
     found.kill()
@@ -76,6 +82,7 @@ def finished(folder, kind):
 
 def test_a_server_killed_in_the_middle_of_a_run_has_every_metric_once(tmp_path, server):
     suite = write(tmp_path, GOOD)
+    server.start()
     run = start_bench("run", suite, "--results", tmp_path / "results", MLFLOW_TRACKING_URI=server.uri)
     wait_for(lambda: finished(tmp_path, "dynamics") >= 3, "first cell")  # two of them are of the start
     server.kill()
@@ -95,7 +102,6 @@ def test_a_server_killed_in_the_middle_of_a_run_has_every_metric_once(tmp_path, 
 
 
 def test_a_server_that_stays_away_costs_no_result_and_gets_all_of_it_later(tmp_path, server):
-    server.kill()
     suite = write(tmp_path, GOOD)
     done = bench("run", suite, "--results", tmp_path / "results", MLFLOW_TRACKING_URI=server.uri)
     assert done.returncode == 0, done.stderr
@@ -109,7 +115,8 @@ def test_a_server_that_stays_away_costs_no_result_and_gets_all_of_it_later(tmp_p
 
 
 @pytest.mark.postgres
-def test_postgresql_keeps_what_sqlite_keeps(tmp_path, postgres):
+def test_postgresql_keeps_what_sqlite_keeps(tmp_path, postgres, good_run):
+    good_run.copy_store(tmp_path)
     suite = write(tmp_path, GOOD)
     # MLflow puts a database's files under the folder it is used from
     done = bench("run", suite, "--results", tmp_path / "results", cwd=tmp_path, MLFLOW_TRACKING_URI=postgres)

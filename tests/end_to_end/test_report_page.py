@@ -15,11 +15,12 @@ SUITE = GOOD.replace("[builtin:ladder/neox-0.3m]", f"[{{name: '{NAME}', path: bu
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory):
+def report(tmp_path_factory, good_run):
     """The report of a suite with a hostile model name and a hostile answer."""
     folder = tmp_path_factory.mktemp("page")
     suite = write(folder, SUITE + "  generate: {backend: transformers, prompts: 4, max_tokens: 4}\n" + CLAIM)
-    done = bench("run", suite, "--results", folder / "results")
+    good_run.copy_store(folder)  # a model's name is in no key
+    done = bench("run", suite, "--results", folder / "results", "--workers", 1)
     assert done.returncode == 0, done.stderr
     for file in (folder / "results/store/generate").glob("*/*.parquet"):
         frame = pandas.read_parquet(file)

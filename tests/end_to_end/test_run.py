@@ -1,61 +1,48 @@
 """A small suite through every stage: real training, store, MLflow on sqlite, report; run again; one thing changed."""
 
 import json
-import shutil
 import time
 
 import pytest
 
 from tests.conftest import FAMILIES
-from tests.helpers import CLAIM, GATED_DPO, GOOD, bench, manifests, run_folder, stage_folder, summary_of, write
+from tests.helpers import GATED_DPO, GOOD, bench, manifests, run_folder, stage_folder, summary_of, write
 
 CELLS = 4
 STAGES = {"base": 1, "warmup": 2, "reference": 2, "train": 4, "dynamics": 6}
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """(folder, the finished process) of a suite run once."""
-    folder = tmp_path_factory.mktemp("run")
-    done = bench("run", write(folder, GOOD + CLAIM), "--results", folder / "results")
-    assert done.returncode == 0, done.stderr
-    return folder, done
 
 
 def stages_in_store(folder):
     return {kind: len(list((folder / "results/store" / kind).iterdir())) for kind in STAGES}
 
 
-def test_every_cell_has_its_metrics(finished):
-    folder, done = finished
-    summary = summary_of(run_folder(folder))
+def test_every_cell_has_its_metrics(good_run):
+    summary = summary_of(good_run.run)
     assert [cell["status"] for cell in summary["cells"]] == ["finished"] * CELLS
     for cell in summary["cells"]:
         for name in ("delta_chosen", "delta_rejected", "margin", "delta_others", "delta_argmax", "accuracy"):
             assert {name, f"test_{name}"} <= cell["metrics"].keys()
         metrics = cell["metrics"]
         assert metrics["margin"] == pytest.approx(metrics["delta_chosen"] - metrics["delta_rejected"])
-    assert stages_in_store(folder) == STAGES
-    assert "Δ chosen" in done.stdout
-    assert "extended_sft" in done.stdout
-    assert "report.html" in done.stderr
-    assert "mlflow.db" in done.stderr
-    assert list((folder / "results/store/.partial").iterdir()) == []
+    assert stages_in_store(good_run.folder) == STAGES
+    assert "Δ chosen" in good_run.stdout
+    assert "extended_sft" in good_run.stdout
+    assert "report.html" in good_run.stderr
+    assert "mlflow.db" in good_run.stderr
+    assert list((good_run.folder / "results/store/.partial").iterdir()) == []
 
 
-def test_ungated_and_gated_cells_start_alike_and_end_apart(finished):
-    folder, _ = finished
-    cells = summary_of(run_folder(folder))["cells"]
+def test_ungated_and_gated_cells_start_alike_and_end_apart(good_run):
+    cells = summary_of(good_run.run)["cells"]
     dpo = {cell["gate"]: cell["metrics"]["delta_chosen"] for cell in cells if cell["objective"] == "dpo"}
     assert dpo["none"] != dpo["seq"]
 
 
-def test_the_probes_of_every_checkpoint_are_kept(finished):
+def test_the_probes_of_every_checkpoint_are_kept(good_run):
     import pandas
 
-    folder, _ = finished
-    cell = summary_of(run_folder(folder))["cells"][0]
-    frame = pandas.read_parquet(stage_folder(folder / "results", cell, "dynamics") / "probes.parquet")
+    cell = summary_of(good_run.run)["cells"][0]
+    frame = pandas.read_parquet(stage_folder(good_run.folder / "results", cell, "dynamics") / "probes.parquet")
     assert sorted(frame["step"].unique()) == [0, 2, 4]
     assert set(frame["split"]) == {"train", "test"}
     kinds = set(frame["kind"])
@@ -70,28 +57,25 @@ def test_the_probes_of_every_checkpoint_are_kept(finished):
     assert (chosen[chosen["step"] == 4]["kl"] > 0).all()
 
 
-def test_a_second_run_repeats_no_stage_and_says_so(finished):
-    folder, _ = finished
-    before = {path: path.stat().st_mtime_ns for path in manifests(folder / "results")}
+def test_a_second_run_repeats_no_stage_and_says_so(good_run):
+    before = {path: path.stat().st_mtime_ns for path in manifests(good_run.folder / "results")}
     started = time.monotonic()
-    again = bench("run", folder / "suite.yaml", "--results", folder / "results", "--json")
+    again = bench("run", good_run.folder / "suite.yaml", "--results", good_run.folder / "results", "--json")
     assert again.returncode == 0, again.stderr
     assert "0 stages run, 15 already finished" in again.stderr
-    assert {path: path.stat().st_mtime_ns for path in manifests(folder / "results")} == before
+    assert {path: path.stat().st_mtime_ns for path in manifests(good_run.folder / "results")} == before
     assert json.loads(again.stdout)["cells"][0]["status"] == "finished"
     assert time.monotonic() - started < 60
 
 
-def test_moving_the_suite_and_its_results_repeats_nothing(finished, tmp_path):
-    folder, _ = finished
-    shutil.copytree(folder / "results/store", tmp_path / "results/store")
+def test_moving_the_suite_and_its_results_repeats_nothing(good_run, tmp_path):
+    good_run.copy_store(tmp_path)
     plan = bench("plan", write(tmp_path, GOOD), "--results", tmp_path / "results", "--json")
     assert all(stage["finished"] for stage in json.loads(plan.stdout)["stages"].values())
 
 
-def test_a_changed_gate_runs_only_its_own_train_and_dynamics(finished, tmp_path):
-    folder, _ = finished
-    shutil.copytree(folder / "results/store", tmp_path / "results/store")
+def test_a_changed_gate_runs_only_its_own_train_and_dynamics(good_run, tmp_path):
+    good_run.copy_store(tmp_path)
     suite = write(tmp_path, GOOD.replace("alpha: 50", "alpha: 60"))
     plan = json.loads(bench("plan", suite, "--results", tmp_path / "results", "--json").stdout)
     would_run = [stage["kind"] for stage in plan["stages"].values() if not stage["finished"]]
@@ -101,20 +85,18 @@ def test_a_changed_gate_runs_only_its_own_train_and_dynamics(finished, tmp_path)
     assert "4 stages run, 11 already finished" in done.stderr
 
 
-def test_the_same_suite_elsewhere_gives_the_same_bits(finished, tmp_path):
-    folder, _ = finished
+def test_the_same_suite_elsewhere_gives_the_same_bits(good_run, tmp_path):
     done = bench("run", write(tmp_path, GOOD), "--results", tmp_path / "results", "--workers", 1)
     assert done.returncode == 0, done.stderr
-    one, two = (summary_of(run_folder(place)) for place in (folder, tmp_path))
+    one, two = summary_of(good_run.run), summary_of(run_folder(tmp_path))
     assert one["run_id"] == two["run_id"]
     assert [cell["metrics"] for cell in one["cells"]] == [cell["metrics"] for cell in two["cells"]]
 
 
-def test_mlflow_has_a_parent_run_and_a_nested_run_a_cell(finished):
+def test_mlflow_has_a_parent_run_and_a_nested_run_a_cell(good_run):
     from mlflow.tracking import MlflowClient
 
-    folder, _ = finished
-    client = MlflowClient(f"sqlite:///{folder / 'results/mlflow.db'}")
+    client = MlflowClient(f"sqlite:///{good_run.folder / 'results/mlflow.db'}")
     experiment = client.get_experiment_by_name("good")
     runs = client.search_runs([experiment.experiment_id])
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
@@ -130,12 +112,11 @@ def test_mlflow_has_a_parent_run_and_a_nested_run_a_cell(finished):
     assert {file.path for file in client.list_artifacts(parents[0].info.run_id)} >= {"summary.json", "report.html"}
 
 
-def test_every_figure_has_its_interval_in_the_summary_and_in_mlflow(finished):
+def test_every_figure_has_its_interval_in_the_summary_and_in_mlflow(good_run):
     from mlflow.tracking import MlflowClient
 
-    folder, _ = finished
-    summary = summary_of(run_folder(folder))
-    client = MlflowClient(f"sqlite:///{folder / 'results/mlflow.db'}")
+    summary = summary_of(good_run.run)
+    client = MlflowClient(f"sqlite:///{good_run.folder / 'results/mlflow.db'}")
     runs = client.search_runs([client.get_experiment_by_name("good").experiment_id])
     tracked = {run.data.tags["mlflow.runName"]: run.data.metrics for run in runs}
     for cell in summary["cells"]:
@@ -149,27 +130,24 @@ def test_every_figure_has_its_interval_in_the_summary_and_in_mlflow(finished):
     assert all("delta_chosen_lo" in group["metrics"] for group in summary["groups"])
 
 
-def test_the_verdicts_are_printed_last_and_kept(finished):
-    folder, done = finished
-    summary = summary_of(run_folder(folder))
+def test_the_verdicts_are_printed_last_and_kept(good_run):
+    summary = summary_of(good_run.run)
     for claim in summary["claims"]:
         assert claim["verdict"] in ("supported", "refuted", "undecided")
-        assert claim["name"] in done.stdout.split("claims")[-1]
+        assert claim["name"] in good_run.stdout.split("claims")[-1]
     assert summary["claims"]
 
 
-def test_the_report_holds_every_cell_and_needs_no_network(finished):
-    folder, _ = finished
-    html = (run_folder(folder) / "report.html").read_text()
+def test_the_report_holds_every_cell_and_needs_no_network(good_run):
+    html = (good_run.run / "report.html").read_text()
     assert "http://" not in html
     assert html.count('<div class="figure"') >= 4
     assert html.count("<tr>") >= CELLS
     assert len(html) < 5_000_000
 
 
-def test_a_cell_that_diverges_fails_alone_with_its_step(tmp_path, finished):
-    folder, _ = finished
-    shutil.copytree(folder / "results/store", tmp_path / "results/store")
+def test_a_cell_that_diverges_fails_alone_with_its_step(good_run, tmp_path):
+    good_run.copy_store(tmp_path)
     text = GOOD + "overrides: [{where: {objective: dpo, gate: seq}, train: {learning_rate: 1e30}}]\n"
     done = bench("run", write(tmp_path, text), "--results", tmp_path / "results")
     assert done.returncode == 1
@@ -181,20 +159,29 @@ def test_a_cell_that_diverges_fails_alone_with_its_step(tmp_path, finished):
     assert "Traceback" not in done.stderr
 
 
+@pytest.fixture(scope="module")
+def local_cells(tmp_path_factory, model_paths):
+    """(results, the one cell of each model) of a suite of local folders: every architecture, LoRA, bfloat16."""
+    folder = tmp_path_factory.mktemp("local")
+    extra = {"llama": ", adapter: {kind: lora, r: 4}", "half": ", dtype: bfloat16"}
+    paths = {**model_paths, "half": model_paths["neox"]}
+    models = ", ".join(f"{{name: {name}, path: '{path}'{extra.get(name, '')}}}" for name, path in paths.items())
+    text = GATED_DPO.replace("[builtin:ladder/neox-0.3m]", f"[{models}]")
+    done = bench("run", write(folder, text), "--results", folder / "results", "--workers", 1)
+    assert done.returncode == 0, done.stderr
+    return folder / "results", {cell["model"]: cell for cell in summary_of(run_folder(folder))["cells"]}
+
+
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_local_model_folder_runs_in_every_architecture_and_with_lora(tmp_path, model_paths, family):
-    adapter = ", adapter: {kind: lora, r: 4}" if family == "llama" else ""
-    text = GATED_DPO.replace("[builtin:ladder/neox-0.3m]", f"[{{name: local, path: '{model_paths[family]}'{adapter}}}]")
-    done = bench("run", write(tmp_path, text), "--results", tmp_path / "results")
-    assert done.returncode == 0, done.stderr
-    summary = summary_of(run_folder(tmp_path))
-    assert summary["cells"][0]["metrics"]["kl"] > 0
-    train = stage_folder(tmp_path / "results", summary["cells"][0], "train")
-    assert (train / "model" / "adapter_config.json").exists() == bool(adapter)
+def test_a_local_model_folder_runs_in_every_architecture_and_with_lora(local_cells, family):
+    results, cells = local_cells
+    assert cells[family]["metrics"]["kl"] > 0
+    train = stage_folder(results, cells[family], "train")
+    assert (train / "model" / "adapter_config.json").exists() == (family == "llama")
 
 
-def test_bfloat16_runs(tmp_path, model_paths):
-    model = f"[{{name: b, path: '{model_paths['neox']}', dtype: bfloat16}}]"
-    text = GATED_DPO.replace("[builtin:ladder/neox-0.3m]", model)
-    done = bench("run", write(tmp_path, text), "--results", tmp_path / "results")
-    assert done.returncode == 0, done.stderr
+def test_bfloat16_runs(local_cells):
+    results, cells = local_cells
+    assert cells["half"]["status"] == "finished"
+    config = json.loads((stage_folder(results, cells["half"], "train") / "model" / "config.json").read_text())
+    assert config["dtype"] == "bfloat16"

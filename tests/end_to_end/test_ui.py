@@ -17,9 +17,10 @@ SLOW = 60_000  # milliseconds for a page of MLflow's on a busy machine
 
 
 @pytest.fixture(scope="module")
-def suite(tmp_path_factory):
+def suite(tmp_path_factory, good_run):
     folder = tmp_path_factory.mktemp("ui")
     file = write(folder, GOOD)
+    good_run.copy_store(folder)
     done = bench("run", file, "--results", folder / "results")
     assert done.returncode == 0, done.stderr
     import optuna
