@@ -4,13 +4,31 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-PLAIN: Any = {"highlight": False, "markup": False, "soft_wrap": True}  # a sentence printed as it is
 WIDTH_OF_A_PIPE = 160  # columns; a pipe has none of its own, and a table must not be cut to 80 there
+CONTROL_CODES = (*range(0x20), 0x7F, *range(0x80, 0xA0))
+PICTURES = {code: chr(0x2400 + code) if code < 0x20 else "\ufffd" for code in CONTROL_CODES if chr(code) not in "\n\t"}
+
+
+class Plain(TypedDict):
+    """What makes rich's `print` leave a text as it is."""
+
+    highlight: bool
+    markup: bool
+    emoji: bool
+    soft_wrap: bool
+
+
+PLAIN: Plain = {"highlight": False, "markup": False, "emoji": False, "soft_wrap": True}
+
+
+def harmless(text: str) -> str:
+    """A text whose control characters are pictures: what a model says must not colour or clear the terminal."""
+    return text.translate(PICTURES)
 
 
 def results_console(stderr: bool = False) -> Console:

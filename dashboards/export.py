@@ -6,12 +6,12 @@ import csv
 import io
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gatebench.bench.analysis.summary import Summary
-from gatebench.bench.analysis.table import Table
+from gatebench.bench.analysis.table import Table, TableCell, TableRow
 from gatebench.bench.analysis.tables import results_table, verdicts_table
 from gatebench.dashboards.figures import Figure
 
@@ -180,38 +180,63 @@ def paper_tables(summary: Summary) -> list[Table]:
     return [results_table(summary), *([verdicts_table(summary)] if summary.claims else [])]
 
 
-def spaced(text: str) -> str:
-    """As papers set it: a space on both sides of ±."""
-    return text.replace(" ±", " ± ")
+def on_one_line(text: str) -> str:
+    """As papers set it, with a space on both sides of ±; a line's end would end a row."""
+    return " ".join(text.replace(" ±", " ± ").split())
+
+
+# what Markdown may read as its own; brackets where a link could start, underlines that are not inside a word
+MARKDOWN = re.compile(r"[\\`*<&|~]|\](?=[(\[:])|(?<!\w)_|_(?!\w)")
 
 
 def markdown(table: Table) -> str:
-    """A table as GitHub reads it."""
-    lines = [[column.name for column in table.head], ["---"] * len(table.head), *_cells(table)]
-    rows = (" | ".join(cell.replace("|", "\\|") for cell in line) for line in lines)
-    return "\n".join([table.title, "", *(f"| {row} |" for row in rows), ""])
+    """A table as GitHub reads it; no text of it is read as markup."""
+
+    def escaped(text: str) -> str:
+        return MARKDOWN.sub(r"\\\g<0>", on_one_line(text))
+
+    def cell(found: TableCell) -> str:
+        return f"**{escaped(found.text)}**" if found.bold and found.text else escaped(found.text)
+
+    head = [escaped(column.name) for column in table.head]
+    rules = ["---:" if column.right else "---" for column in table.head]
+    rows = [[cell(found) for found in _filled(table, row)] for row in table.rows]
+    lines = [f"| {' | '.join(line)} |" for line in (head, rules, *rows)]
+    caption = ["", escaped(table.caption)] if table.caption else []
+    return "\n".join([f"**{escaped(table.title)}**", "", *lines, *caption, ""])
 
 
-def _cells(table: Table) -> Iterator[list[str]]:
-    """The texts of every row, one for each column."""
-    for row in table.rows:
-        yield [spaced(cell.text) for cell in row.cells] + [""] * (len(table.head) - len(row.cells))
+def _filled(table: Table, row: TableRow) -> tuple[TableCell, ...]:
+    """A cell for each column."""
+    return row.cells + (TableCell(""),) * (len(table.head) - len(row.cells))
 
 
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "Δ": r"$\Delta$",
-           "±": r"$\pm$", "−": "$-$", **{character: f"\\{character}" for character in "&%$#_{}"}}  # fmt: skip
+           "±": r"$\pm$", "−": "$-$", "|": r"\textbar{}", "<": r"\textless{}", ">": r"\textgreater{}",
+           **{character: f"\\{character}" for character in "&%$#_{}"}}  # fmt: skip
 
 
 def latex(table: Table) -> str:
     """A table for LaTeX with booktabs; no text of it is read as a command."""
 
-    def line(texts: Iterable[str]) -> str:
-        escaped = ("".join(SPECIAL.get(character, character) for character in text) for text in texts)
-        return " & ".join(escaped) + r" \\"
+    def escaped(text: str) -> str:
+        return "".join(SPECIAL.get(character, character) for character in on_one_line(text))
 
+    def cell(found: TableCell) -> str:
+        return rf"\textbf{{{escaped(found.text)}}}" if found.bold and found.text else escaped(found.text)
+
+    def line(cells: Iterable[str]) -> str:
+        text = " & ".join(cells)
+        # the row before ends in \\, which would take a bracket or an asterisk for its own
+        return ("{}" if text.startswith(("[", "*")) else "") + text + r" \\"
+
+    rows = []
+    for place, row in enumerate(table.rows):
+        rows += [r"\midrule"] if row.section and place else []
+        rows.append(line(map(cell, _filled(table, row))))
     columns = "".join("r" if column.right else "l" for column in table.head)
-    head, rows = line(column.name for column in table.head), map(line, _cells(table))
+    notes = [f"% {on_one_line(text)}" for text in (table.title, table.caption) if text]
     return "\n".join([
-        f"% {table.title}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule", *rows, r"\bottomrule",
-        r"\end{tabular}", "",
+        *notes, rf"\begin{{tabular}}{{{columns}}}", r"\toprule", line(escaped(column.name) for column in table.head),
+        r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", "",
     ])  # fmt: skip

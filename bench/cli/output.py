@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatebench.bench.console import PLAIN, print_json, results_console
+from gatebench.bench.console import PLAIN, harmless, print_json, results_console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -108,17 +108,20 @@ def for_terminal(table: Table) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    caption = None if table.caption is None else Text(table.caption, style="table.caption")
-    drawn = RichTable(title=Text(table.title, style="table.title"), caption=caption, show_lines=table.ruled)
+    def plain(text: str, style: str = "") -> Text:
+        return Text(harmless(text), style=style)
+
+    caption = None if table.caption is None else plain(table.caption, "table.caption")
+    drawn = RichTable(title=plain(table.title, "table.title"), caption=caption, show_lines=table.ruled)
     for column in table.head:
         drawn.add_column(
-            Text(column.name), justify="right" if column.right else "left", no_wrap=not column.wraps,
+            plain(column.name), justify="right" if column.right else "left", no_wrap=not column.wraps,
             overflow="fold" if column.wraps else "ellipsis",
         )  # fmt: skip
     for row in table.rows:
         if row.section:
             drawn.add_section()
-        drawn.add_row(*(Text(c.text, style="bold" if c.bold else TONES[c.tone]) for c in row.cells))
+        drawn.add_row(*(plain(c.text, "bold" if c.bold else TONES[c.tone]) for c in row.cells))
     return drawn
 
 

@@ -12,6 +12,7 @@ from optuna.trial import create_trial
 from gatebench.bench.analysis.aggregates import Group
 from gatebench.bench.analysis.claims import ClaimResult, ContrastResult
 from gatebench.bench.analysis.summary import Summary
+from gatebench.bench.analysis.table import Table, row, texts
 from gatebench.bench.metrics.registry import measured_always
 from gatebench.bench.suite.tuning import Tune
 from gatebench.bench.tune.figures import draw
@@ -74,7 +75,26 @@ def test_tables_hold_half_the_interval_and_escape_what_would_be_read_as_markup()
                                                    (contrast,)),), GROUPS)  # fmt: skip
     tables = export.paper_tables(claimed)
     markdown, latex = ("\n".join(map(write, tables)) for write in (export.markdown, export.latex))
-    assert r"| m_1 | toolbox | dpo | a\|b | 2 | 3.00 ± 1.00 |" in markdown
-    assert r"m\_1 & toolbox & dpo & a|b & 2 & 3.00 $\pm$ 1.00" in latex
+    assert r"| m_1 | toolbox | dpo | a\|b | 2 | **3.00 ± 1.00** | 3.00 ± 1.00 |" in markdown  # the best Δ chosen
+    assert r"m\_1 & toolbox & dpo & a\textbar{}b & 2 & \textbf{3.00 $\pm$ 1.00} & 3.00 $\pm$ 1.00" in latex
     assert r"the gate \& raises it & supported" in latex
     assert "6.00 [5.00, 7.00] & 0.012" in latex
+
+
+def test_a_name_ends_no_row_no_comment_and_opens_no_command():
+    names = ("[2cm] \\input{x}", "*a*\nb", "<b>_c_</b> [d](e)")
+    table = Table("t\n\\input{x}", texts("name", "what"), tuple(row(name, "x") for name in names), "one\nseed")
+    *notes, body = export.latex(table).partition(r"\begin{tabular}")[::2]
+    assert notes == ["% t \\input{x}\n% one seed\n"]
+    assert r"{}[2cm] \textbackslash{}input\{x\} & x" in body
+    assert "{}*a* b & x" in body
+    assert r"\textless{}b\textgreater{}\_c\_" in body
+    markdown = export.markdown(table).splitlines()
+    assert markdown[0] == r"**t \\input{x}**"
+    assert markdown[4:] == [
+        r"| [2cm] \\input{x} | x |",
+        r"| \*a\* b | x |",
+        r"| \<b>\_c\_\</b> [d\](e) | x |",
+        "",
+        "one seed",
+    ]
