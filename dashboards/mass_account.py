@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gatebench.bench.analysis.summary import CellResult
-from gatebench.bench.analysis.table import Table, numbers, row, texts
+from gatebench.bench.analysis.table import Table, numbers, row
+from gatebench.bench.analysis.tables import POINT_COLUMNS
 from gatebench.bench.plan.graph import POINT_AXES, Point
 from gatebench.dashboards.curves import Curves, bands
 from gatebench.dashboards.figures import Figure, panels
@@ -57,7 +58,7 @@ def account_table(rows: Sequence[AccountRow], title: str) -> Table:
             axes=own.axes)
         for own in rows
     )  # fmt: skip
-    head = (*texts("model", "data set", "objective", "gate"), *numbers("step", *(p.replace("_", " ") for p in parts)))
+    head = (*POINT_COLUMNS, *numbers("step", *(p.replace("_", " ") for p in parts)))
     return Table(f"Mass accounting: {title}", head, made)
 
 

@@ -83,8 +83,7 @@ def cells_table(summary: Summary, metrics: Sequence[str]) -> Table:
         axes = {axis: str(getattr(cell, axis)) for axis in NAME_AXES}
         values = (f"{cell.metrics[name]:.3f}" if name in cell.metrics else "" for name in metrics)
         rows.append(row(*axes.values(), *values, axes=axes))
-    head = (*texts("model", "data set", "objective", "gate"), *numbers("seed", *metrics))
-    return Table("Every cell", head, tuple(rows))
+    return Table("Every cell", (*POINT_COLUMNS, *numbers("seed", *metrics)), tuple(rows))
 
 
 CONTRAST_NUMBERS = numbers("difference", "p (Holm)", "detectable", "power", "seeds")
@@ -94,17 +93,21 @@ def claims_table(summary: Summary) -> Table:
     """The verdict of every claim, then its contrasts: ours minus theirs, interval, corrected p, what was detectable."""
     rows: list[TableRow] = []
     for claim in summary.claims:
-        head = bold(f"{claim.name}: {claim.metric} {claim.expect}")
-        rows.append(row(head, bold(claim.verdict), "", "", "", str(claim.seeds), section=True))
-        rows += [row(f"  {told[0]}", *told[1:]) for told in map(_contrast, claim.contrasts)]
-    caption = ONE_SEED if any(claim.seeds == 1 for claim in summary.claims) else None
-    return Table("claims", (Column("claim and contrasts", wraps=True), *CONTRAST_NUMBERS), tuple(rows), caption)
+        told = bold(f"{claim.name}: {claim.metric} {claim.expect}")
+        rows.append(row(told, bold(claim.verdict), "", "", "", str(claim.seeds), section=True))
+        rows += [row(f"  {label}", *figures) for label, *figures in map(_contrast, claim.contrasts)]
+    head = (Column("claim and contrasts", wraps=True), *CONTRAST_NUMBERS)
+    return Table("claims", head, tuple(rows), _caveat(summary.claims))
+
+
+def _caveat(claims: Sequence[ClaimResult]) -> str | None:
+    return ONE_SEED if any(claim.seeds == 1 for claim in claims) else None
 
 
 def contrasts_table(claim: ClaimResult) -> Table:
     """The contrasts of one claim."""
     rows = tuple(row(*_contrast(contrast)) for contrast in claim.contrasts)
-    return Table(f"Contrasts of {claim.name}", (*texts("contrast"), *CONTRAST_NUMBERS), rows)
+    return Table(f"Contrasts of {claim.name}", (*texts("contrast"), *CONTRAST_NUMBERS), rows, _caveat([claim]))
 
 
 def verdicts_table(summary: Summary) -> Table:
@@ -113,7 +116,8 @@ def verdicts_table(summary: Summary) -> Table:
         row(claim.name, claim.verdict, *_contrast(contrast)[:3])
         for claim in summary.claims for contrast in claim.contrasts if contrast.value is not None
     )  # fmt: skip
-    return Table("Claims", (*texts("claim", "verdict", "contrast"), *numbers("difference", "p (Holm)")), rows)
+    head = (*texts("claim", "verdict", "contrast"), *numbers("difference", "p (Holm)"))
+    return Table("Claims", head, rows, _caveat(summary.claims))
 
 
 def _contrast(contrast: ContrastResult) -> tuple[str, ...]:
