@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from gatebench.bench.analysis.table import Column, Table, TableCell, row
+from gatebench.bench.analysis.table import Column, Table, TableCell, row, texts
 from gatebench.bench.errors import UserError
 from gatebench.bench.plan.graph import NAME_AXES
 from gatebench.bench.stages.generate import ANSWERS_FILE
@@ -54,7 +54,7 @@ def side_by_side(generated: Iterable[tuple[Answering, str]], store: Store, wante
     import pandas
 
     numbers = list(wanted)
-    texts: dict[tuple[str, int], str] = {}
+    prompts: dict[tuple[str, int], str] = {}
     found: dict[tuple[str, int], list[Sample]] = {}
     shown: set[str] = set()
     for cell, key in generated:
@@ -64,17 +64,17 @@ def side_by_side(generated: Iterable[tuple[Answering, str]], store: Store, wante
         policy = f"{cell.model}/{cell.dataset}/{cell.warmup} warm-up"
         own, start = store.path("generate", key), store.inputs("generate", key)["start"]
         for folder, who, of in ((start, policy, {}), (own, cell.id, axes)):
-            if folder.name in shown:
+            if who in shown:  # the reference policy of an earlier cell
                 continue
-            shown.add(folder.name)
+            shown.add(who)
             frame = pandas.read_parquet(folder / ANSWERS_FILE)
             for answer in frame[frame["prompt"].isin(numbers)].to_dict("records"):
                 place = (cell.dataset, int(answer["prompt"]))
-                texts[place] = answer["text"]
+                prompts[place] = answer["text"]
                 passed = bool(answer["passed"]) if "passed" in answer else None
                 sample = Sample(who, of, answer["response"], answer["finish_reason"], passed)
                 found.setdefault(place, []).append(sample)
-    return [Asked(*place, texts[place], tuple(found[place])) for place in sorted(found, key=lambda place: place[1])]
+    return [Asked(*place, prompts[place], tuple(found[place])) for place in sorted(found, key=lambda place: place[1])]
 
 
 def answers_to(suite: str, generated: Iterable[tuple[Answering, str]], store: Store, prompt: int) -> list[Asked]:
@@ -100,5 +100,5 @@ def samples_table(asked: Asked, longest: int | None = None) -> Table:
             s.finish_reason, right[s.passed], axes=s.axes)
         for s in asked.answers
     )  # fmt: skip
-    head = tuple(Column(name, wraps=True) for name in ("cell", "answer", "ended", "right"))
+    head = (Column("cell", wraps=True), Column("answer", wraps=True), *texts("ended", "right"))
     return Table(asked.prompt, head, rows, ruled=True)

@@ -9,6 +9,7 @@ import typer
 from gatebench.bench.cli.options import DEFAULT_RESULTS, AsJson, Only, Profile, Results, Settings, SuiteFile
 from gatebench.bench.cli.output import print_tables
 from gatebench.bench.console import print_json
+from gatebench.bench.errors import UserError
 from gatebench.bench.run.prepare import prepare
 
 
@@ -30,8 +31,13 @@ def samples_command(
     plan = prepared.plan
     generated = [(cell, cell.stages["generate"]) for cell in plan.cells if "generate" in cell.stages]
     found = answers_to(plan.suite, generated, prepared.store, prompt)
-    if as_json:
-        answers = [asdict(sample) for asked in found for sample in asked.answers]
-        print_json({"prompt": found[0].prompt, "answers": answers})
-    else:
+    if not as_json:
         print_tables(map(samples_table, found))
+        return
+    asked, *others = found
+    if others:
+        names = ", ".join(one.dataset for one in found)
+        raise UserError(
+            f"prompt {prompt} is another one in each of {names}; choose with --only dataset={asked.dataset}"
+        )
+    print_json({"prompt": asked.prompt, "answers": [asdict(sample) for sample in asked.answers]})
