@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from gatebench.bench.errors import StageFailed
 from gatebench.bench.executors.api import ExecutorKind, Failed, Failure, Made, Progressed, Resources, Told
 from gatebench.bench.plan.graph import Node
 from gatebench.bench.stages.stage import Run
@@ -26,19 +29,18 @@ class InProcess:
     def results(self) -> Iterator[Told]:
         node, place, inputs = self.waiting.pop()
         told: list[Told] = []
+        started = time.monotonic()
         try:
             facts = self.run_of(node.kind)(
                 node.spec, inputs, place, lambda share, text: told.append(Progressed(node, share, text))
             )
         except Exception as error:
-            for left in place.iterdir():
-                left.unlink()
-            place.rmdir()
-            yield from told
-            yield Failed(node, Failure(node.kind, node.key, f"{type(error).__name__}: {error}"))
-            return
+            shutil.rmtree(place)
+            sentence = str(error) if isinstance(error, StageFailed) else f"{type(error).__name__}: {error}"
+            told.append(Failed(node, Failure(node.kind, node.key, sentence)))
+        else:
+            told.append(Made(node, place, {**facts, "seconds": time.monotonic() - started, "peak_memory": 0}))
         yield from told
-        yield Made(node, place, {**facts, "seconds": 0.0, "peak_memory": 0})
 
     def close(self) -> None:
         self.waiting = []
