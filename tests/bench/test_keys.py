@@ -50,3 +50,29 @@ def test_gates_differ_in_the_key_by_every_parameter():
         Gate("shuffled", of=Gate("q10")),
     ]
     assert len({keys.digest(gate) for gate in variants}) == len(variants)
+
+
+@dataclass(frozen=True)
+class Later:
+    """Spec with an option that was added later."""
+
+    rate: float = 1e-3
+    path: str = field(default="a", metadata={"key": False})
+    option: object = field(default=None, metadata={"key": "given"})
+
+
+def test_an_option_that_was_added_later_moves_no_key_until_it_is_given():
+    assert keys.canonical(Later()) == keys.canonical(Spec())
+    assert keys.digest(Later()) == keys.digest(Spec())
+    assert keys.digest(Later(option=None)) == keys.digest(Spec())
+    assert keys.canonical(Later(option=2)) == {"rate": 1e-3, "option": 2}
+
+
+def test_given_options_differ_by_their_values():
+    assert len({keys.digest(Later(option=value)) for value in (None, False, 0.5, "x", [1], Spec(2.0))}) == 6
+
+
+def test_a_given_option_inside_another_value_counts_too_with_and_without_a_memo():
+    memo = {}
+    for own in (Later(), Later(option=1)):
+        assert keys.canonical([own, own], memo) == [keys.canonical(own)] * 2

@@ -210,3 +210,37 @@ def test_impossible_gates_are_refused(arguments, message):
 
 def test_unknown_words_are_value_errors():
     assert issubclass(UnknownWord, ValueError)
+
+
+NOT_A_GATE = [
+    ({"tau": 3.5}, "tau 3.5 is not a probability; write one in [0, 1], or qNN for a percentile"),
+    ({"tau": -0.1}, "tau -0.1 is not a probability; write one in [0, 1], or qNN for a percentile"),
+    ({"tau": math.nan}, "tau nan is not a probability; write one in [0, 1], or qNN for a percentile"),
+    ({"alpha": 0.0}, "alpha 0 does not make a gate; write a number above 0, or 5/tau"),
+    ({"alpha": -3.0}, "alpha -3 does not make a gate; write a number above 0, or 5/tau"),
+    ({"alpha": math.nan}, "alpha nan does not make a gate; write a number above 0, or 5/tau"),
+    ({"alpha": math.inf}, "alpha inf does not make a gate; write a number above 0, or 5/tau"),
+    ({"kind": "constant", "value": 1.5}, "value 1.5 is no weight; write one in [0, 1]"),
+    ({"kind": "constant", "value": -0.5}, "value -0.5 is no weight; write one in [0, 1]"),
+    ({"kind": "constant", "value": math.nan}, "value nan is no weight; write one in [0, 1]"),
+    ({"value": 0.5}, "gate seq has no `value`; it belongs to constant"),
+    ({"kind": "none", "value": 0.5}, "gate none has no `value`; it belongs to constant"),
+    ({"of": Gate("q10")}, "gate seq has no `of`; it belongs to constant and shuffled"),
+    ({"kind": "none", "of": Gate("q10")}, "gate none has no `of`; it belongs to constant and shuffled"),
+    ({"kind": "shuffled", "of": Gate("q10"), "value": 0.5}, "gate shuffled has no `value`; it belongs to constant"),
+    ({"side": "up"}, "unknown gate_side 'up'; expected one of: both, down"),
+    ({"probability": "polcy"}, "unknown gate_probability 'polcy'; did you mean 'policy'?"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), NOT_A_GATE)
+def test_what_makes_no_gate_is_refused_in_one_sentence(arguments, sentence):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the whole sentence is compared)
+        Gate(**{"kind": "seq", **arguments})
+    assert str(caught.value) == sentence
+
+
+@pytest.mark.parametrize("arguments", [{"tau": 0.0}, {"tau": 1.0}, {"tau": "q100"}, {"alpha": 1e-9}, {"alpha": 1e30}])
+def test_the_ends_of_what_makes_a_gate_are_gates(arguments):
+    g = gates.weights(gates.resolve_thresholds(Gate("seq", **arguments), torch.rand(9)), *token_log_probs())
+    assert ((g >= 0) & (g <= 1)).all()
