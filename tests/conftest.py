@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from pathlib import Path
@@ -23,6 +24,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers():
         if missing := needs.missing(marker.name):
             pytest.skip(missing)
+
+
+def pytest_collection_finish() -> None:
+    """What the imports made is not looked through again: Trainer collects garbage at every start of a training, which
+    otherwise takes longer than the few steps that a test trains."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """GatedDPOTrainer against stock TRL, real trainers on real pairs: bit for bit without a gate."""
 
 import json
+from functools import cache
 
 import pytest
 import torch
@@ -50,25 +51,37 @@ def assert_same_bits(ours, theirs):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+@pytest.fixture(scope="module")
+def stock(model_paths, tokenizer, preference_rows, tmp_path_factory):
+    """(setting, family, steps) -> TRL's own trainer, trained once for all that compare with it."""
+
+    @cache
+    def trained(setting="plain", family="neox", steps=2):
+        folder = tmp_path_factory.mktemp("stock")
+        return train("stock", model_paths[family], tokenizer, preference_rows, folder, setting, steps)
+
+    return trained
+
+
 OPEN = {"gate": "seq", "gate_alpha": 1e30, "gate_tau": 0.0}  # g = sigmoid(1e30 p) is 1 for any probability
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("gate", [{}, OPEN], ids=["none", "open"])
-def test_weights_are_trls_bit_for_bit(model_paths, tokenizer, preference_rows, tmp_path, setting, gate):
+def test_weights_are_trls_bit_for_bit(model_paths, tokenizer, preference_rows, tmp_path, stock, setting, gate):
     ours = train("ours", model_paths["neox"], tokenizer, preference_rows, tmp_path, setting, **gate)
-    stock = train("stock", model_paths["neox"], tokenizer, preference_rows, tmp_path, setting)
-    assert_same_bits(ours, stock)
+    assert_same_bits(ours, stock(setting))
 
 
 @pytest.mark.parametrize("family", ["neox", "llama", "qwen"])
-def test_one_step_is_trls_bit_for_bit(model_paths, tokenizer, preference_rows, tmp_path, family):
+def test_one_step_is_trls_bit_for_bit(model_paths, tokenizer, preference_rows, tmp_path, stock, family):
     ours = train("ours", model_paths[family], tokenizer, preference_rows, tmp_path, steps=1, **OPEN)
-    assert_same_bits(ours, train("stock", model_paths[family], tokenizer, preference_rows, tmp_path, steps=1))
+    assert_same_bits(ours, stock(family=family, steps=1))
 
 
 DOCUMENTED = """
 import json
+from functools import cache
 from datasets import load_dataset
 training_args = DPOConfig(
     output_dir=OUT, max_steps=3, logging_steps=1, per_device_train_batch_size=4, bf16=False, report_to=[],
@@ -97,16 +110,18 @@ def test_a_script_of_trls_documentation_runs_unchanged(model_paths, preference_r
 
 
 @pytest.mark.parametrize("setting", ["plain", "precomputed", "lora"])
-def test_the_registered_dpo_is_trls_sigmoid_bit_for_bit(model_paths, tokenizer, preference_rows, tmp_path, setting):
+def test_the_registered_dpo_is_trls_sigmoid_bit_for_bit(
+    model_paths, tokenizer, preference_rows, tmp_path, stock, setting
+):
     ours = train("ours", model_paths["neox"], tokenizer, preference_rows, tmp_path, setting, loss="dpo")
-    assert_same_bits(ours, train("stock", model_paths["neox"], tokenizer, preference_rows, tmp_path, setting))
+    assert_same_bits(ours, stock(setting))
 
 
-def test_every_logged_metric_is_trls(model_paths, tokenizer, preference_rows, tmp_path):
+def test_every_logged_metric_is_trls(model_paths, tokenizer, preference_rows, tmp_path, stock):
     ours = train("ours", model_paths["llama"], tokenizer, preference_rows, tmp_path, steps=3)
-    stock = train("stock", model_paths["llama"], tokenizer, preference_rows, tmp_path, steps=3)
+    theirs = stock(family="llama", steps=3)
     timing = ("runtime", "per_second", "flos")
-    for mine, other in zip(ours.state.log_history, stock.state.log_history, strict=True):
+    for mine, other in zip(ours.state.log_history, theirs.state.log_history, strict=True):
         kept = {name: value for name, value in other.items() if not any(word in name for word in timing)}
         assert kept
         assert {name: mine[name] for name in kept} == kept
@@ -114,7 +129,7 @@ def test_every_logged_metric_is_trls(model_paths, tokenizer, preference_rows, tm
 
 
 @pytest.mark.parametrize("gate", ["seq", "q10", "token", "shuffled", "constant"])
-def test_gates_change_the_weights_and_log_themselves(model_paths, tokenizer, preference_rows, tmp_path, gate):
+def test_gates_change_the_weights_and_log_themselves(model_paths, tokenizer, preference_rows, tmp_path, stock, gate):
     more = {
         "gate": gate,
         "gate_alpha": 2000.0,
@@ -122,9 +137,9 @@ def test_gates_change_the_weights_and_log_themselves(model_paths, tokenizer, pre
         "gate_of": "seq" if gate in ("shuffled", "constant") else None,
     }
     ours = train("ours", model_paths["neox"], tokenizer, preference_rows, tmp_path, **more)
-    stock = train("stock", model_paths["neox"], tokenizer, preference_rows, tmp_path)
-    assert any(not torch.equal(a, b) for a, b in zip(weights(ours).values(), weights(stock).values(), strict=True))
-    first, other = ours.state.log_history[0], stock.state.log_history[0]
+    theirs = stock()
+    assert any(not torch.equal(a, b) for a, b in zip(weights(ours).values(), weights(theirs).values(), strict=True))
+    first, other = ours.state.log_history[0], theirs.state.log_history[0]
     assert first["loss"] == other["loss"]  # the gate changes no value
     assert 0 < first["gate/mean"] < 1
     assert {"gate/closed", "gate/q05", "gate/q50", "gate/q95"} <= first.keys()
