@@ -55,9 +55,9 @@ def test_a_new_metric_is_in_every_list_that_it_asks_for():
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("toy")
-def test_a_new_metric_is_in_the_results_of_a_run_that_was_finished_before():
+def test_a_new_metric_is_in_the_results_of_a_run_that_was_finished_before(shared):
     """Of stages that are in the store already, in its table and in a claim about it."""
-    done = finished()
+    done = finished(shared)
     found = summarize(replace(done.plan, claims=(Claim.model_validate(CLAIM),)), done.store)
     for cell in found.cells:
         metrics = cell.metrics

@@ -22,9 +22,13 @@ pytestmark = pytest.mark.slow  # the tiny suite is run first
 PAIRS = 24
 
 
-def example_of(node):
+@pytest.fixture(scope="session")
+def done(shared):
+    return finished(shared)
+
+
+def example_of(done, node):
     """A stage of the finished suite, to be made once more."""
-    done = finished()
     folders = {role: done.store.path(kind, key) for role, kind, key in node.inputs}
     return Example(node.spec, folders, {role: done.plan.nodes[key].spec for role, _, key in node.inputs}, PAIRS)
 
@@ -35,10 +39,10 @@ class TestStages(StageConformance):
         return stage_of(request.param)
 
     @pytest.fixture(scope="class")
-    def example(self, stage):
+    def example(self, stage, done):
         """The one that rests on most."""
-        nodes = [node for node in finished().plan.nodes.values() if node.kind == stage.kind]
-        return example_of(max(nodes, key=lambda node: len(node.inputs)))
+        nodes = [node for node in done.plan.nodes.values() if node.kind == stage.kind]
+        return example_of(done, max(nodes, key=lambda node: len(node.inputs)))
 
     def results(self, run):
         if (run.out / "results.json").exists():  # lm-eval's own, with times and places
@@ -54,9 +58,8 @@ def toy():
         yield module
 
 
-def node_of_toy(toy, cell):
+def node_of_toy(toy, plan, cell):
     """Its place in a plan: after a cell's training."""
-    plan = finished().plan
     policy = next(own for own in plan.nodes[cell.stages["train"]].inputs if own[0] == "policy")
     inputs = (policy, ("train", "train", cell.stages["train"]))
     return Node(toy.KIND, toy.Spec(), inputs, keys.digest_of_json(identity(toy.KIND, toy.Spec(), inputs)))
@@ -68,15 +71,14 @@ class TestToy(StageConformance):
         return toy.STAGE
 
     @pytest.fixture(scope="class")
-    def example(self, toy):
-        return example_of(node_of_toy(toy, finished().plan.cells[0]))
+    def example(self, toy, done):
+        return example_of(done, node_of_toy(toy, done.plan, done.plan.cells[0]))
 
 
-def test_a_new_stage_brings_its_facts_and_metrics_into_the_summary(toy, tmp_path):
-    done = finished()
+def test_a_new_stage_brings_its_facts_and_metrics_into_the_summary(toy, done, tmp_path):
     nodes, cells = dict(done.plan.nodes), []
     for cell in done.plan.cells:
-        node = node_of_toy(toy, cell)
+        node = node_of_toy(toy, done.plan, cell)
         nodes[node.key] = node
         cells.append(replace(cell, stages={**cell.stages, toy.KIND: node.key}))
     plan = replace(done.plan, cells=tuple(cells), nodes=nodes)

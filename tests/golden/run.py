@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.helpers import DPO, plan_of
+from tests.helpers import DPO, once, plan_of
 
 GOLDEN = Path(__file__).with_name("tiny.json")
 WRITE = "python -m tests.golden"
@@ -42,24 +42,24 @@ class Finished:
 
 
 @cache
-def finished() -> Finished:
-    """Run in this process; once for all of its tests."""
+def finished(shared: Path) -> Finished:
+    """Run in this process, unless another one that tests with it has already: shared is a folder of all of them."""
+    from gatebench.bench.store.store import Store
+
+    folder = once(shared / "golden", _run)
+    return Finished(plan_of(folder, SUITE), Store(folder / "store"), folder)
+
+
+def _run(folder: Path) -> None:
     from gatebench.bench.executors.api import Resources
     from gatebench.bench.executors.loop import execute
     from gatebench.bench.stages.registry import run_of_kind
     from gatebench.bench.store.store import Store
     from tests.toys.executor import EXECUTOR
 
-    _kept.append(tempfile.TemporaryDirectory(prefix="gatebench-golden-"))
-    folder = Path(_kept[-1].name)
-    plan, store = plan_of(folder, SUITE), Store(folder / "store")
     executor = EXECUTOR.make(Resources(1, 1, 0, folder / "logs"), run_of_kind)
-    outcome = execute(plan, store, executor, lambda event: None)
+    outcome = execute(plan_of(folder, SUITE), Store(folder / "store"), executor, lambda event: None)
     assert not outcome.failed, outcome.failed
-    return Finished(plan, store, folder)
-
-
-_kept: list[tempfile.TemporaryDirectory[str]] = []  # removed at the end of the process
 
 
 def measured(done: Finished) -> Golden:
@@ -233,5 +233,6 @@ def kept() -> Golden:
 
 
 def write_anew() -> None:
-    everything = {**measured(finished()), "questions": questions()}
+    with tempfile.TemporaryDirectory(prefix="gatebench-golden-") as folder:
+        everything = {**measured(finished(Path(folder))), "questions": questions()}
     GOLDEN.write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

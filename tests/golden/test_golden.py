@@ -25,8 +25,8 @@ def move(golden, *stages, by=1.05):
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the numbers are those of a CPU")
-def test_the_tiny_suite_gives_the_numbers_that_were_written_down():
-    found = compare(measured(finished()), kept())
+def test_the_tiny_suite_gives_the_numbers_that_were_written_down(shared):
+    found = compare(measured(finished(shared)), kept())
     assert not found, "\n".join(found)
 
 
