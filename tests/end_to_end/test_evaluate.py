@@ -23,6 +23,7 @@ from tests.helpers import (
     write,
 )
 
+pytestmark = pytest.mark.slow
 SUITE = DPO.replace("test: 8", "test: 100")
 TASK = """task: toolbox_choice
 dataset_path: json

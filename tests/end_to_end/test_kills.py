@@ -18,6 +18,7 @@ from gatebench.bench.tracking.entries import Entry
 from gatebench.bench.tracking.spool import Spool
 from tests.helpers import GOOD, bench, manifests, run_folder, start_bench, summary_of, wait_for, write
 
+pytestmark = pytest.mark.slow
 # 16 cells of real stages, as short as they can be
 SIXTEEN = GOOD.replace("seeds: [0]", "seeds: [0, 1, 2, 3]").replace("steps: 4", "steps: 6").replace(
     "evaluate_every: 2", "evaluate_every: 3"

@@ -2,8 +2,11 @@
 
 import time
 
+import pytest
+
 from tests.helpers import GOOD, start_bench, write
 
+pytestmark = pytest.mark.slow
 GOES_ON = "The run goes on; this page reads itself again"
 
 

@@ -12,6 +12,8 @@ import requests
 from gatebench.bench.tracking.spool import FOLDER
 from tests.helpers import GOOD, LONGEST_WAIT, bench, free_port, run_folder, start_bench, wait_for, write
 
+pytestmark = pytest.mark.slow
+
 
 class Server:
     """`mlflow server` on a free port of loopback; down at first, killed and started again on the same database."""
@@ -83,7 +85,7 @@ def finished(folder, kind):
 def test_a_server_killed_in_the_middle_of_a_run_has_every_metric_once(tmp_path, server):
     suite = write(tmp_path, GOOD)
     server.start()
-    run = start_bench("run", suite, "--results", tmp_path / "results", MLFLOW_TRACKING_URI=server.uri)
+    run = start_bench("run", suite, "--results", tmp_path / "results", "--workers", 1, MLFLOW_TRACKING_URI=server.uri)
     wait_for(lambda: finished(tmp_path, "dynamics") >= 3, "first cell")  # two of them are of the start
     server.kill()
     wait_for(lambda: finished(tmp_path, "dynamics") >= 5, "cell while the server is down")
@@ -92,7 +94,7 @@ def test_a_server_killed_in_the_middle_of_a_run_has_every_metric_once(tmp_path, 
     said = run.communicate(timeout=LONGEST_WAIT)[1]
     assert run.returncode == 0, said
     assert server.uri in said
-    again = bench("run", suite, "--results", tmp_path / "results", MLFLOW_TRACKING_URI=server.uri)
+    again = bench("run", suite, "--results", tmp_path / "results", "--workers", 1, MLFLOW_TRACKING_URI=server.uri)
     assert again.returncode == 0, again.stderr
     beside = bench("run", suite, "--results", tmp_path / "results")  # the same run into sqlite, never interrupted
     assert beside.returncode == 0, beside.stderr
@@ -103,13 +105,13 @@ def test_a_server_killed_in_the_middle_of_a_run_has_every_metric_once(tmp_path, 
 
 def test_a_server_that_stays_away_costs_no_result_and_gets_all_of_it_later(tmp_path, server):
     suite = write(tmp_path, GOOD)
-    done = bench("run", suite, "--results", tmp_path / "results", MLFLOW_TRACKING_URI=server.uri)
+    done = bench("run", suite, "--results", tmp_path / "results", "--workers", 1, MLFLOW_TRACKING_URI=server.uri)
     assert done.returncode == 0, done.stderr
     assert "could not be written" in done.stderr
     assert "Traceback" not in done.stderr
     assert "Δ chosen" in done.stdout
     server.start()
-    done = bench("run", suite, "--results", tmp_path / "results", MLFLOW_TRACKING_URI=server.uri)
+    done = bench("run", suite, "--results", tmp_path / "results", "--workers", 1, MLFLOW_TRACKING_URI=server.uri)
     assert done.returncode == 0, done.stderr
     assert len(logged(server.uri)) == 4
 
@@ -119,7 +121,9 @@ def test_postgresql_keeps_what_sqlite_keeps(tmp_path, postgres, good_run):
     good_run.copy_store(tmp_path)
     suite = write(tmp_path, GOOD)
     # MLflow puts a database's files under the folder it is used from
-    done = bench("run", suite, "--results", tmp_path / "results", cwd=tmp_path, MLFLOW_TRACKING_URI=postgres)
+    done = bench(
+        "run", suite, "--results", tmp_path / "results", "--workers", 1, cwd=tmp_path, MLFLOW_TRACKING_URI=postgres
+    )
     assert done.returncode == 0, done.stderr
     assert f"MLflow: {postgres}" in done.stderr.splitlines(), done.stderr
     done = bench("run", suite, "--results", tmp_path / "results")

@@ -8,7 +8,7 @@ import pytest
 from tests.end_to_end.browser import page
 from tests.helpers import CLAIM, GOOD, bench, write
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 NAME = '"><img src=x onerror="window.hit=1">'
 SCRIPT = "<script>window.hit=1</script> is what the model said"
 SUITE = GOOD.replace("[builtin:ladder/neox-0.3m]", f"[{{name: '{NAME}', path: builtin:ladder/neox-0.3m}}]")

@@ -8,6 +8,7 @@ import pytest
 from tests.conftest import FAMILIES
 from tests.helpers import GATED_DPO, GOOD, bench, manifests, run_folder, stage_folder, summary_of, write
 
+pytestmark = pytest.mark.slow
 CELLS = 4
 STAGES = {"base": 1, "warmup": 2, "reference": 2, "train": 4, "dynamics": 6}
 

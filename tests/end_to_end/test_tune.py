@@ -11,6 +11,7 @@ import pytest
 
 from tests.helpers import DPO, GOOD, bench, stage_folder, start_bench, summary_of, wait_for, write
 
+pytestmark = pytest.mark.slow
 SUITE = DPO.replace("steps: 4", "steps: 20").replace("probes: 6", "probes: 12")
 SUITE = (
     SUITE.replace("evaluate_every: 2", "evaluate_every: 20") + "tune: {trials: 8, subject_to: {accuracy: '>= 0.2'}}\n"

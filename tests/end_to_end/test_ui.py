@@ -12,7 +12,7 @@ import pytest
 from tests.end_to_end.browser import page
 from tests.helpers import GOOD, bench, start_bench, write
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 SLOW = 60_000  # milliseconds for a page of MLflow's on a busy machine
 
 

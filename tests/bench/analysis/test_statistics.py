@@ -36,6 +36,7 @@ def coverage(seeds, probes, spread):
     return held / TRIALS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seeds", "probes", "spread"),  # spreads of seeds, probes and residuals
     [(1, 100, (0.0, 2.0, 1.0)), (3, 100, (1.0, 1.0, 1.0)), (5, 100, (1.0, 3.0, 1.0))],
@@ -44,10 +45,12 @@ def test_the_interval_holds_the_truth_93_to_97_percent_of_the_times(seeds, probe
     assert 0.93 <= coverage(seeds, probes, spread) <= 0.97
 
 
+@pytest.mark.slow
 def test_where_three_seeds_and_probes_matter_alike_the_interval_errs_on_the_wide_side():
     assert 0.93 <= coverage(3, 500, (0.5, 5.0, 2.0)) <= 0.99
 
 
+@pytest.mark.slow
 def test_a_null_claim_is_supported_at_most_5_percent_of_the_time_after_holm():
     rng = np.random.default_rng(13)
     supported = significant = 0

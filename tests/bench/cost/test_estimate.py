@@ -79,6 +79,7 @@ def test_newer_records_replace_older_ones_of_the_same_work(tmp_path):
     assert {(r.group, r.units): r.seconds for r in records(store, TWO)} == {("a", 1): 2.0, ("b", 1): 1.0, ("a", 2): 3.0}
 
 
+@pytest.mark.slow
 def test_calibration_times_real_stages_and_keeps_them(tmp_path):
     suite = write(tmp_path, GOOD)
     done = bench("plan", suite, "--results", tmp_path / "results", "--calibrate", "--json")

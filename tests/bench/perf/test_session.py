@@ -30,6 +30,7 @@ def text_of(tables):
     return console.file.getvalue()
 
 
+@pytest.mark.slow
 def test_the_harness_is_measured_over_cells_without_work():
     found = list(harness.measure(QUIET, planned=20, cells=10, logged=3, reported=10))
     plan, overhead, again, logging, report, statistics = found
@@ -42,6 +43,7 @@ def test_the_harness_is_measured_over_cells_without_work():
     assert min(figure.seconds for figure in found) > 0
 
 
+@pytest.mark.slow
 def test_a_step_is_measured_against_stock_trl(monkeypatch, capsys):
     for module in (trainers, step, checks):
         monkeypatch.setattr(module, "STEPS", 3)
@@ -70,6 +72,7 @@ def test_a_step_is_measured_against_stock_trl(monkeypatch, capsys):
     assert json.loads(capsys.readouterr().out)["libraries"]["trl"]
 
 
+@pytest.mark.slow
 def test_a_suite_is_measured_against_stock_processes(monkeypatch):
     small = suite.SUITE
     for name, value in {"train": 16, "test": 4, "steps": 2, "evaluate_every": 1, "probes": 2}.items():
@@ -102,6 +105,7 @@ def test_the_model_for_a_gpu_has_half_a_billion_parameters():
     assert model.num_parameters() == 494_032_768  # Qwen2.5-0.5B's
 
 
+@pytest.mark.slow
 def test_a_contestant_steps_in_bfloat16(tmp_path):
     """As the GPU's does, on a model that a processor steps in time."""
     work = trainers.make_work(f"{ladder.PREFIX}qwen-0.3m", session.data_source(TOOLBOX), tmp_path / "work")

@@ -122,6 +122,7 @@ def test_an_entry_of_an_unknown_form_is_left_out(tmp_path):
     assert [e.name for e in server.got] == ["cell 1"]
 
 
+@pytest.mark.slow
 def test_the_machines_load_and_a_delivery_can_be_first_at_the_same_moment(tmp_path):
     """Two threads inside MLflow's imports would leave it broken for the rest of the process."""
     code = """

@@ -22,6 +22,7 @@ study.optimize(lambda trial: trial.suggest_float("x", 0, 1) + time.sleep(600), n
 """
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_killed_trial_is_asked_again_and_a_living_one_is_not(tmp_path):
     file = str(tmp_path / "journal")
