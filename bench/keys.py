@@ -62,7 +62,10 @@ def _counted(kind: type) -> tuple[str, ...]:
 @cache
 def _left_out(kind: type) -> dict[str, object]:
     """The defaults of the fields that count only where they are given."""
-    return {own.name: own.default for own in dataclasses.fields(kind) if own.metadata.get("key") == "given"}
+    given = [own for own in dataclasses.fields(kind) if own.metadata.get("key") == "given"]
+    return {
+        own.name: own.default if own.default_factory is dataclasses.MISSING else own.default_factory() for own in given
+    }
 
 
 def digest(value: object) -> str:

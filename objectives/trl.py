@@ -75,12 +75,12 @@ class GatedDPOConfig(DPOConfig):
     layout: str = "trl"
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.layout not in LAYOUTS:
             raise UnknownWord("layout", self.layout, LAYOUTS)
         self.to_gate()
         if self.loss is not None:
             get_loss(self.loss).make_parameters(**self.loss_parameters)
+        super().__post_init__()
 
     def to_gate(self) -> Gate:
         """The gate these arguments describe, with all its checks."""

@@ -120,6 +120,6 @@ class _Run:
 
     def _keep(self, made: Made) -> None:
         node = made.node
-        manifest = {**identity(node.kind, node.spec, node.inputs), **made.facts, "code": code_revision()}
+        manifest = {**made.facts, **identity(node.kind, node.spec, node.inputs), "code": code_revision()}
         remade = self.store.set_asides(node.kind, node.key)
         self.store.commit(made.place, node.kind, node.key, {**manifest, "remade": remade} if remade else manifest)

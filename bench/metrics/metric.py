@@ -80,12 +80,16 @@ SPLIT_PREFIXES: dict[str, str] = {}  # split of a table by prompt -> what stands
 
 
 def register(new: AnyMetric) -> None:
-    """Raises ValueError for a name that the source has already."""
+    """Raises ValueError for a name that the source has already, and for a split that is another source's."""
     place = (new.source.stage, new.name)
     if place in REGISTERED:
         raise ValueError(f"metric {new.name!r} of {new.source.stage} stands twice")
+    prefixes = {split: variant.prefix for split, variant in new.source.splits}
+    taken = [split for split, prefix in prefixes.items() if SPLIT_PREFIXES.get(split, prefix) != prefix]
+    if taken:
+        raise ValueError(f"metric {new.name!r}: split {taken[0]!r} is another source's; give yours its own")
     REGISTERED[place] = new
-    SPLIT_PREFIXES.update({split: variant.prefix for split, variant in new.source.splits})
+    SPLIT_PREFIXES.update(prefixes)
 
 
 def metric(
