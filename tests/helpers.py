@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from gatebench.bench.analysis.probe_arrays import Measured
     from gatebench.bench.plan.graph import Node, Plan
+    from gatebench.bench.suite.schema import Suite
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITES = ROOT / "suites"  # the shipped ones
@@ -63,7 +64,14 @@ def write(folder: Path, text: str, name: str = "suite.yaml") -> Path:
     return file
 
 
-# plans and stages, in this process
+# suites, plans and stages, in this process
+
+
+def suite_of(folder: Path, text: str) -> Suite:
+    """A suite written into a folder, read."""
+    from gatebench.bench.suite.reader import load_suite
+
+    return load_suite(write(folder, text))
 
 
 def plan_of(folder: Path, text: str = GOOD, **settings: Any) -> Plan:
@@ -285,3 +293,9 @@ def judge_server(*replies: Any) -> Iterator[JudgeServer]:
     yield server
     server.server.shutdown()
     server.server.server_close()
+
+
+def prefers_the_longer(question: str) -> str:
+    """A reply of a judge who looks at nothing else."""
+    first, second = (question.split(f"<answer {name}>\n")[1].split("\n</answer")[0] for name in "AB")
+    return "Both are fine. [[A]]" if len(first) > len(second) else "[[B]]"

@@ -2,9 +2,7 @@
 
 import pytest
 
-from gatebench.bench.analysis.aggregates import gate_aggregates, groups, scale_slopes
 from gatebench.bench.analysis.claims import judge
-from gatebench.bench.analysis.probe_arrays import Measured, cube, with_intervals
 from gatebench.bench.errors import UserError
 from gatebench.bench.suite.claims import Claim
 from tests.helpers import GOOD, MEANS, measured, measured_cells, plan_of
@@ -88,52 +86,6 @@ def test_a_metric_that_the_data_do_not_have():
     found = judged(claim(metric="delta_others"), measured_cells(MEANS))
     assert found.verdict == "undecided"
     assert "delta_others in common" in found.contrasts[0].reason
-
-
-def test_seeds_and_probes_are_those_that_all_cells_have():
-    ours, theirs = (measured(gate=gate, seed=1, mean=mean) for gate, mean in (("seq", 1.0), ("none", 0.0)))
-    fewer = Measured(theirs.axes, theirs.deltas[theirs.deltas["prompt"] > 9])
-    found = cube([{0: ours, 1: ours}, {1: fewer}], "delta_chosen")
-    assert found.seeds == (1,)
-    assert found.values.shape == (2, 1, 30)
-    assert cube([{0: ours}, {1: fewer}], "delta_chosen") is None
-
-
-def test_intervals_of_a_group_hold_its_mean():
-    cells = {c.axes["seed"]: c for c in measured_cells({("small", "dpo", "seq"): 2.0})}
-    value, lo, hi = with_intervals(cells, ["delta_chosen", "margin"])["delta_chosen"]
-    assert value == pytest.approx(2.1)
-    assert lo < 2.1 < hi
-    group = groups(list(cells.values()))[0]
-    assert group.seeds == (0, 1, 2)
-    assert (group.metrics["delta_chosen_lo"], group.metrics["delta_chosen_hi"]) == pytest.approx((lo, hi))
-    assert group.metrics["test_delta_chosen"] == pytest.approx(-2.1)
-
-
-def test_gates_over_all_points_by_hand():
-    values = {("small", "dpo", "none"): 0.0, ("small", "dpo", "seq"): 10.0, ("large", "dpo", "none"): 5.0,
-              ("large", "dpo", "seq"): 1.0}  # fmt: skip
-    none, seq = gate_aggregates(measured_cells(values, seeds=(0, 1)))
-    assert (none.gate, none.points, none.seeds, none.improvement) == ("none", 2, 2, None)
-    assert seq.iqm.value == pytest.approx((1.1 + 10.0) / 2)  # the middle half of 1, 1.1, 10, 10.1
-    assert seq.improvement.value == pytest.approx(0.5)  # always better on small, never on large
-    assert (seq.improvement.lo, seq.improvement.hi) == (0.5, 0.5)
-    assert gate_aggregates(measured_cells(values, seeds=(0,)))[1].iqm.lo is None
-
-
-def test_an_ungated_cell_is_told_by_its_kind_whatever_its_gate_is_called():
-    called = {(*key[:-1], "baseline" if key[-1] == "none" else key[-1]): value for key, value in MEANS.items()}
-    found = {(row.objective, row.gate): (row.slope, row.gated) for row in scale_slopes(measured_cells(called))}
-    assert found[("dpo", "baseline")] == (pytest.approx(-10), False)
-    assert found[("dpo", "seq")] == (pytest.approx(11), True)
-    improvements = {row.gate: row.improvement for row in gate_aggregates(measured_cells(called))}
-    assert improvements["baseline"] is None
-    assert improvements["seq"] is not None
-
-
-def test_the_gates_effect_over_scale_by_hand():
-    found = {(row.objective, row.gate): row.slope for row in scale_slopes(measured_cells(MEANS))}
-    assert found == pytest.approx({("dpo", "none"): -10, ("dpo", "seq"): 11, ("ipo", "none"): -2, ("ipo", "seq"): 1})
 
 
 A_CLAIM = "claims: [{{name: c, metric: {0}, contrast: {1}, expect: {2}}}]\n"

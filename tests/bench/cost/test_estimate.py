@@ -1,17 +1,12 @@
-"""Estimates by hand: rates from timed stages, the schedule of workers, what does not fit."""
-
-import json
-from dataclasses import replace
+"""Estimates by hand: a rate from timed stages, the schedule of workers, what does not fit."""
 
 import pytest
 
-from gatebench.bench.cost.amounts import parameters_of, work_of
-from gatebench.bench.cost.calibration import Record, records, remember
+from gatebench.bench.cost.amounts import work_of
+from gatebench.bench.cost.calibration import Record
 from gatebench.bench.cost.estimate import Rates, cost_cautions, estimate_cost
 from gatebench.bench.machine import Machine
-from gatebench.bench.models.source import ModelSource
-from gatebench.bench.store.store import Store
-from tests.helpers import GOOD, bench, plan_of, write
+from tests.helpers import plan_of
 
 TWO = Machine("two workers", workers=2, gpus=0, memory=10**12)
 SECONDS = {"base": 10.0, "warmup": 5.0, "reference": 1.0, "train": 7.0, "dynamics": 3.0}
@@ -61,33 +56,3 @@ def test_a_suite_that_does_not_fit_is_told_before_it_runs(tmp_path):
     assert "2 workers would need about 2.0 GB of memory and there are 1.0" in memory
     assert "of disk" in disk
     assert cost_cautions(found, TWO, free=10**12) == []
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [("EleutherAI/pythia-410m", 4.1e8), ("Qwen/Qwen2.5-0.5B", 5e8), ("huggyllama/llama-7b", 7e9), ("gpt2", None)],
-)
-def test_the_size_in_a_models_name(path, expected):
-    assert parameters_of(ModelSource(f"hub:{path}", path=path)) == expected
-
-
-def test_newer_records_replace_older_ones_of_the_same_work(tmp_path):
-    store = Store(tmp_path)
-    remember([Record("a", 1, 1.0), Record("b", 1, 1.0)], store, TWO)
-    remember([Record("a", 1, 2.0), Record("a", 2, 3.0)], store, TWO)
-    assert records(store, replace(TWO, name="another")) == []
-    assert {(r.group, r.units): r.seconds for r in records(store, TWO)} == {("a", 1): 2.0, ("b", 1): 1.0, ("a", 2): 3.0}
-
-
-@pytest.mark.slow
-def test_calibration_times_real_stages_and_keeps_them(tmp_path):
-    suite = write(tmp_path, GOOD)
-    done = bench("plan", suite, "--results", tmp_path / "results", "--calibrate", "--json")
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["estimate"]["wall"] > 0
-    assert found["estimate"]["measured"]
-    assert not any(stage["finished"] for stage in found["stages"].values())
-    again = bench("plan", suite, "--results", tmp_path / "results")
-    assert "about" in again.stdout
-    assert list((tmp_path / "results/store/.calibration").glob("work-*")) == []

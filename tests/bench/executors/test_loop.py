@@ -9,7 +9,6 @@ import pytest
 from gatebench.bench.executors.api import Failed, Resources
 from gatebench.bench.executors.loop import execute
 from gatebench.bench.executors.registry import make_executor
-from gatebench.bench.machine import divided
 from gatebench.bench.plan.graph import Node, Plan
 from gatebench.bench.stages.registry import MODULES
 from gatebench.bench.stages.stage import Amount, Stage
@@ -106,19 +105,3 @@ def test_a_failed_stage_leaves_nothing_in_the_store(tmp_path):
     run_plan([node("a", does="raise")], store, tmp_path / "logs", workers=1)
     assert not store.is_finished("trivial", "a")
     assert [p for p in (tmp_path / "store").rglob("*") if p.is_file()] == []
-
-
-@pytest.mark.parametrize(
-    ("cores", "gigabytes", "at_once", "expected"),
-    [
-        (2, 24, None, (2, 1)),
-        (64, 256, 96, (64, 1)),
-        (64, 256, 16, (16, 4)),  # no more cells: the cores left over are threads
-        (16, 16, 96, (10, 1)),  # no more memory
-        (16, 6, 96, (4, 4)),
-        (4, 1, None, (1, 4)),
-        (3, 24, 2, (2, 1)),
-    ],
-)
-def test_cores_are_divided_by_what_can_run_at_once(cores, gigabytes, at_once, expected):
-    assert divided(cores, gigabytes * 10**9, at_once) == expected

@@ -4,10 +4,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from gatebench.bench.errors import UserError
+from gatebench.bench.plan.resolve import resolve
 from gatebench.bench.suite.tuning import Tune
 from gatebench.bench.tune.pruning import adds_nothing
-from gatebench.bench.tune.study import counts
+from gatebench.bench.tune.study import counts, make_task
 from gatebench.bench.tune.winner import completed, front, winner
+from tests.helpers import DPO, suite_of
 
 
 def study_of(*rows, directions=("maximize", "maximize")):
@@ -66,3 +69,15 @@ def test_a_trial_is_stopped_only_where_a_completed_one_was_as_good_in_every_metr
 def test_a_bound_says_by_how_much_it_is_missed(text, metrics, gap):
     (bound,) = Tune(subject_to={"accuracy": text}).bounds
     assert bound.violation({"accuracy": metrics}) == pytest.approx(gap)
+
+
+def test_a_grid_is_no_longer_than_its_points_and_has_no_ranges(tmp_path):
+    def task(block):
+        suite = suite_of(tmp_path, DPO + f"tune: {{sampler: grid, {block}}}\n")
+        return make_task(suite, suite.tune, resolve(suite, tmp_path / "suite.yaml"), tmp_path / "results")
+
+    grid = "space: {kappa: [1, 2, 4], percentile: [10, 50]}"
+    assert task(f"trials: 40, {grid}").tune.trials == 6
+    assert task(f"trials: 4, {grid}").tune.trials == 4
+    with pytest.raises(UserError, match=r"tune\.sampler: grid needs a list of values for percentile"):
+        task("space: {kappa: [1, 2, 4]}")
