@@ -144,14 +144,15 @@ def estimate(drawn: Draws, statistic: Callable[[Array], Array]) -> Estimate:
     lo, hi = np.quantile(statistic(centre + _widened(drawn, tail)), [tail, 1 - tail])
     errors = [float(statistic(centre + part).std()) for part in (drawn.by_seed, drawn.by_probe)]
     design = Design(errors[0], errors[1], drawn.seeds, drawn.probes)
-    return Estimate(value, float(lo), float(hi), design.p_value(value), design)
+    return Estimate(value, min(float(lo), value), max(float(hi), value), design.p_value(value), design)
 
 
 def intervals(drawn: Draws) -> tuple[Array, Array]:
     """(lo, hi) of every cell's mean, [C] each; as `estimate` gives them, for many cells at once."""
     tail = (1 - LEVEL) / 2
     lo, hi = np.quantile(drawn.centre[:, None] + _widened(drawn, tail), [tail, 1 - tail], axis=1)
-    return lo, hi
+    # where all probes say the same, rounding alone can put a bound on the wrong side of the mean
+    return np.minimum(lo, drawn.centre), np.maximum(hi, drawn.centre)
 
 
 def _widened(drawn: Draws, tail: float) -> Array:

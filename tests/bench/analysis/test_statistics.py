@@ -128,6 +128,18 @@ def test_interquartile_mean_and_probability_of_improvement_by_hand():
     assert statistics.probability_of_improvement(ours, theirs) == pytest.approx([(0 + 0 + 1 + 0.5) / 4])
 
 
+def test_an_interval_holds_its_mean_where_all_probes_say_the_same():
+    """Rounding must not put a bound on the wrong side: a figure's error bar of less than nothing is an error."""
+    values = np.repeat(np.random.default_rng(0).normal(-30, 9, (60, 1, 1)), 200, axis=2)
+    drawn = statistics.draws(values)
+    lo, hi = statistics.intervals(drawn)
+    assert (lo <= drawn.centre).all()
+    assert (hi >= drawn.centre).all()
+    for cell in range(5):
+        found = statistics.estimate(drawn, lambda means, cell=cell: means[cell])
+        assert found.lo <= found.value <= found.hi
+
+
 def test_slopes_by_hand():
     assert statistics.slopes(
         np.array([0.0, 1.0, 2.0]), np.array([[1.0, 0.0], [3.0, 0.0], [5.0, 3.0]])
