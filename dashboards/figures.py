@@ -110,7 +110,7 @@ def dynamics(cells: Sequence[CellResult], curves: Curves, metric: str, title: st
     """A metric through training, a panel an objective, a band over the seeds a gate; step 0 is 0 by definition."""
     found = bands(cells, curves, metric)
     objectives = list(dict.fromkeys(cell.objective for cell in cells))
-    gates, open_gates = order(cells), ungated_gates(cells)
+    gates, open_gates, colour = order(cells), ungated_gates(cells), colours(cells)
     style, suffixes = panels([objectives])
     traces: list[Figure] = []
     named: set[str] = set()
@@ -122,7 +122,7 @@ def dynamics(cells: Sequence[CellResult], curves: Curves, metric: str, title: st
         traces.append({
             **common, "mode": "lines+markers", "name": f"gate {gate}", "showlegend": gate not in named,
             "y": [0.0, *band.mean], "text": f"{dataset}, {objective} {gate}, {band.seeds} seeds",
-            "line": {"color": colours(cells)[gate], "dash": DASHES[gates[gate] % len(DASHES)]},
+            "line": {"color": colour[gate], "dash": DASHES[gates[gate] % len(DASHES)]},
             "marker": {"symbol": SYMBOLS[gates[gate] % len(SYMBOLS)]},
         })  # fmt: skip
         named.add(gate)

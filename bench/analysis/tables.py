@@ -53,8 +53,9 @@ def points_table(summary: Summary, metrics: Sequence[str]) -> Table:
 def _best(groups: Sequence[Group]) -> dict[tuple[str, str, str], float]:
     """The best value of every headline metric in each (model, data set)."""
     found: dict[tuple[str, str, str], float] = {}
+    metrics = registry.higher_is_better()
     for group in groups:
-        for name in registry.higher_is_better():
+        for name in metrics:
             if name in group.metrics:
                 place = (group.model, group.dataset, name)
                 found[place] = max(found.get(place, group.metrics[name]), group.metrics[name])
