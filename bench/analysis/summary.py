@@ -26,6 +26,7 @@ from gatebench.bench.metrics.tasks import ValueWithError
 from gatebench.bench.plan.graph import Axes, Cell, Plan
 from gatebench.bench.stages.dynamics import CURVES, PROBES
 from gatebench.bench.stages.registry import stage_of
+from gatebench.bench.stages.stage import CAUTIONS
 from gatebench.bench.stages.train import TRAIN_CURVES
 from gatebench.bench.store.files import write_json
 from gatebench.bench.store.store import Store
@@ -88,8 +89,9 @@ class Summary:
     @property
     def cautions(self) -> list[str]:
         """What stages found out on their way: gates that are shut on the data, models that vLLM does not serve."""
-        found = [record.facts.get("caution") for cell in self.finished for record in cell.stages.values()]
-        return sorted({sentence for sentence in found if isinstance(sentence, str)})
+        records = [record for cell in self.finished for record in cell.stages.values()]
+        found = [record.facts.get(CAUTIONS) for record in records]
+        return sorted({str(sentence) for sentences in found if isinstance(sentences, list) for sentence in sentences})
 
     @property
     def remade(self) -> list[str]:
@@ -164,7 +166,7 @@ def _result(cell: Cell, plan: Plan, store: Store, outcome: Outcome, records: dic
     for node in own:
         if node.key not in records and store.is_finished(node.kind, node.key):
             manifest = store.manifest(node.kind, node.key)
-            facts = {k: found for k in (*stage_of(node.kind).facts, REMADE) if (found := manifest.get(k))}
+            facts = {k: found for k in (*stage_of(node.kind).facts, CAUTIONS, REMADE) if (found := manifest.get(k))}
             records[node.key] = StageRecord(node.key, manifest["seconds"], manifest.get("tokens"), facts)
     stages = {node.kind: records[node.key] for node in own if node.key in records}
     failure = next((outcome.failed[node.key] for node in plan.needed_by(cell) if node.key in outcome.failed), None)

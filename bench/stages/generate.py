@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from gatebench.bench.data.source import TOOLBOX, DataSource
 from gatebench.bench.engines.sampling import Answer, Sampling
 from gatebench.bench.models.encoding import Lengths
-from gatebench.bench.stages.stage import FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
+from gatebench.bench.stages.stage import CAUTIONS, FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
 
 if TYPE_CHECKING:
     import pandas
@@ -99,7 +99,7 @@ def _by_vllm(
         report(0.3, "answers by vLLM")
         return engine.generate(prompts, spec.sampling)
     except vllm.VllmFailed as failure:
-        facts["caution"] = f"{model.config.model_type} was not served by vLLM ({failure}); transformers generated"
+        facts[CAUTIONS] = [f"{model.config.model_type} was not served by vLLM ({failure}); transformers generated"]
         facts["backend"] = "transformers"
         return _by_transformers(model, tokenizer, prompts, spec, report)
 
@@ -119,5 +119,5 @@ def by_prompt(folder: Path, inputs: Mapping[str, Path]) -> pandas.DataFrame:
     return against(own, reference).rename_axis("prompt").reset_index().assign(split="generation")
 
 
-STAGE = Stage("generate", VERSION, Spec, run, amount, facts=("backend", "engine", "caution"), artifacts=(ANSWERS_FILE,),
+STAGE = Stage("generate", VERSION, Spec, run, amount, facts=("backend", "engine"), artifacts=(ANSWERS_FILE,),
               by_prompt=by_prompt)  # fmt: skip

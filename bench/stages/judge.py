@@ -12,7 +12,7 @@ from gatebench.bench.judges.api import OPPONENTS, Comparison, Judge, Verdict
 from gatebench.bench.judges.api import Spec as Spec
 from gatebench.bench.judges.registry import make_judge
 from gatebench.bench.stages.generate import ANSWERS_FILE as ANSWERS
-from gatebench.bench.stages.stage import FORWARD, Amount, Facts, Inputs, Report, Stage
+from gatebench.bench.stages.stage import CAUTIONS, FORWARD, Amount, Facts, Inputs, Report, Stage
 
 if TYPE_CHECKING:
     import pandas
@@ -49,7 +49,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         (reason, _), told = reasons.most_common(1)[0], f"{missing} of {len(frame)} comparisons have no verdict"
         if missing == len(frame):
             raise StageFailed(f"the judge ({spec.kind} {spec.model}): {told}, most often: {reason}")
-        facts["caution"] = f"judge {spec.kind} {spec.model}: {told}, most often: {reason}"
+        facts[CAUTIONS] = [f"judge {spec.kind} {spec.model}: {told}, most often: {reason}"]
     return facts
 
 
@@ -93,4 +93,4 @@ def by_prompt(folder: Path, inputs: Mapping[str, Path]) -> pandas.DataFrame:
     return found.rename_axis("prompt").reset_index().assign(split="judge")
 
 
-STAGE = Stage("judge", VERSION, Spec, run, amount, facts=("comparisons", "missing", "caution"), by_prompt=by_prompt)
+STAGE = Stage("judge", VERSION, Spec, run, amount, facts=("comparisons", "missing"), by_prompt=by_prompt)

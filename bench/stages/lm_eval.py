@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gatebench.bench.data.source import file_digest
 from gatebench.bench.errors import StageFailed
 from gatebench.bench.metrics.tasks import ValueWithError, task_metrics
-from gatebench.bench.stages.stage import FORWARD, Amount, Facts, Inputs, Report, Stage
+from gatebench.bench.stages.stage import CAUTIONS, FORWARD, Amount, Facts, Inputs, Report, Stage
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
@@ -94,7 +94,8 @@ def _model(policy: Path, spec: Spec, out: Path, facts: Facts) -> HFLM:
         engine, facts["engine"] = vllm.serve_model(model, tokenizer, out, spec.dtype, room, proofs)
         return lm_eval_model.make_model(engine, **shared)
     except vllm.VllmFailed as failure:
-        facts["caution"] = f"{model.config.model_type} was not served by vLLM ({failure}); transformers did the tasks"
+        sentence = f"{model.config.model_type} was not served by vLLM ({failure}); transformers did the tasks"
+        facts[CAUTIONS] = [sentence]
         facts["backend"] = "hf"
         return HFLM(**shared)
 
@@ -107,4 +108,4 @@ def with_errors(folder: Path) -> Mapping[str, ValueWithError]:
     return task_metrics(json.loads((folder / RESULTS_FILE).read_text()))
 
 
-STAGE = Stage("lm_eval", VERSION, Spec, run, amount, facts=("backend", "engine", "caution"), with_errors=with_errors)
+STAGE = Stage("lm_eval", VERSION, Spec, run, amount, facts=("backend", "engine"), with_errors=with_errors)

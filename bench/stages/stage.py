@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 S = TypeVar("S")  # the Spec of a kind
 Report = Callable[[float, str], None]
 Facts: TypeAlias = dict[str, Json]
+CAUTIONS = "cautions"  # the fact of any stage: sentences on what makes its numbers less than they seem
 Run: TypeAlias = Callable[[Any, Mapping[str, Path], Path, Report], Facts]  # of some kind, whose Spec comes first
 LIBRARIES = ("torch", "transformers", "trl")  # their versions change results, so they are in every key
 
@@ -58,7 +59,7 @@ class Stage(Generic[S]):
     spec: its frozen parameters, what changes bits and nothing else; a field with metadata key=False is not hashed
     amount: (spec, inputs, training pairs of its data or None) -> its work; None where that needs a download
     guess: how long it takes beside other kinds, until one of its kind was timed
-    facts: those of its manifest that a summary keeps
+    facts: those of its manifest that a summary keeps, beside CAUTIONS
     artifacts: its files that are logged with a cell
     shorten: (spec, steps, copy) -> the spec of a run of a few steps, for calibration; None: not timed in advance
     by_prompt: (its folder, its inputs' folders) -> the values of its metrics: split, prompt, a column a metric

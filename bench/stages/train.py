@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.errors import StageFailed
 from gatebench.bench.models.source import Adapter
-from gatebench.bench.stages.stage import TRAINING, Amount, Facts, Inputs, Report, Stage
+from gatebench.bench.stages.stage import CAUTIONS, TRAINING, Amount, Facts, Inputs, Report, Stage
 from gatebench.bench.suite.recipes import Train
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
         "tokens": int(trainer._total_train_tokens),
         "steps": trainer.state.global_step,
         "gate": None if gate.kind == UNGATED else {"tau": gate.source.tau, "alpha": gate.source.alpha},
-        "caution": sentence,
+        CAUTIONS: [sentence] if sentence else [],
         "micro_batch_size": micro,
     }
 
@@ -243,5 +243,5 @@ def shorten(spec: Spec, steps: int, copy: int) -> Spec:
     return replace(spec, recipe=recipe, data=spec.data.shortened(steps))
 
 
-STAGE = Stage("train", VERSION, Spec, run, amount, guess=8.0, facts=("gate", "caution", "steps", "micro_batch_size"),
+STAGE = Stage("train", VERSION, Spec, run, amount, guess=8.0, facts=("gate", "steps", "micro_batch_size"),
               shorten=shorten)  # fmt: skip

@@ -35,5 +35,5 @@ class Manifest(TypedDict):
     seconds: float
     peak_memory: NotRequired[int]
     tokens: NotRequired[int]
-    caution: NotRequired[str]
+    cautions: NotRequired[list[str]]
     remade: NotRequired[list[str]]

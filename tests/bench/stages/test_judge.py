@@ -31,7 +31,7 @@ def test_the_stage_asks_in_both_orders_and_counts_what_is_missing(tmp_path, impa
     with judge_server(reply) as server:
         facts = stage.run(Spec("endpoint", "any", url=server.url), inputs, tmp_path, no_report)
     assert (facts["comparisons"], facts["missing"]) == (4, 1)
-    assert facts["caution"] == "judge endpoint any: 1 of 4 comparisons have no verdict, most often: HTTP 500"
+    assert facts["cautions"] == ["judge endpoint any: 1 of 4 comparisons have no verdict, most often: HTTP 500"]
     frame = pandas.read_parquet(tmp_path / stage.VERDICTS_FILE)
     assert frame["first"].tolist()[:3] == [1.0, 0.0, 1.0]
     assert frame["second"].tolist()[:3] == [1.0, 0.0, 0.0]
