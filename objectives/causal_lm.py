@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch.nn import Parameter
     from torch.nn.attention.flex_attention import BlockMask
 
-Turn = Mapping[str, str]  # role and content of one message of a chat
+Turn = Mapping[str, object]  # role, content and what else a template reads of one message of a chat
 
 
 class CausalLMConfig(Protocol):
@@ -114,7 +114,12 @@ class AdaptedLM(CausalLM, Protocol):
 class Tokenizer(Protocol):
     eos_token_id: int | None
     pad_token_id: int | None
-    chat_template: str | None
+    chat_template: str | Mapping[str, str] | None
+
+    @property
+    def all_special_ids(self) -> list[int]: ...
+    @property
+    def added_tokens_decoder(self) -> Mapping[int, object]: ...
 
     @overload
     def __call__(self, text: str, *, add_special_tokens: bool = True) -> Mapping[str, list[int]]: ...
@@ -122,8 +127,16 @@ class Tokenizer(Protocol):
     def __call__(self, text: list[str]) -> Mapping[str, list[list[int]]]: ...
 
     def apply_chat_template(
-        self, conversation: Sequence[Turn], *, add_generation_prompt: bool, return_dict: Literal[True]
-    ) -> Mapping[str, list[int]]: ...
+        self,
+        conversation: Sequence[Turn],
+        *,
+        tools: Sequence[object] | None,
+        tokenize: Literal[False],
+        add_generation_prompt: bool,
+        **more: object,
+    ) -> str: ...
+    def get_chat_template(self, chat_template: str | None, tools: Sequence[object] | None) -> str: ...
+    def convert_ids_to_tokens(self, ids: Sequence[int]) -> list[str]: ...
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str: ...
     def save_pretrained(self, save_directory: Path) -> object: ...
 

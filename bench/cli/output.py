@@ -44,10 +44,12 @@ def show_plan(prepared: Prepared, as_json: bool) -> None:
     from gatebench.bench.analysis.plan_tables import plan_tables
     from gatebench.bench.analysis.table import duration
     from gatebench.bench.machine import this_machine
+    from gatebench.bench.plan.readable import transcript_cautions
 
     made = prepared.plan
     finished = prepared.store.finished_among(made.addresses)
     found, sentences = estimate_of(prepared)
+    sentences = [*sentences, *transcript_cautions(prepared.sources)]
     if as_json:
         print_json({
             "suite": made.suite,

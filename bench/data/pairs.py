@@ -5,17 +5,47 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-Message = dict[str, str]
-Text = str | tuple[tuple[str, str], ...]  # plain text, or ((role, content), ...) of a conversation
+from gatebench.bench.keys import Json
+
+ASSISTANT = "\n\nAssistant:"
+
+
+@dataclass(frozen=True)
+class Message:
+    """One message of a conversation. content: empty only beside tool calls; more: what else a template may read of
+    it (tool_calls, name, tool_call_id ...)."""
+
+    role: str
+    content: str
+    more: Mapping[str, Json] = field(default_factory=dict)
+
+    def as_turn(self) -> dict[str, Json]:
+        """The message as chat templates take it."""
+        return {"role": self.role, "content": self.content, **self.more}
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A conversation up to an answer. tools, template: the row's tools and chat_template_kwargs, for the template."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Json, ...] = ()
+    template: Mapping[str, Json] = field(default_factory=dict)
+
+
+Text = str | Chat
+# What follows a prompt: text; of a conversation the content of one assistant message, or several whole messages.
+Response = str | tuple[Message, ...]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One preference: the prompt and its two responses; chat prompts keep their turns."""
+    """One preference: the prompt and its two responses. place: where its row stands, for a sentence about it."""
 
     prompt: Text
-    chosen: str
-    rejected: str
+    chosen: Response
+    rejected: Response
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -23,7 +53,7 @@ class Probe:
     """A prompt and the responses, by kind, whose log-prob is tracked without training on them."""
 
     prompt: Text
-    responses: Mapping[str, str]
+    responses: Mapping[str, Response]
 
 
 @dataclass(frozen=True)
@@ -36,13 +66,37 @@ class Dropped:
 
 @dataclass(frozen=True)
 class PreferenceData:
-    """A data set as the stages read it. train and test share no prompt that the source does not share."""
+    """A data set as the stages read it. cautions: sentences on what its rows make of the numbers."""
 
     train: tuple[Pair, ...]
     test: tuple[Pair, ...]
     probes: Mapping[str, tuple[Probe, ...]]  # by split: "train", "test"
     corpus: tuple[str, ...]
-    dropped: tuple[Dropped, ...] = field(default=())
+    dropped: tuple[Dropped, ...] = ()
+    cautions: tuple[str, ...] = ()
+
+
+def plain(text: Text) -> str:
+    """A conversation as Human/Assistant turns, for corpora and for tokenizers without a chat template."""
+    if isinstance(text, str):
+        return text
+    turns = [
+        f"\n\n{'Assistant' if message.role == 'assistant' else 'Human'}: {message.content}" for message in text.messages
+    ]
+    return "".join(turns) + ASSISTANT
+
+
+def plain_response(prompt: Text, response: Response) -> str:
+    """The response as it stands behind `plain(prompt)`."""
+    text = text_of(response)
+    return text if isinstance(prompt, str) else f" {text}"
+
+
+def text_of(response: Response) -> str:
+    """The words of a response; of several messages those of the assistant."""
+    if isinstance(response, str):
+        return response
+    return "\n".join(message.content for message in response if message.role == "assistant" and message.content)
 
 
 def is_unrelated(kind: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from gatebench.bench.data.pairs import Pair, Probe
+from gatebench.bench.data.pairs import Pair, Probe, text_of
 
 # Sentences a person wrote that answer nobody's question (the project's own).
 HUMAN = (
@@ -27,20 +27,22 @@ RANDOM_WORDS = """
 def unrelated(pair: Pair, train: Sequence[Pair], test: Sequence[Pair], rng: random.Random) -> dict[str, str]:
     """The five unrelated kinds: another training answer, a test answer, a human sentence, the chosen
     answer's words permuted, random words."""
-    words = pair.chosen.split()
+    words = text_of(pair.chosen).split()
     rng.shuffle(words)
-    return {
+    found = {
         "irr_train": _other(pair, train, rng),
         "irr_test": _other(pair, test or train, rng),
         "irr_hum": " " + rng.choice(HUMAN),
         "random_permute": " " + " ".join(words),
         "random_nonhum": " " + " ".join(rng.choice(RANDOM_WORDS) for _ in range(max(3, len(words)))),
     }
+    # a template puts its own space before a message
+    return found if isinstance(pair.prompt, str) else {kind: text.strip() for kind, text in found.items()}
 
 
 def _other(pair: Pair, rows: Sequence[Pair], rng: random.Random) -> str:
     candidates = [row for row in rng.sample(rows, min(8, len(rows))) if row.prompt != pair.prompt]
-    return candidates[0].chosen if candidates else rng.choice(HUMAN)
+    return text_of(candidates[0].chosen) if candidates else rng.choice(HUMAN)
 
 
 def from_rows(rows: Sequence[Pair], train: Sequence[Pair], test: Sequence[Pair], seed: str) -> tuple[Probe, ...]:

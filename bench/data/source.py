@@ -24,6 +24,8 @@ class DataSource:
     train_split: str = "train"
     test_split: str = "test"
     max_dropped: float = 0.05
+    columns: tuple[tuple[str, str], ...] = field(default=(), metadata={"key": "given"})  # ours, the data set's
+    transcripts: str = field(default="text", metadata={"key": "given"})
     path: str = field(default="", metadata={"key": False})
     subset: str | None = field(default=None, metadata={"key": False})
     revision: str | None = field(default=None, metadata={"key": False})
@@ -33,6 +35,11 @@ class DataSource:
     def shortened(self, steps: int) -> DataSource:
         """What a few steps need, to be timed: all stages of one size read the same rows."""
         return replace(self, train=steps * ROWS_A_STEP, probes=steps, max_dropped=1.0)
+
+    @property
+    def name(self) -> str:
+        """What a sentence calls it: the file's or data set's own name."""
+        return Path(self.path).name
 
     @property
     def is_one_file(self) -> bool:

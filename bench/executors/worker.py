@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from gatebench.bench.errors import StageFailed, is_disk_full
+from gatebench.bench.errors import StageFailed, UserError, is_disk_full
 from gatebench.bench.process import become_worker
 from gatebench.bench.stages.stage import Facts, Run
 
@@ -85,7 +85,7 @@ def _run(connection: Connection, job: Job, log: Path) -> None:
     try:
         facts = job.run(job.spec, job.inputs, job.out, report)
         connection.send(Succeeded({**facts, "seconds": time.monotonic() - started, "peak_memory": _peak_memory()}))
-    except StageFailed as failure:
+    except (StageFailed, UserError) as failure:
         connection.send(Unable(str(failure), _tail(log, at)))
     except Exception as error:  # a failing stage must not take the other cells with it
         if is_disk_full(error):

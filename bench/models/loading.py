@@ -21,9 +21,13 @@ MODEL = "model"
 
 def load_tokenizer(stage: Path) -> Tokenizer:
     """The tokenizer beside a policy; padding falls back to the end token."""
+    return tokenizer_at(*_where(stage))
+
+
+def tokenizer_at(path: str, revision: str | None = None) -> Tokenizer:
+    """The tokenizer of a folder or hub id."""
     from transformers import AutoTokenizer
 
-    path, revision = _where(stage)
     tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

@@ -90,9 +90,14 @@ def _log_probs(
     """Log-prob, log-prob of the most likely tokens and entropy of every probe, batch by batch of whole rows."""
     import torch
 
-    from gatebench.bench.data.adapters import plain
+    from gatebench.bench.data.pairs import plain, plain_response
 
-    texts = [(plain(p.prompt), text) for rows in probes.values() for p in rows for text in p.responses.values()]
+    texts = [
+        (plain(p.prompt), plain_response(p.prompt, text))
+        for rows in probes.values()
+        for p in rows
+        for text in p.responses.values()
+    ]
     was, _ = policy.training, policy.eval()
     for start in range(0, len(texts), cell.batch_size):
         some = texts[start : start + cell.batch_size]

@@ -75,7 +75,8 @@ def make_work(model: str, data: DataSource, folder: Path, vocabulary: int | None
     """
     from transformers import AutoModelForCausalLM, set_seed
 
-    from gatebench.bench.data.adapters import load, plain
+    from gatebench.bench.data.adapters import load
+    from gatebench.bench.data.pairs import plain
     from gatebench.bench.models import ladder
 
     work, found = Work(folder), load(data)
@@ -104,9 +105,15 @@ def half_billion() -> Qwen2Config:
 
 def trl_rows(pairs: Iterable[Pair]) -> list[dict[str, str]]:
     """Pairs as the plain rows that TRL reads."""
-    from gatebench.bench.data.adapters import plain
+    from gatebench.bench.data.pairs import plain, plain_response
 
-    return [{"prompt": plain(pair.prompt), "chosen": pair.chosen, "rejected": pair.rejected} for pair in pairs]
+    return [
+        {
+            "prompt": plain(pair.prompt),
+            **{side: plain_response(pair.prompt, getattr(pair, side)) for side in ("chosen", "rejected")},
+        }
+        for pair in pairs
+    ]
 
 
 class Contestant:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -94,6 +95,7 @@ def _model(model: Model, file: Path, key: str, mistakes: list[str]) -> ModelSour
 
 
 def _dataset(dataset: Dataset, file: Path, key: str, probes: int, mistakes: list[str]) -> DataSource:
+    mistakes += [f"{at(file, None, f'{key}.{name}')}: {why}" for name, why in _without_effect(dataset, file)]
     if dataset.path == TOOLBOX:
         train, test = dataset.train or TOOLBOX_DEFAULTS[0], dataset.test or TOOLBOX_DEFAULTS[1]
         return DataSource(data_content(TOOLBOX, None, None), train, test, probes, path=TOOLBOX)
@@ -107,8 +109,25 @@ def _dataset(dataset: Dataset, file: Path, key: str, probes: int, mistakes: list
     return DataSource(
         data_content(found["path"], dataset.subset, dataset.revision, found.get("test_path"), found.get("probes")),
         dataset.train, dataset.test, probes, dataset.train_split, dataset.test_split, dataset.max_dropped,
+        tuple(sorted(dataset.columns.items())), dataset.transcripts,
         found["path"], dataset.subset, dataset.revision, found.get("test_path"), found.get("probes"),
     )  # fmt: skip
+
+
+def _without_effect(dataset: Dataset, file: Path) -> Iterator[tuple[str, str]]:
+    """Keys that were given and that this kind of data set would ignore."""
+    local, splits = Path(_local(dataset.path, file)), ("subset", "train_split", "test_split")
+    ignored: tuple[str, ...] = ()
+    if dataset.path == TOOLBOX:
+        ignored = ("revision", *splits, "test_path", "probes", "columns", "transcripts", "max_dropped")
+        why = "the built-in data set makes its own rows"
+    elif local.is_file():
+        ignored, why = ("revision", *splits), "a single file has neither splits nor revisions"
+    elif local.is_dir():
+        ignored, why = ("revision",), "a local folder has no revisions"
+    for name in ignored:
+        if name in dataset.model_fields_set:
+            yield name, f"{why}, so this would have no effect; leave it out"
 
 
 def looks_local(path: str) -> bool:

@@ -39,7 +39,8 @@ class Spec:
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     import pandas
 
-    from gatebench.bench.data.adapters import load, plain
+    from gatebench.bench.data.adapters import load
+    from gatebench.bench.data.pairs import plain
     from gatebench.bench.data.toolbox import grade
     from gatebench.bench.models.encoding import Encoder
     from gatebench.bench.models.loading import load_policy, load_tokenizer

@@ -3,13 +3,14 @@ loss x gate cell. Their rejected side also places percentile thresholds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from gatebench.bench.data.pairs import Dropped
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.models.encoding import Lengths
-from gatebench.bench.stages.stage import FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
+from gatebench.bench.stages.stage import CAUTIONS, FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
 
 VERSION = 3
 REFERENCE_FILE = "reference.parquet"
@@ -32,7 +33,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     from gatebench.objectives.layout.scoring import Scored, map_batches
     from gatebench.objectives.layout.shared_prompt import target_log_probs
 
-    pairs, dropped = Encoder(load_tokenizer(inputs["policy"]), spec.lengths).pairs(load(spec.data).train)
+    data, encoder = load(spec.data), Encoder(load_tokenizer(inputs["policy"]), spec.lengths)
+    pairs, dropped = encoder.training_pairs(spec.data)
     model = load_policy(inputs["policy"], spec.dtype).eval()
     prompts = [pair.prompt for pair in pairs]
     responses = [[pair.chosen, pair.rejected] for pair in pairs]
@@ -50,9 +52,18 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     frame.to_parquet(out / REFERENCE_FILE)
     return {
         "tokens": sum(len(p.prompt) + len(p.chosen) + len(p.rejected) for p in pairs),
-        "dropped": [f"{row.place}: {row.reason}" for row in dropped],
+        "dropped": [f"{row.place}: {row.reason}" for row in (*data.dropped, *dropped)],
         "pairs": len(pairs),
+        CAUTIONS: [*data.cautions, *left_out(spec.data.name, dropped, len(data.train))],
     }
+
+
+def left_out(name: str, dropped: Sequence[Dropped], rows: int) -> list[str]:
+    """A sentence where pairs could not be encoded."""
+    if not dropped:
+        return []
+    first = f"{dropped[0].place}: {dropped[0].reason}"
+    return [f"data set {name}: {len(dropped)} of {rows} training pairs were left out; first: {first}"]
 
 
 def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:

@@ -60,7 +60,6 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     import torch
     from datasets import Dataset
 
-    from gatebench.bench.data.adapters import load
     from gatebench.bench.models.encoding import Encoder
     from gatebench.bench.models.loading import MODEL, POINTER, load_tokenizer
     from gatebench.bench.stages.reference import REFERENCE_FILE
@@ -72,7 +71,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
 
     recipe = spec.recipe
     tokenizer = load_tokenizer(inputs["policy"])
-    pairs, _ = Encoder(tokenizer, recipe.lengths).pairs(load(spec.data).train)
+    pairs, _ = Encoder(tokenizer, recipe.lengths).training_pairs(spec.data)
     reference = pandas.read_parquet(inputs["reference"] / REFERENCE_FILE)
     rows = Dataset.from_dict({
         "prompt_ids": [pair.prompt for pair in pairs],

@@ -39,14 +39,13 @@ class Spec:
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     from transformers import set_seed
 
-    from gatebench.bench.data.adapters import load
     from gatebench.bench.models.encoding import Encoder
     from gatebench.bench.models.loading import MODEL, load_policy, load_tokenizer
     from gatebench.bench.stages.training.packing import Row
     from gatebench.bench.stages.training.supervised import fit
 
     tokenizer = load_tokenizer(inputs["base"])
-    pairs, dropped = Encoder(tokenizer, spec.lengths).pairs(load(spec.data).train[: spec.recipe.pairs])
+    pairs, dropped = Encoder(tokenizer, spec.lengths).training_pairs(spec.data, spec.recipe.pairs)
     rows = [Row(pair.prompt + pair.chosen, len(pair.prompt)) for pair in pairs]
     if spec.kind == "extended_sft":
         rows += [Row(pair.prompt + pair.rejected, len(pair.prompt)) for pair in pairs]

@@ -60,7 +60,11 @@ class Model(Strict):
 
 
 class Dataset(Strict):
-    """Preference pairs: builtin:toolbox, a local file or folder, or a hub name."""
+    """Preference pairs: builtin:toolbox, a local file or folder, or a hub name.
+
+    columns: the data set's own names of prompt, chosen and rejected; transcripts: whether plain dialogues of "Human:"
+    and "Assistant:" turns stay text or are read as the messages of a conversation.
+    """
 
     path: str
     name: str = ""
@@ -73,6 +77,8 @@ class Dataset(Strict):
     train_split: str = "train"
     test_split: str = "test"
     max_dropped: Annotated[float, Field(ge=0, le=1)] = 0.05
+    columns: dict[Literal["prompt", "chosen", "rejected"], str] = Field(default_factory=dict)
+    transcripts: Literal["text", "messages"] = "text"
 
     @model_validator(mode="before")
     @classmethod

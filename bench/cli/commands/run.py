@@ -36,6 +36,7 @@ def run_command(
     from gatebench.bench.console import PLAIN
     from gatebench.bench.executors.registry import get_executor
     from gatebench.bench.plan.planner import plan_cautions
+    from gatebench.bench.plan.readable import transcript_cautions
     from gatebench.bench.run import suite_run
 
     get_executor(executor)
@@ -44,7 +45,8 @@ def run_command(
         show_plan(prepared, as_json)
         return
     err = Console(stderr=True)
-    for sentence in [*plan_cautions(prepared.plan), *estimate_of(prepared)[1]]:
+    cautions = [*plan_cautions(prepared.plan), *estimate_of(prepared)[1], *transcript_cautions(prepared.sources)]
+    for sentence in cautions:
         err.print(f"caution: {sentence}", style="yellow", **PLAIN)
     try:
         done = suite_run.run(prepared, err, suite_run.Manner(workers, fail_fast, live, executor))

@@ -8,7 +8,7 @@ import pytest
 
 from gatebench.bench.data import adapters
 from gatebench.bench.data.adapters import load
-from gatebench.bench.data.pairs import is_unrelated
+from gatebench.bench.data.pairs import Chat, Message, is_unrelated
 from gatebench.bench.data.source import DataSource, data_content_of
 from gatebench.bench.errors import UserError
 from tests.needs import SHARED
@@ -55,10 +55,10 @@ def test_hub_layouts(tmp_path):
     folder.mkdir(parents=True)
     transcript = "\n\nHuman: Hi {i}\n\nAssistant:"
     rows = [
-        {"chosen": transcript.format(i=i) + " hello", "rejected": transcript.format(i=i) + " go away"} for i in range(6)
+        {"chosen": transcript.format(i=i) + " hello", "rejected": transcript.format(i=i) + " go away"} for i in range(9)
     ]
-    jsonl(folder / "train.jsonl.gz", rows)
-    jsonl(folder / "test.jsonl.gz", rows[:3])
+    jsonl(folder / "train.jsonl.gz", rows[:6])
+    jsonl(folder / "test.jsonl.gz", rows[6:])
     data = load(source(tmp_path / "hub", subset="helpful-base", train=5))
     assert len(data.train) == 5
     assert len(data.test) == 3
@@ -81,7 +81,7 @@ def test_conversations_keep_their_turns(tmp_path):
     ]
     for name, rows in (("apart.jsonl", chat), ("whole.jsonl", whole)):
         data = load(source(jsonl(tmp_path / name, rows), train=6))
-        assert data.train[1].prompt == (("user", "Hi 1"),)
+        assert data.train[1].prompt == Chat((Message("user", "Hi 1"),))
         assert data.train[1].chosen == "hello"
 
 
@@ -112,6 +112,30 @@ def test_unreadable_files(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(UserError, match=message):
         load(source(path))
+
+
+def test_fewer_rows_than_asked_for_are_said_and_none_is_refused(tmp_path):
+    path = jsonl(tmp_path / "a.jsonl", ROWS[:10])
+    with pytest.raises(
+        UserError, match=r"test: 4 was asked for and no row is left \(10 rows that can be used, of which 10"
+    ):
+        load(source(path, train=16, test=4))
+    data = load(source(path, train=8, test=4))
+    assert (len(data.train), len(data.test)) == (8, 2)
+    assert data.cautions == ("data set a.jsonl: test asks for 4 rows, 2 were there and are used",)
+
+
+def test_held_out_rows_that_equal_training_rows_are_left_out_and_counted(tmp_path):
+    swapped = {**ROWS[2], "chosen": ROWS[2]["rejected"], "rejected": ROWS[2]["chosen"]}
+    shared = {**ROWS[3], "chosen": " another"}
+    path = jsonl(tmp_path / "a.jsonl", [*ROWS[:9], ROWS[0], ROWS[1], swapped, shared, *ROWS[10:12]])
+    data = load(source(path, train=10))
+    assert [pair.prompt for pair in data.test] == ["Q3?", "Q10?", "Q11?"]
+    assert data.cautions == (
+        "data set a.jsonl: 2 held-out rows equal training rows and were left out of all held-out figures",
+        "data set a.jsonl: 1 of 10 training rows repeat another one",
+        "data set a.jsonl: 1 of 3 held-out rows have the prompt of a training row",
+    )
 
 
 def test_an_unknown_hub_name_is_one_sentence():
