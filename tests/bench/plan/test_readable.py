@@ -41,7 +41,8 @@ def test_prompts_that_fill_max_length_count_as_bad_rows(tmp_path):
         check(prepared(tmp_path, rows))
     assert str(caught.value) == (
         f"model neox-0.3m, data set rows: {tmp_path}/rows.jsonl:2: the prompt fills max_length 64; 4 of 8 training "
-        "rows cannot be used, more than the 5% allowed. Mend them, or raise train.max_length or the data set's max_dropped"
+        "rows cannot be used, more than the 5% allowed. Mend them, or raise train.max_length or the data "
+        "set's max_dropped"
     )
     check(prepared(tmp_path, rows, more=", max_dropped: 0.6"))
 
