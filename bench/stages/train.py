@@ -65,7 +65,6 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     from gatebench.bench.models.encoding import Encoder
     from gatebench.bench.models.loading import MODEL, POINTER, load_tokenizer
     from gatebench.bench.stages.reference import REFERENCE_FILE
-    from gatebench.bench.stages.training.divergence import ADVICE
     from gatebench.bench.stages.training.memory import with_smaller_batches
     from gatebench.bench.stages.training.supervised import TRAINER
     from gatebench.objectives import gates
@@ -102,7 +101,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     finite = all(bool(torch.isfinite(parameter).all()) for parameter in trainer.model.parameters())
     steps = trainer.state.global_step
     if not finite:
-        raise StageFailed(f"weights are not finite after step {steps}; {ADVICE}")
+        raise StageFailed(f"weights are not finite after step {steps}; {change.ADVICE}")
     moved = given.change(trainer.model)
     moved.check(steps)
     trainer.model.save_pretrained(out / MODEL)
@@ -193,7 +192,8 @@ class Given:
             model=model, args=arguments, train_dataset=self.rows, processing_class=self.tokenizer,
             peft_config=lora_config(spec.adapter) if spec.adapter else None,
             callbacks=[
-                callback_for(self.report, f"{spec.loss} x {gate.kind}"), divergence_callback(may_rest=may_rest),
+                callback_for(self.report, f"{spec.loss} x {gate.kind}"),
+                divergence_callback(may_rest=may_rest, may_grow=bool(spec.adapter)),
                 save_callback(recipe.evaluate_every, self.out),
                 checkpoint_callback(LOGGING_STEPS), *([watch_callback(self.watch)] if self.watch else []),
             ],

@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
     from gatebench.objectives.causal_lm import CausalLM
 
+ADVICE = "try a lower learning rate"
 FACTS = ("weights_changed", "update")
 FEWEST_CHANGED = 0.5
-FARTHEST = 10.0
+# Measured on built-ins over 120 to 240 steps: 0.2 to 0.35 at the shipped learning rate 5e-4 and 1.2 at ten times that,
+# where something is still learned; 7 at a hundred times, where the policy says one thing whatever it is asked.
+FARTHEST = 4.0
 
 
 @dataclass(frozen=True)
@@ -43,16 +46,16 @@ class Change:
             return []
         return [
             f"{what}, {steps} steps with learning_rate {learning_rate:g}, changed only {self.inside:.1%} of the "
-            f"weights between the embeddings and moved all together by {self.update:.1e} of their norm: most updates are too "
-            "small for the weights to take up; try a higher learning rate or more steps"
+            f"weights between the embeddings and moved all by {self.update:.1e} of their norm: most updates are "
+            "too small for the weights to take up; try a higher learning rate or more steps"
         ]
 
     def check(self, step: int) -> None:
         """Raises StageFailed where the weights went so far that nothing is left of the model they began as."""
         if not self.update <= FARTHEST:
             raise StageFailed(
-                f"the weights moved by {self.update:.3g} times their own norm up to step {step}, and no training that "
-                f"ends well by more than {FARTHEST:g}: it diverged; try a lower learning rate"
+                f"the weights have moved by {self.update:.3g} times their own norm at step {step}, more than the "
+                f"{FARTHEST:g} that leave anything of the model: the training has diverged; {ADVICE}"
             )
 
 

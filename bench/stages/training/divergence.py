@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from gatebench.bench.errors import StageFailed
+from gatebench.bench.stages.training.change import ADVICE, FARTHEST
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,16 +15,18 @@ if TYPE_CHECKING:
     from gatebench.objectives.causal_lm import CausalLM
     from gatebench.objectives.registry import AnyLoss
 
-ADVICE = "try a lower learning rate"
 STILL = 3  # steps in a row: one batch may hold only pairs whose two responses were cut to the same tokens
 PREFERRED = 97.3  # nats by which a pair may well be told apart, and the optimum of no loss
 
 
-def divergence_callback(*, may_rest: bool = False, worst_loss: float = math.inf) -> TrainerCallback:
-    """Looks at the gradient of every step, whatever is logged; judges, with one wait for the device, where a step is.
+def divergence_callback(
+    *, may_rest: bool = False, may_grow: bool = True, worst_loss: float = math.inf
+) -> TrainerCallback:
+    """Looks at the gradient of every step; judges where a step is logged, with one wait for the device.
 
-    may_rest: whether a loss without a gradient is one that has reached its end, see `has_an_end`. worst_loss: above
-    which a model at its last step is worse than one that was never trained, in the units of the loss.
+    may_rest: whether a loss without a gradient is one that has reached its end, see `has_an_end`. may_grow: whether the
+    weights begin at random or near 0, so that nothing follows from how they grow. worst_loss: above which a model is
+    worse at the last step than one that guesses, in the units of the loss.
     """
     import torch
     from transformers import TrainerCallback
@@ -32,6 +35,12 @@ def divergence_callback(*, may_rest: bool = False, worst_loss: float = math.inf)
         def __init__(self) -> None:
             self.norms: list[Tensor] = []  # of the steps since the last judgement, clipped
             self.still = 0
+            self.start = math.inf  # norm of all weights
+
+        def on_train_begin(
+            self, args: object, state: TrainerState, control: TrainerControl, *, model: CausalLM, **_: object
+        ) -> None:
+            self.start = float(torch.nn.utils.get_total_norm(model.parameters()))
 
         def on_pre_optimizer_step(
             self, args: object, state: TrainerState, control: TrainerControl, *, model: CausalLM, **_: object
@@ -40,25 +49,20 @@ def divergence_callback(*, may_rest: bool = False, worst_loss: float = math.inf)
             self.norms.append(torch.nn.utils.get_total_norm(found))
 
         def on_log(
-            self, args: object, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: object
-        ) -> None:
-            if self.norms:
-                first = state.global_step - len(self.norms) + 1
-                for step, norm in enumerate(torch.stack(self.norms).tolist(), first):
-                    self.judge(step, norm)
-                self.norms = []
-            loss = logs.get("loss")
-            if loss is None:
+            self, args: object, state: TrainerState, control: TrainerControl, *, model: CausalLM,
+            logs: dict[str, float], **_: object,
+        ) -> None:  # fmt: skip
+            if "loss" not in logs:  # the summary of a finished training
                 return
-            if not math.isfinite(loss):
-                raise StageFailed(f"the loss is {loss} at step {state.global_step}; {ADVICE}")
-            if state.global_step >= state.max_steps and loss > worst_loss:
-                raise StageFailed(
-                    f"the loss is {loss:.4g} at step {state.global_step}, the last one, and {worst_loss:.3g} would be "
-                    f"twice that of guessing: the training has diverged; {ADVICE}"
-                )
+            now = state.global_step
+            for step, norm in enumerate(torch.stack(self.norms).tolist(), now - len(self.norms) + 1):
+                self.judge_gradient(step, norm)
+            self.norms = []
+            if not may_grow:
+                self.judge_size(now, float(torch.nn.utils.get_total_norm(model.parameters())))
+            self.judge_loss(now, logs["loss"], now >= state.max_steps)
 
-        def judge(self, step: int, norm: float) -> None:
+        def judge_gradient(self, step: int, norm: float) -> None:
             if not math.isfinite(norm):
                 raise StageFailed(f"the gradient is {norm} at step {step}; {ADVICE}")
             self.still = self.still + 1 if norm == 0 else 0
@@ -66,6 +70,23 @@ def divergence_callback(*, may_rest: bool = False, worst_loss: float = math.inf)
                 raise StageFailed(
                     f"the gradient is exactly 0 at step {step} as in the {STILL - 1} before: the loss is saturated, "
                     f"the training has diverged; {ADVICE}"
+                )
+
+        def judge_size(self, step: int, size: float) -> None:
+            times = size / self.start
+            if not times <= 1 + FARTHEST:
+                raise StageFailed(
+                    f"the weights have grown to {times:.3g} times their first norm at step {step}: the training "
+                    f"has diverged; {ADVICE}"
+                )
+
+        def judge_loss(self, step: int, loss: float, is_last: bool) -> None:
+            if not math.isfinite(loss):
+                raise StageFailed(f"the loss is {loss} at step {step}; {ADVICE}")
+            if is_last and loss > worst_loss:
+                raise StageFailed(
+                    f"the loss is {loss:.4g} at step {step}, the last, where {worst_loss:.3g} is already worse than "
+                    f"guessing: the training has diverged; {ADVICE}"
                 )
 
     return Diverged()
