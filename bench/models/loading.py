@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from gatebench.bench.errors import UserError
+from gatebench.bench.models.source import FLOAT32
 
 if TYPE_CHECKING:
+    import torch
     from peft import LoraConfig
     from torch.nn import Module
 
@@ -36,8 +38,9 @@ def tokenizer_at(path: str, revision: str | None = None) -> Tokenizer:
 
 
 def load_policy(stage: Path, dtype: str, folder: str = MODEL) -> CausalLM:
-    """The causal model of a finished stage, or of one of its checkpoints, adapters merged.
+    """The causal model of a finished stage, or of one of its checkpoints, its weights as dtype, adapters merged.
 
+    An adapter is merged in float32, into the weights as they were frozen under it: bfloat16 would swallow most of it.
     Raises UserError when a hub id or local folder cannot be loaded.
     """
     import torch
@@ -46,9 +49,10 @@ def load_policy(stage: Path, dtype: str, folder: str = MODEL) -> CausalLM:
     if (stage / folder / "adapter_config.json").exists():
         from peft import PeftModel
 
-        warm = stage / json.loads((stage / POINTER).read_text())["policy"]
-        policy = cast("Module", load_policy(warm, dtype))
-        merged: CausalLM = PeftModel.from_pretrained(policy, str(stage / folder)).merge_and_unload()
+        found = json.loads((stage / POINTER).read_text())
+        frozen = load_policy(stage / found["policy"], found.get("weights") or FLOAT32).float()
+        merged: CausalLM = PeftModel.from_pretrained(cast("Module", frozen), str(stage / folder)).merge_and_unload()
+        cast("Module", merged).to(getattr(torch, dtype))
         return merged
     path, revision = _where(stage, folder)
     try:
@@ -57,8 +61,15 @@ def load_policy(stage: Path, dtype: str, folder: str = MODEL) -> CausalLM:
         )
     except OSError as error:
         raise UserError(f"{path}: cannot load the model ({str(error).splitlines()[0]})") from None
-    found: CausalLM = model.to("cuda" if torch.cuda.is_available() else "cpu")
-    return found
+    placed: CausalLM = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return placed
+
+
+def computing(dtype: str, model: CausalLM) -> torch.autocast:
+    """The context in which forward passes compute in dtype, as training with it does, whatever the weights are."""
+    import torch
+
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=dtype == "bfloat16")
 
 
 def _where(stage: Path, folder: str = MODEL) -> tuple[str, str | None]:

@@ -10,6 +10,7 @@ from gatebench.bench.data.source import file_digest
 from gatebench.bench.models import ladder
 
 BUILTIN = "builtin:"
+FLOAT32 = "float32"
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,25 @@ class Adapter:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """content stands for the weights in stage keys; the path does not."""
+    """content stands for the weights in stage keys; the path does not. dtype: the type that training computes in."""
 
     content: str
     dtype: Literal["float32", "bfloat16"] = "float32"
     adapter: Adapter | None = None
     path: str = field(default="", metadata={"key": False})
     revision: str | None = field(default=None, metadata={"key": False})
+
+    @property
+    def weights(self) -> str:
+        """The type that training holds the weights in, for a stage's key: "" where nothing but float32 is meant.
+
+        Weights that are trained are float32 and computed with in bfloat16 (autocast): at the learning rates of
+        preference training an update is less than half of what bfloat16 can tell apart, and rounds away. Those that
+        lie frozen under an adapter, which is float32 itself, are bfloat16.
+        """
+        if self.dtype == FLOAT32:
+            return ""
+        return self.dtype if self.adapter else FLOAT32
 
     @property
     def is_builtin(self) -> bool:

@@ -114,11 +114,13 @@ def _policy(sources: Sources, nodes: _Nodes, axes: Axes, suite: Suite, recipe: T
         base_node = nodes.add("base", base.Spec(model))
     found, policy = {"base": base_node.key}, base_node
     if axes["warmup"] != "none":
-        warm = warmup.Spec(axes["warmup"], warm_recipe, recipe.lengths, model.dtype, model.adapter, data)
+        warm = warmup.Spec(
+            axes["warmup"], warm_recipe, recipe.lengths, model.dtype, model.adapter, data, weights=model.weights
+        )
         policy = nodes.add("warmup", warm, base=base_node)
         found["warmup"] = policy.key
-    scored = nodes.add("reference", reference.Spec(recipe.lengths, model.dtype, data), policy=policy)
-    followed = dynamics.Spec(recipe.lengths, model.dtype, probed)
+    scored = nodes.add("reference", reference.Spec(recipe.lengths, model.dtype, data, model.weights), policy=policy)
+    followed = dynamics.Spec(recipe.lengths, model.dtype, probed, model.weights)
     start = nodes.add("dynamics", followed, policy=policy)
     asked = _generation(wish, recipe, model, data) if wish else None
     return _Policy(policy, scored, followed, start, asked, {**found, "reference": scored.key})
@@ -148,7 +150,8 @@ class _Cells:
         policy = self.policies[place]
         model, data = self.sources.models[axes["model"]], policy.reference.spec.data
         gate, parameters = self.gates[axes["gate"]], self.parameters[axes["objective"]]
-        spec = train.Spec(axes["loss"], parameters, gate, recipe, model.dtype, model.adapter, data, axes["seed"])
+        spec = train.Spec(axes["loss"], parameters, gate, recipe, model.dtype, model.adapter, data, axes["seed"],
+                          model.weights)  # fmt: skip
         trained = self.nodes.add("train", spec, policy=policy.node, reference=policy.reference)
         ended = self.nodes.add("dynamics", policy.followed, policy=policy.node, start=policy.start, train=trained)
         found = {**policy.stages, "train": trained.key, "dynamics": ended.key}

@@ -6,12 +6,13 @@ Without a `train` input it measures step 0 alone, the warm-up policy, which all 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.models.encoding import EncodedProbe, Lengths
+from gatebench.bench.models.source import FLOAT32
 from gatebench.bench.stages.stage import FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
 from gatebench.bench.stages.train import checkpoints_of
 
@@ -33,9 +34,13 @@ Encoded = dict[str, list[tuple[int, EncodedProbe]]]
 
 @dataclass(frozen=True)
 class Spec:
+    """dtype: that of the training; measured is in float32 whatever it is, since what an update changes lies below what
+    bfloat16 can tell apart. weights: those that the training began from, ModelSource.weights."""
+
     lengths: Lengths
     dtype: str
     data: DataSource
+    weights: str = field(default="", metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
@@ -49,7 +54,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     encoder = Encoder(load_tokenizer(inputs["policy"]), spec.lengths)
     encoded = {split: encoder.probes(rows) for split, rows in load(spec.data).probes.items()}
     tokens = sum(len(p.prompt) + sum(map(len, p.responses.values())) for rows in encoded.values() for _, p in rows)
-    reference = load_policy(inputs["policy"], spec.dtype).eval()
+    reference = load_policy(inputs["policy"], spec.weights or FLOAT32).float().eval()
     if "train" not in inputs:
         frame = measure_probes(reference, reference, encoded, 0, lambda share: report(share, "probes at step 0"))
         frame.to_parquet(out / PROBES)
@@ -60,7 +65,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     folders = [(int(name), f"checkpoints/{name}") for name in saved] + [(final, MODEL)]
     frames = [pandas.read_parquet(inputs["start"] / PROBES)]
     for index, (step, folder) in enumerate(folders):
-        model = load_policy(inputs["train"], spec.dtype, folder).eval()
+        model = load_policy(inputs["train"], FLOAT32, folder).eval()
         place = f"probes at step {step}"
         frames.append(
             measure_probes(model, reference, encoded, step, lambda share: report((index + share) / len(folders), place))  # noqa: B023

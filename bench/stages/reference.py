@@ -4,12 +4,13 @@ loss x gate cell. Their rejected side also places percentile thresholds."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gatebench.bench.data.pairs import Dropped
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.models.encoding import Lengths
+from gatebench.bench.models.source import FLOAT32
 from gatebench.bench.stages.stage import CAUTIONS, FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
 
 VERSION = 3
@@ -18,9 +19,12 @@ REFERENCE_FILE = "reference.parquet"
 
 @dataclass(frozen=True)
 class Spec:
+    """dtype, weights: those of the training, so that its first step finds policy and reference equal."""
+
     lengths: Lengths
     dtype: str
     data: DataSource
+    weights: str = field(default="", metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
@@ -29,13 +33,13 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
 
     from gatebench.bench.data.adapters import load
     from gatebench.bench.models.encoding import Encoder
-    from gatebench.bench.models.loading import load_policy, load_tokenizer
+    from gatebench.bench.models.loading import computing, load_policy, load_tokenizer
     from gatebench.objectives.layout.scoring import Scored, map_batches
     from gatebench.objectives.layout.shared_prompt import target_log_probs
 
     data, encoder = load(spec.data), Encoder(load_tokenizer(inputs["policy"]), spec.lengths)
     pairs, dropped = encoder.training_pairs(spec.data)
-    model = load_policy(inputs["policy"], spec.dtype).eval()
+    model = load_policy(inputs["policy"], spec.weights or FLOAT32).eval()
     prompts = [pair.prompt for pair in pairs]
     responses = [[pair.chosen, pair.rejected] for pair in pairs]
     tokens: dict[tuple[int, int], list[float]] = {}
@@ -45,7 +49,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         for value, response in zip(found.tolist(), scored.response.tolist(), strict=True):
             tokens.setdefault(scored.owners[response], []).append(value)
 
-    with torch.inference_mode():
+    with torch.inference_mode(), computing(spec.dtype, model):
         map_batches(model, prompts, responses, keep, lambda share: report(share, "reference log-probs"))
     sides = {side: [tokens[i, k] for i in range(len(pairs))] for k, side in enumerate(("chosen", "rejected"))}
     frame = pandas.DataFrame(sides)

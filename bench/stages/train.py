@@ -7,33 +7,32 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.errors import StageFailed
-from gatebench.bench.models.source import Adapter
+from gatebench.bench.models.source import FLOAT32, Adapter
 from gatebench.bench.stages.stage import CAUTIONS, TRAINING, Amount, Facts, Inputs, Report, Stage
+from gatebench.bench.stages.training import change
+from gatebench.bench.stages.training.callbacks import CHECKPOINTS, Watch, save_callback, watch_callback
 from gatebench.bench.suite.recipes import Train
 
 if TYPE_CHECKING:
     import torch
     from _typeshed import DataclassInstance
     from datasets import Dataset
-    from transformers import TrainerCallback, TrainerControl, TrainerState
 
+    from gatebench.bench.stages.training.change import Change
     from gatebench.objectives.causal_lm import CausalLM, Tokenizer
     from gatebench.objectives.gates import Gate
     from gatebench.objectives.trl import GatedDPOTrainer
 
 VERSION = 4
 TRAIN_CURVES = "curves.parquet"
-CHECKPOINTS = "checkpoints"
 LOGGING_STEPS = 5
-# Asked after every optimizer step with the step and the model; True stops the training there.
-Watch: TypeAlias = "Callable[[int, CausalLM], bool]"
 
 
 class Stopped(Exception):
@@ -42,7 +41,8 @@ class Stopped(Exception):
 
 @dataclass(frozen=True)
 class Spec:
-    """loss: a name of the registry; parameters: its frozen parameters; gate: tau may be a percentile."""
+    """loss: a name of the registry; parameters: its frozen parameters; gate: tau may be a percentile; dtype: the type
+    that is computed in; weights: ModelSource.weights."""
 
     loss: str
     parameters: DataclassInstance
@@ -52,6 +52,7 @@ class Spec:
     adapter: Adapter | None
     data: DataSource
     seed: int
+    weights: str = field(default="", metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch: Watch | None = None) -> Facts:
@@ -97,21 +98,27 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     if trainer.state.global_step < trainer.state.max_steps:
         raise Stopped
     finite = all(bool(torch.isfinite(parameter).all()) for parameter in trainer.model.parameters())
+    steps = trainer.state.global_step
     if not finite:
-        raise StageFailed(f"weights are not finite after step {trainer.state.global_step}; try a lower learning rate")
+        raise StageFailed(f"weights are not finite after step {steps}; {change.ADVICE}")
+    moved = given.change(trainer.model)
+    moved.check(steps)
     trainer.model.save_pretrained(out / MODEL)
     tokenizer.save_pretrained(out / MODEL)
     if spec.adapter:
         # a partial folder lies as deep in the store as a finished one, so the relative path survives the rename
-        (out / POINTER).write_text(json.dumps({"policy": os.path.relpath(inputs["policy"], out)}))
+        (out / POINTER).write_text(
+            json.dumps({"policy": os.path.relpath(inputs["policy"], out), "weights": given.weights})
+        )
     shutil.rmtree(out / TRAINER, ignore_errors=True)
     history = pandas.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     history.sort_index(axis=1).to_parquet(out / TRAIN_CURVES)
     return {
         "tokens": int(trainer._total_train_tokens),
-        "steps": trainer.state.global_step,
+        "steps": steps,
+        **moved.facts(),
         "gate": None if gate.kind == UNGATED else {"tau": gate.source.tau, "alpha": gate.source.alpha},
-        CAUTIONS: [sentence] if sentence else [],
+        CAUTIONS: [*([sentence] if sentence else []), *moved.cautions("the training", steps, recipe.learning_rate)],
         "micro_batch_size": micro,
     }
 
@@ -129,12 +136,27 @@ class Given:
     report: Report
     watch: Watch | None = None
 
+    @property
+    def weights(self) -> str:
+        return self.spec.weights or FLOAT32
+
+    def change(self, model: CausalLM) -> Change:
+        """How far the trained model is from the policy that it began as."""
+        import torch
+
+        from gatebench.bench.models.loading import load_policy
+
+        if self.spec.adapter:
+            return change.of_adapter(model, torch.float32)
+        return change.of_weights(load_policy(self.policy, self.weights), model)
+
     def train(self, micro: int) -> GatedDPOTrainer:
         """The finished trainer; goes on from the newest checkpoint in `out`, if there is one."""
         import torch
         from transformers import set_seed
 
         from gatebench.bench.models.loading import load_policy, lora_config
+        from gatebench.bench.stages.training.divergence import divergence_callback, has_an_end
         from gatebench.bench.stages.training.supervised import (
             TRAINER,
             callback_for,
@@ -143,6 +165,7 @@ class Given:
             without_lines,
         )
         from gatebench.objectives.layout.attention import FLEX, flex_serves
+        from gatebench.objectives.registry import get_loss
         from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
 
         spec, recipe, gate = self.spec, self.spec.recipe, self.gate
@@ -155,11 +178,12 @@ class Given:
             lr_scheduler_type="constant_with_warmup", warmup_steps=recipe.warmup_steps, optim=recipe.optimizer,
             max_grad_norm=recipe.max_grad_norm, max_length=recipe.max_length, seed=spec.seed,
             logging_steps=LOGGING_STEPS, save_strategy="no", save_total_limit=1, report_to=[], disable_tqdm=True,
-            dataloader_pin_memory=False, gradient_checkpointing=False, bf16=spec.dtype == "bfloat16",
-            use_cpu=not torch.cuda.is_available(),
+            dataloader_pin_memory=False, gradient_checkpointing=False, bf16=spec.dtype != FLOAT32,
+            use_cpu=not torch.cuda.is_available(), logging_nan_inf_filter=False,
         )  # fmt: skip
+        may_rest = has_an_end(get_loss(spec.loss), spec.parameters)
         set_seed(spec.seed)  # an adapter starts at random
-        model = load_policy(self.policy, spec.dtype)
+        model = load_policy(self.policy, self.weights)
         if flex_serves(recipe.layout):
             model.set_attn_implementation(FLEX)
         point = restore(model, self.out)
@@ -167,7 +191,9 @@ class Given:
             model=model, args=arguments, train_dataset=self.rows, processing_class=self.tokenizer,
             peft_config=lora_config(spec.adapter) if spec.adapter else None,
             callbacks=[
-                callback_for(self.report, f"{spec.loss} x {gate.kind}"), save_callback(recipe.evaluate_every, self.out),
+                callback_for(self.report, f"{spec.loss} x {gate.kind}"),
+                divergence_callback(may_rest=may_rest, may_grow=bool(spec.adapter)),
+                save_callback(recipe.evaluate_every, self.out),
                 checkpoint_callback(LOGGING_STEPS), *([watch_callback(self.watch)] if self.watch else []),
             ],
         )  # fmt: skip
@@ -186,34 +212,6 @@ def rejected_probabilities(kind: str, token_log_probs: Iterable[Sequence[float]]
     rows = [torch.tensor(tokens, dtype=torch.float32) for tokens in token_log_probs]
     mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
     return gates.counted_probabilities(kind, pad_sequence(rows, batch_first=True), mask)
-
-
-def save_callback(every: int, out: Path) -> TrainerCallback:
-    """Saves the weights at every `every`-th step and at the end of training, for the dynamics stage."""
-    from transformers import TrainerCallback
-
-    class Save(TrainerCallback):
-        def on_step_end(
-            self, args: object, state: TrainerState, control: TrainerControl, *, model: CausalLM, **_: object
-        ) -> None:
-            if state.global_step % every == 0 and state.global_step < state.max_steps:
-                model.save_pretrained(out / CHECKPOINTS / f"{state.global_step:06d}")
-
-    return Save()
-
-
-def watch_callback(watch: Watch) -> TrainerCallback:
-    """Asks `watch` after every step; a stop saves the trainer's whole state, so that training can go on there."""
-    from transformers import TrainerCallback
-
-    class Ask(TrainerCallback):
-        def on_step_end(
-            self, args: object, state: TrainerState, control: TrainerControl, *, model: CausalLM, **_: object
-        ) -> None:
-            if watch(state.global_step, model) and state.global_step < state.max_steps:
-                control.should_save = control.should_training_stop = True
-
-    return Ask()
 
 
 def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
@@ -242,5 +240,5 @@ def shorten(spec: Spec, steps: int, copy: int) -> Spec:
     return replace(spec, recipe=recipe, data=spec.data.shortened(steps))
 
 
-STAGE = Stage("train", VERSION, Spec, run, amount, guess=8.0, facts=("gate", "steps", "micro_batch_size"),
-              shorten=shorten)  # fmt: skip
+STAGE = Stage("train", VERSION, Spec, run, amount, guess=8.0,
+              facts=("gate", "steps", "micro_batch_size", *change.FACTS), shorten=shorten)  # fmt: skip

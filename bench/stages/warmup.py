@@ -4,14 +4,15 @@ Sutherland 2025, sec. 5), whose policy is the reference of every loss and gate a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from gatebench.bench.data.source import ROWS_A_STEP, DataSource
 from gatebench.bench.models.encoding import Lengths
-from gatebench.bench.models.source import Adapter
-from gatebench.bench.stages.stage import TRAINING, Amount, Facts, Inputs, Report, Stage
+from gatebench.bench.models.source import FLOAT32, Adapter
+from gatebench.bench.stages.stage import CAUTIONS, TRAINING, Amount, Facts, Inputs, Report, Stage
+from gatebench.bench.stages.training import change
 from gatebench.bench.suite.recipes import Warmup
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class Spec:
-    """kind: "sft" or "extended_sft" (twice the rows: each pair gives its chosen and its rejected response)."""
+    """kind: "sft" or "extended_sft" (twice the rows: each pair gives its chosen and its rejected response);
+    weights: ModelSource.weights."""
 
     kind: str
     recipe: Warmup
@@ -34,9 +36,11 @@ class Spec:
     adapter: Adapter | None
     data: DataSource
     seed: int = 0
+    weights: str = field(default="", metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
+    import torch
     from transformers import set_seed
 
     from gatebench.bench.models.encoding import Encoder
@@ -46,13 +50,14 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
 
     tokenizer = load_tokenizer(inputs["base"])
     pairs, dropped = Encoder(tokenizer, spec.lengths).training_pairs(spec.data, spec.recipe.pairs)
+    held = spec.weights or FLOAT32
     rows = [Row(pair.prompt + pair.chosen, len(pair.prompt)) for pair in pairs]
     if spec.kind == "extended_sft":
         rows += [Row(pair.prompt + pair.rejected, len(pair.prompt)) for pair in pairs]
 
     def make_model() -> CausalLM:
         set_seed(spec.seed)  # an adapter starts at random
-        model = load_policy(inputs["base"], spec.dtype)
+        model = load_policy(inputs["base"], held)
         if spec.adapter is None:
             return model
         from peft import get_peft_model
@@ -62,13 +67,22 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         # peft's wrapper hands on what it does not have itself
         return cast("CausalLM", get_peft_model(cast("PreTrainedModel", model), lora_config(spec.adapter)))
 
-    model, fitted = fit(make_model, rows, learning_rate=spec.recipe.learning_rate, batch_size=spec.recipe.batch_size,
-                        epochs=spec.recipe.epochs, seed=spec.seed, report=report, out=out)  # fmt: skip
+    recipe = spec.recipe
+    model, steps, micro = fit(make_model, rows, learning_rate=recipe.learning_rate, batch_size=recipe.batch_size,
+                              epochs=recipe.epochs, seed=spec.seed, report=report, out=out,
+                              dtype=spec.dtype)  # fmt: skip
     if spec.adapter:
-        model = cast("PeftModel", model).merge_and_unload()  # the wrapper of make_model
+        moved = change.of_adapter(model, getattr(torch, held))
+        model = cast("PeftModel", model).float().merge_and_unload()  # the wrapper of make_model
+    else:
+        moved = change.of_weights(load_policy(inputs["base"], held), model)
+    moved.check(steps)
     model.save_pretrained(out / MODEL)
     tokenizer.save_pretrained(out / MODEL)
-    return {**fitted, "tokens": spec.recipe.epochs * sum(len(row.ids) for row in rows), "dropped": len(dropped)}
+    return {
+        "micro_batch_size": micro, **moved.facts(), "tokens": recipe.epochs * sum(len(row.ids) for row in rows),
+        "dropped": len(dropped), CAUTIONS: moved.cautions("the warm-up", steps, recipe.learning_rate),
+    }  # fmt: skip
 
 
 def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
@@ -84,4 +98,5 @@ def shorten(spec: Spec, steps: int, copy: int) -> Spec:
     return replace(spec, recipe=replace(spec.recipe, epochs=1, pairs=pairs), data=spec.data.shortened(steps))
 
 
-STAGE = Stage("warmup", VERSION, Spec, run, amount, guess=3.0, facts=("micro_batch_size", "dropped"), shorten=shorten)
+STAGE = Stage("warmup", VERSION, Spec, run, amount, guess=3.0, facts=("micro_batch_size", "dropped", *change.FACTS),
+              shorten=shorten)  # fmt: skip

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatebench.bench.errors import StageFailed
+from gatebench.bench.models.source import FLOAT32
 from gatebench.bench.plan.graph import Node, Plan, identity
 from gatebench.bench.plan.planner import make_plan
 from gatebench.bench.stages.stage import code_revision
@@ -26,7 +27,7 @@ from gatebench.bench.tune.space import Parameters, dimensions, suggest, trial_su
 if TYPE_CHECKING:
     import optuna
 
-    from gatebench.bench.stages.train import Watch
+    from gatebench.bench.stages.training.callbacks import Watch
     from gatebench.objectives.causal_lm import CausalLM
 
 RUNGS = (1 / 4, 1 / 2)  # shares of the training after which a trial may be stopped
@@ -108,7 +109,7 @@ class Runner:
             finally:
                 lock.release()
         folder = self.store.path("train", node.key)
-        metrics: dict[str, float] = self.scorer(load_policy(folder, node.spec.dtype).eval())
+        metrics: dict[str, float] = self.scorer(load_policy(folder, FLOAT32).eval())
         return metrics
 
     def _watch(self, trial: optuna.Trial | None) -> Watch | None:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from gatebench.bench.errors import StageFailed
-from gatebench.bench.stages.stage import Facts, Report
+from gatebench.bench.models.source import FLOAT32
+from gatebench.bench.stages.stage import Report
+from gatebench.bench.stages.training.divergence import divergence_callback
 from gatebench.bench.stages.training.packing import Row, collator
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def checkpoint_callback(logging_steps: int) -> TrainerCallback:
 
 
 def callback_for(report: Report, text: str) -> TrainerCallback:
-    """A Trainer callback that reports progress, logs the last step and stops at the first loss that is not a number."""
+    """A Trainer callback that reports progress and logs the last step."""
     from transformers import TrainerCallback
 
     class Watch(TrainerCallback):
@@ -80,19 +81,6 @@ def callback_for(report: Report, text: str) -> TrainerCallback:
             report(state.global_step / max(1, state.max_steps), text)
             if state.global_step >= state.max_steps:
                 control.should_log = True  # curves reach the true end, whatever the logging interval
-
-        def on_log(
-            self,
-            args: object,
-            state: TrainerState,
-            control: TrainerControl,
-            logs: dict[str, float] | None = None,
-            **_: object,
-        ) -> None:
-            for name in ("loss", "grad_norm"):
-                value = (logs or {}).get(name)
-                if value is not None and not math.isfinite(float(value)):
-                    raise StageFailed(f"{name} is {value} at step {state.global_step}; try a lower learning rate")
 
     return Watch()
 
@@ -108,17 +96,20 @@ def fit(
     seed: int,
     report: Report,
     out: Path,
-) -> tuple[M, Facts]:
+    dtype: str = FLOAT32,
+) -> tuple[M, int, int]:
     """Train a causal model on rows, packed where they differ in length, with AdamW and a cosine schedule.
 
-    make_model: gives the model at its start, again for each micro-batch that is tried. Returns the trained model and,
-    as a fact for the manifest, the micro-batch that fitted into memory.
+    make_model: gives the model at its start, again for each micro-batch that is tried; dtype: the type that is computed
+    in, whatever that of the weights. Returns the trained model, its optimizer steps and the micro-batch that fitted
+    into memory.
 
-    Raises StageFailed with the step when the loss or gradient stops being finite.
+    Raises StageFailed with the step where the training has diverged.
     """
     from gatebench.bench.stages.training.memory import with_smaller_batches
 
-    def attempt(micro: int) -> M:
+    def attempt(micro: int) -> tuple[M, int]:
+        import torch
         from transformers import Trainer, TrainingArguments
 
         model = make_model()
@@ -128,22 +119,26 @@ def fit(
             gradient_accumulation_steps=batch_size // micro, num_train_epochs=epochs,
             max_steps=steps, learning_rate=learning_rate, lr_scheduler_type="cosine", warmup_steps=0.05, seed=seed,
             logging_steps=STEPS_A_LOG_LINE, save_strategy="no", save_total_limit=1, report_to=[], disable_tqdm=True,
-            remove_unused_columns=False, dataloader_pin_memory=False, bf16=False, max_grad_norm=1.0,
+            remove_unused_columns=False, dataloader_pin_memory=False, bf16=dtype != FLOAT32, max_grad_norm=1.0,
+            use_cpu=not torch.cuda.is_available(), logging_nan_inf_filter=False,
         )  # fmt: skip
         trainer = Trainer(
             model=model, args=arguments, train_dataset=list(rows), data_collator=collator(model),
-            callbacks=[callback_for(report, "training"), checkpoint_callback(STEPS_A_LOG_LINE)],
+            callbacks=[
+                callback_for(report, "training"), divergence_callback(worst_loss=2 * math.log(model.config.vocab_size)),
+                checkpoint_callback(STEPS_A_LOG_LINE),
+            ],
         )  # fmt: skip
         without_lines(trainer)
         trainer.train(resume_from_checkpoint=point)
-        return model
+        return model, trainer.state.global_step
 
     def clear() -> None:
         shutil.rmtree(out / TRAINER, ignore_errors=True)
 
-    model, micro = with_smaller_batches(batch_size, attempt, clear)
+    (model, done), micro = with_smaller_batches(batch_size, attempt, clear)
     clear()
-    return model, {"micro_batch_size": micro}
+    return model, done, micro
 
 
 def without_lines(trainer: Trainer) -> None:
