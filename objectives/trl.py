@@ -46,6 +46,7 @@ LAYOUTS = ("trl", "one_row", "packed")
 PAIRS_TO_JUDGE = 64  # after which a gate with thresholds given as numbers is known to be a constant or not
 TILE = 8192  # tokens of the vocabulary
 REFERENCE_TOKENS = "ref_rejected_token_logps"
+LEARNED = "{}_learned"  # which tokens of a side's ids are learned, where others stand between the assistant's
 Example: TypeAlias = dict[str, object]  # a row of the data, tokenized
 Batch: TypeAlias = dict[str, Tensor]  # of TRL's collator: [chosen; rejected] rows
 
@@ -125,7 +126,10 @@ class GatedDPOTrainer(DPOTrainer):
             raise TypeError("GatedDPOTrainer needs args=GatedDPOConfig(...), not TRL's DPOConfig")
         super().__init__(model, ref_model, args, *arguments, **keywords)
         self.gate = self.args.to_gate()
-        if REFERENCE_TOKENS in (self.train_dataset.column_names or ()):
+        columns = self.train_dataset.column_names or ()
+        if LEARNED.format("chosen") in columns:
+            self.data_collator = _WithLearned(self.data_collator)
+        if REFERENCE_TOKENS in columns:
             self.data_collator = _WithReferenceTokens(self.data_collator)
         self._warn_of_parameters()
 
@@ -151,7 +155,9 @@ class GatedDPOTrainer(DPOTrainer):
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        self._signature_columns = [*self._signature_columns, REFERENCE_TOKENS]
+        self._signature_columns = [
+            *self._signature_columns, REFERENCE_TOKENS, *(LEARNED.format(side) for side in ("chosen", "rejected")),
+        ]  # fmt: skip
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Module | None = None) -> None:
         super()._load_from_checkpoint(resume_from_checkpoint, model)
@@ -280,6 +286,21 @@ class GatedDPOTrainer(DPOTrainer):
         levels = torch.quantile(g, torch.tensor(QUANTILES, device=g.device)).tolist()
         for quantile, value in zip(QUANTILES, levels, strict=True):
             metrics[f"gate/q{round(100 * quantile):02d}"].append(value)
+
+
+class _WithLearned:
+    """TRL's collator, with completion_mask [2B, T] zero on tokens of a completion that are not the assistant's."""
+
+    def __init__(self, collator: Callable[[list[Example]], Batch]) -> None:
+        self.collator = collator
+
+    def __call__(self, examples: list[Example]) -> Batch:
+        batch = self.collator(examples)
+        sides = [example[LEARNED.format(side)] for side in ("chosen", "rejected") for example in examples]
+        for row, own in zip(batch["completion_mask"], sides, strict=True):
+            places = row.nonzero().squeeze(1)
+            row[places] = torch.tensor(own, dtype=row.dtype)[: len(places)]
+        return batch
 
 
 class _WithReferenceTokens:

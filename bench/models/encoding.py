@@ -53,6 +53,10 @@ class EncodedProbe:
     responses: dict[str, list[int]]
     learned: Mapping[str, list[bool]] = field(default_factory=dict)
 
+    def gaps(self) -> Iterator[tuple[int, list[bool]]]:
+        """`learned` by the number of the response."""
+        return ((number, self.learned[kind]) for number, kind in enumerate(self.responses) if kind in self.learned)
+
 
 @dataclass(frozen=True)
 class _Response:

@@ -115,6 +115,7 @@ def measure_probes(
             frames += map_batches(
                 model, prompts, responses, lambda scored: rows_of(split, rows, scored),  # noqa: B023
                 lambda share: report((done + share * len(rows)) / total),  # noqa: B023
+                {(i, k): own for i, (_, probe) in enumerate(rows) for k, own in probe.gaps()},
             )  # fmt: skip
             done += len(rows)
     frame = pandas.concat(frames, ignore_index=True).sort_values(["split", "prompt", "kind"], ignore_index=True)
@@ -139,7 +140,7 @@ def chosen_quantities(
     """Quantities of the whole distribution along chosen responses, [responses] each."""
     import torch
 
-    from gatebench.objectives.layout.scoring import score
+    from gatebench.objectives.layout.scoring import counted, score
 
     log_p = scored.logits.log_softmax(dim=1)
     target = log_p.gather(1, scored.targets[:, None]).squeeze(1)
@@ -148,7 +149,11 @@ def chosen_quantities(
     if model is reference:
         kl = torch.zeros_like(target)
     else:
-        logits = score(reference, [probe.prompt for probe in probes], [probe.responses[CHOSEN] for probe in probes])
+        responses = [probe.responses[CHOSEN] for probe in probes]
+        logits = score(reference, [probe.prompt for probe in probes], responses)
+        gaps = {(i, 0): own for i, probe in enumerate(probes) if (own := probe.learned.get(CHOSEN))}
+        kept = counted([(i, 0) for i in range(len(probes))], responses, gaps)
+        logits = logits if kept is None else logits[kept.to(logits.device)]
         kl = (log_p.exp() * (log_p - logits.log_softmax(dim=1))).sum(dim=1)
     found = {
         "argmax": scored.sums(top),

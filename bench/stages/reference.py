@@ -15,6 +15,7 @@ from gatebench.bench.stages.stage import CAUTIONS, FORWARD, SCORED, Amount, Fact
 
 VERSION = 3
 REFERENCE_FILE = "reference.parquet"
+SIDES = ("chosen", "rejected")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     model = load_policy(inputs["policy"], spec.weights or FLOAT32).eval()
     prompts = [pair.prompt for pair in pairs]
     responses = [[pair.chosen, pair.rejected] for pair in pairs]
+    learned = {(i, k): own for i, p in enumerate(pairs) for k, side in enumerate(SIDES) if (own := p.learned.get(side))}
     tokens: dict[tuple[int, int], list[float]] = {}
 
     def keep(scored: Scored) -> None:
@@ -50,8 +52,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
             tokens.setdefault(scored.owners[response], []).append(value)
 
     with torch.inference_mode(), computing(spec.dtype, model):
-        map_batches(model, prompts, responses, keep, lambda share: report(share, "reference log-probs"))
-    sides = {side: [tokens[i, k] for i in range(len(pairs))] for k, side in enumerate(("chosen", "rejected"))}
+        map_batches(model, prompts, responses, keep, lambda share: report(share, "reference log-probs"), learned)
+    sides = {side: [tokens[i, k] for i in range(len(pairs))] for k, side in enumerate(SIDES)}
     frame = pandas.DataFrame(sides)
     frame.to_parquet(out / REFERENCE_FILE)
     return {

@@ -63,12 +63,12 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
 
     from gatebench.bench.models.encoding import Encoder
     from gatebench.bench.models.loading import MODEL, POINTER, load_tokenizer
-    from gatebench.bench.stages.reference import REFERENCE_FILE
+    from gatebench.bench.stages.reference import REFERENCE_FILE, SIDES
     from gatebench.bench.stages.training.memory import with_smaller_batches
     from gatebench.bench.stages.training.supervised import TRAINER
     from gatebench.objectives import gates
     from gatebench.objectives.gates import UNGATED
-    from gatebench.objectives.trl import REFERENCE_TOKENS
+    from gatebench.objectives.trl import LEARNED, REFERENCE_TOKENS
 
     recipe = spec.recipe
     tokenizer = load_tokenizer(inputs["policy"])
@@ -81,6 +81,9 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
         "ref_chosen_logps": [float(sum(tokens)) for tokens in reference["chosen"]],
         "ref_rejected_logps": [float(sum(tokens)) for tokens in reference["rejected"]],
     })  # fmt: skip
+    if any(pair.learned for pair in pairs):
+        for side in SIDES:
+            rows = rows.add_column(LEARNED.format(side), [pair.own(side) for pair in pairs])
     if spec.gate.source.probability == "reference":
         rows = rows.add_column(REFERENCE_TOKENS, [list(map(float, tokens)) for tokens in reference["rejected"]])
     gate, sentence = spec.gate, None

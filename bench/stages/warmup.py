@@ -51,9 +51,9 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     tokenizer = load_tokenizer(inputs["base"])
     pairs, dropped = Encoder(tokenizer, spec.lengths).training_pairs(spec.data, spec.recipe.pairs)
     held = spec.weights or FLOAT32
-    rows = [Row(pair.prompt + pair.chosen, len(pair.prompt)) for pair in pairs]
+    rows = [Row(pair.prompt + pair.chosen, len(pair.prompt), pair.learned.get("chosen")) for pair in pairs]
     if spec.kind == "extended_sft":
-        rows += [Row(pair.prompt + pair.rejected, len(pair.prompt)) for pair in pairs]
+        rows += [Row(pair.prompt + pair.rejected, len(pair.prompt), pair.learned.get("rejected")) for pair in pairs]
 
     def make_model() -> CausalLM:
         set_seed(spec.seed)  # an adapter starts at random

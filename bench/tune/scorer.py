@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,10 +41,10 @@ class Scorer:
         encoded = Encoder(load_tokenizer(policy), spec.lengths).probes(load(spec.data).probes["train"])
         self.metrics = metrics
         self.probes = [
-            (prompt, probe.prompt, {kind: ids for kind, ids in probe.responses.items() if kind in kinds})
+            (prompt, replace(probe, responses={kind: ids for kind, ids in probe.responses.items() if kind in kinds}))
             for prompt, probe in encoded if prompt < tuned_on
         ]  # fmt: skip
-        scored = {prompt for prompt, _, _ in self.probes}
+        scored = {prompt for prompt, _ in self.probes}
         self.start = rows[rows["kind"].isin(kinds) & rows["prompt"].isin(scored)]
 
     def __call__(self, model: CausalLM) -> dict[str, float]:
@@ -63,12 +64,13 @@ class Scorer:
         def rows_of(scored: Scored) -> pandas.DataFrame:
             frame = pandas.DataFrame(dynamics.response_sums(scored))
             frame["prompt"] = [self.probes[i][0] for i, _ in scored.owners]
-            frame["kind"] = [list(self.probes[i][2])[k] for i, k in scored.owners]
+            frame["kind"] = [list(self.probes[i][1].responses)[k] for i, k in scored.owners]
             return frame
 
         with torch.inference_mode():
             parts = map_batches(
-                model, [prompt for _, prompt, _ in self.probes], [list(own.values()) for _, _, own in self.probes],
-                rows_of, lambda share: None,
+                model, [probe.prompt for _, probe in self.probes],
+                [list(probe.responses.values()) for _, probe in self.probes], rows_of, lambda share: None,
+                {(i, k): own for i, (_, probe) in enumerate(self.probes) for k, own in probe.gaps()},
             )  # fmt: skip
         return pandas.concat(parts, ignore_index=True).assign(split="train", step=NOW)

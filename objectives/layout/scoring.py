@@ -10,8 +10,9 @@ one response, not with that of all of them.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 POSITIONS_A_BATCH = 8192
 LOGITS_A_BATCH = 2**27  # numbers, of which a few copies are alive at a time: with 150,000 words 890 positions
 T = TypeVar("T")
+# By (prompt, response): which tokens of a response count, where others than the assistant's stand between its own.
+Learned = Mapping[tuple[int, int], Sequence[bool]]
 
 
 @dataclass(frozen=True)
@@ -70,8 +73,10 @@ def map_batches(
     responses: Sequence[Sequence[list[int]]],
     use: Callable[[Scored], T],
     report: Callable[[float], None],
+    learned: Learned = MappingProxyType({}),
 ) -> list[T]:
-    """`use` of every response of every prompt, similar lengths together; report: the share done so far.
+    """`use` of every response of every prompt, similar lengths together; report: the share done so far; learned: of
+    the responses of which not all tokens count.
 
     Where a pass does not fit into memory, half as much is tried at a time.
     """
@@ -93,7 +98,7 @@ def map_batches(
                     logits = cache.logits([place[i] for i, _ in owners], tokens)
                 else:
                     logits = _plain(model, [prompts[i] for i, _ in owners], tokens)
-                found.append(use(_scored(owners, tokens, logits)))
+                found.append(use(_scored(owners, tokens, logits, learned)))
                 for owner in owners:
                     del left[owner]
                 report(1 - len(left) / total)
@@ -114,10 +119,23 @@ def score(model: CausalLM, prompts: Sequence[list[int]], responses: Sequence[lis
     return _plain(model, prompts, responses)
 
 
-def _scored(owners: list[tuple[int, int]], tokens: list[list[int]], logits: Tensor) -> Scored:
+def counted(owners: Sequence[tuple[int, int]], tokens: Sequence[list[int]], learned: Learned) -> Tensor | None:
+    """Which of the tokens of some responses, one after another, count; None where all do."""
+    if not any(owner in learned for owner in owners):
+        return None
+    kept = [own for owner, ids in zip(owners, tokens, strict=True) for own in learned.get(owner, [True] * len(ids))]
+    return torch.tensor(kept).nonzero().squeeze(1)
+
+
+def _scored(owners: list[tuple[int, int]], tokens: list[list[int]], logits: Tensor, learned: Learned) -> Scored:
     lengths = torch.tensor([len(own) for own in tokens])
     response = torch.repeat_interleave(torch.arange(len(tokens)), lengths).to(logits.device)
-    return Scored(owners, response, torch.tensor([t for own in tokens for t in own], device=logits.device), logits)
+    targets = torch.tensor([t for own in tokens for t in own], device=logits.device)
+    kept = counted(owners, tokens, learned)
+    if kept is not None:
+        kept = kept.to(logits.device)
+        response, targets, logits = response[kept], targets[kept], logits[kept]
+    return Scored(owners, response, targets, logits)
 
 
 class _PromptCache:

@@ -80,11 +80,11 @@ def one_row_output(
         row = pair + half * (rows.response % 2)
         first = torch.tensor(starts, device=device)[pair]
         places.append(row * shape[1] + first + rows.offset)
-    where = torch.cat(places)
+    where, unlearned = torch.cat(places), inputs["completion_mask"][:, 1:] == 0
 
     def placed(parts: tuple[Tensor, ...]) -> Tensor:
         values = torch.cat(parts)
-        return values.new_zeros(shape.numel()).scatter(0, where, values).view(shape)
+        return values.new_zeros(shape.numel()).scatter(0, where, values).view(shape).masked_fill(unlearned, 0)
 
     log_probs, entropy, mean_logits, is_top1 = map(placed, zip(*found, strict=True))
     return PairOutput(log_probs, entropy, mean_logits, is_top1)

@@ -17,10 +17,20 @@ IGNORED = -100
 
 @dataclass(frozen=True)
 class Row:
-    """Token ids, and how many of the first ones are context that is not learned."""
+    """Token ids, how many of the first ones are context that is not learned, and which of the others are learned."""
 
     ids: list[int]
     context: int = 0
+    learned: list[bool] | None = None
+
+    @property
+    def labels(self) -> list[int]:
+        """The ids, IGNORED where they are not learned; nothing of a row predicts its first token."""
+        ignored = max(1, self.context)
+        own = self.learned or [True] * len(self.ids[ignored:])
+        return [IGNORED] * ignored + [
+            t if is_own else IGNORED for t, is_own in zip(self.ids[ignored:], own, strict=True)
+        ]
 
 
 def collator(model: CausalLM) -> Callable[[Sequence[Row]], dict[str, Tensor]]:
@@ -73,9 +83,8 @@ def _filled(rows: Sequence[Row], width: int) -> tuple[list[int], list[int], list
     positions: list[int] = []
     segments: list[int] = []
     for number, row in enumerate(rows, 1):
-        ignored = max(1, row.context)  # nothing of this row predicts its first token
         ids += row.ids
-        labels += [IGNORED] * ignored + row.ids[ignored:]
+        labels += row.labels
         positions += range(len(row.ids))
         segments += [number] * len(row.ids)
     gap = width - len(ids)
