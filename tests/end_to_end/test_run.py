@@ -187,5 +187,5 @@ def test_bfloat16_is_what_is_computed_in_and_no_type_of_weights(local_cells):
     for kind in ("warmup", "train"):
         config = json.loads((stage_folder(results, cells["half"], kind) / "model" / "config.json").read_text())
         assert config["dtype"] == "float32"
-        assert cells["half"]["stages"][kind]["weights_changed"] > 0.5
-        assert 0 < cells["half"]["stages"][kind]["update"] < 1
+        assert cells["half"]["stages"][kind]["facts"]["weights_changed"] > 0.5
+        assert 0 < cells["half"]["stages"][kind]["facts"]["update"] < 1

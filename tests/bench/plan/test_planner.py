@@ -113,7 +113,7 @@ def test_every_profile_of_the_shipped_suite_plans_without_a_network(profile):
 
 
 def test_the_type_of_the_weights_is_said_where_not_all_is_float32(tmp_path):
-    """float32 for weights that are trained, bfloat16 for those frozen under an adapter; float32 suites keep their keys."""
+    """float32 for weights that train, bfloat16 for those frozen under an adapter; a float32 suite keeps its keys."""
     lora = ", adapter: {kind: lora, r: 4}"
     found = {}
     for extra in ("", lora, ", dtype: bfloat16", f", dtype: bfloat16{lora}"):
