@@ -18,6 +18,7 @@ from gatebench.bench.machine import Machine
 from gatebench.bench.plan.graph import Plan
 
 BYTES = {"float32": 4, "bfloat16": 2}
+WEIGHT = BYTES["float32"]  # of weights that are trained, merged, measured or saved, whatever is computed in
 ACTIVATIONS = 34  # numbers a token, layer and hidden unit that training keeps (Korthikanti et al. 2022, eq. 2)
 HIDDEN_A_PARAMETER = 12  # parameters = 12 layers hidden^2 (Kaplan et al. 2020)
 LAYERS = 24  # of a model known by its size alone
@@ -132,11 +133,11 @@ def _cost(work: StageWork | None, rates: Rates) -> Cost:
     amount, n = work.amount, work.parameters or 0
     per_unit, memory = rates.tokens_a_unit(work), rates.memory(work)
     tokens = amount.units * (amount.unit_tokens if per_unit is None else per_unit)
-    size = BYTES[work.model.dtype]
     seconds = rates.seconds(work) if amount.units else 0.0
     states = 1 if work.model.adapter and amount.saved else amount.states  # an adapter's own are next to nothing
-    foreseen = size * (n * states + _activations(n) * amount.batch_tokens * (amount.states > 2))
-    return Cost(seconds, tokens, tokens * n * amount.flops_a_token, memory or foreseen, amount.saved * n * size,
+    activations = _activations(n) * amount.batch_tokens * (amount.states > 2)
+    foreseen = WEIGHT * n * states + BYTES[work.model.dtype] * activations
+    return Cost(seconds, tokens, tokens * n * amount.flops_a_token, memory or foreseen, amount.saved * n * WEIGHT,
                 per_unit is not None or not amount.units)  # fmt: skip
 
 

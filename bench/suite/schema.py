@@ -36,7 +36,11 @@ def _named(value: object, key: str = "path") -> object:
 
 
 class Model(Strict):
-    """A model: hub id, local folder, or builtin:ladder/FAMILY-SIZE."""
+    """A model: hub id, local folder, or builtin:ladder/FAMILY-SIZE.
+
+    dtype: the type that training computes in. Weights that are trained, and their optimizer's, are float32 with either
+    (bfloat16 is autocast, as bf16=True is in TRL); those that lie frozen under an adapter are held in it.
+    """
 
     path: str
     name: str = ""

@@ -181,8 +181,11 @@ def test_a_local_model_folder_runs_in_every_architecture_and_with_lora(local_cel
     assert (train / "model" / "adapter_config.json").exists() == (family == "llama")
 
 
-def test_bfloat16_runs(local_cells):
+def test_bfloat16_is_what_is_computed_in_and_no_type_of_weights(local_cells):
     results, cells = local_cells
     assert cells["half"]["status"] == "finished"
-    config = json.loads((stage_folder(results, cells["half"], "train") / "model" / "config.json").read_text())
-    assert config["dtype"] == "bfloat16"
+    for kind in ("warmup", "train"):
+        config = json.loads((stage_folder(results, cells["half"], kind) / "model" / "config.json").read_text())
+        assert config["dtype"] == "float32"
+        assert cells["half"]["stages"][kind]["facts"]["weights_changed"] > 0.5
+        assert 0 < cells["half"]["stages"][kind]["facts"]["update"] < 1

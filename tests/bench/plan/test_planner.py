@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gatebench.bench.data.source import DataSource
+from gatebench.bench.keys import canonical
 from gatebench.bench.models.source import ModelSource
 from gatebench.bench.plan.graph import Sources
 from gatebench.bench.plan.planner import make_plan
@@ -109,3 +110,15 @@ def test_every_profile_of_the_shipped_suite_plans_without_a_network(profile):
     plan = make_plan(suite, resolve(suite, file))
     expected = {None: 3 * 5 * 4 * 3, "quick": 16, "llm": 2 * 2 * 5 * 4 * 3 + 1 * 2 * 5 * 4 * 1}
     assert len(plan.cells) == expected[profile]
+
+
+def test_the_type_of_the_weights_is_said_where_not_all_is_float32(tmp_path):
+    """float32 for weights that train, bfloat16 for those frozen under an adapter; a float32 suite keeps its keys."""
+    lora = ", adapter: {kind: lora, r: 4}"
+    found = {}
+    for extra in ("", lora, ", dtype: bfloat16", f", dtype: bfloat16{lora}"):
+        text = GOOD.replace("[builtin:ladder/neox-0.3m]", f"[{{path: 'builtin:ladder/neox-0.3m'{extra}}}]")
+        specs = [node.spec for node in plan_of(tmp_path, text).nodes.values() if node.kind != "base"]
+        (found[extra],) = {spec.weights for spec in specs}
+        assert all(("weights" in canonical(spec)) == bool(found[extra]) for spec in specs)
+    assert list(found.values()) == ["", "", "float32", "bfloat16"]

@@ -35,6 +35,22 @@ def test_loss_and_gradient_are_those_of_padded_rows(model_paths, family):
         torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.parametrize("family", ["neox", "llama", "qwen"])
+def test_packed_rows_are_blind_to_each_other_when_float32_weights_compute_in_bfloat16(model_paths, family):
+    found = []
+    for way in ("padded", "packed"):
+        model = load_model(model_paths[family])
+        batch = padded(ROWS) if way == "padded" else collator(model)(ROWS)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = model(**batch).loss
+        loss.backward()
+        found.append((loss, torch.cat([p.grad.flatten() for p in model.parameters()])))
+    (one, ours), (other, theirs) = found
+    torch.testing.assert_close(one, other, atol=0, rtol=1e-3)
+    assert ours.dtype == torch.float32
+    assert torch.linalg.vector_norm(ours - theirs) < 0.05 * torch.linalg.vector_norm(theirs)
+
+
 def test_rows_of_one_length_and_other_architectures_are_not_packed(model_paths):
     model = load_model(model_paths["neox"])
     assert "position_ids" not in collator(model)([Row([1, 2, 3]), Row([4, 5, 6])])

@@ -28,12 +28,14 @@ def weights(folder):
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*.safetensors"))}
 
 
-@pytest.fixture(scope="module")
-def stages(tmp_path_factory):
-    """The nodes of one gated cell and a folder for each, run in this process."""
+@pytest.fixture(scope="module", params=["float32", "bfloat16"])
+def stages(request, tmp_path_factory):
+    """The nodes of one gated cell and a folder for each, run in this process; computed in either type."""
     folder = tmp_path_factory.mktemp("stages")
     gates = "[{kind: seq, alpha: 50, tau: q50}, {kind: shuffled, of: seq}]"
-    plan = plan_of(folder, LONG.replace("[none, {kind: seq, alpha: 50, tau: q50}]", gates))
+    model = f"[{{path: 'builtin:ladder/neox-0.3m', dtype: {request.param}}}]"
+    text = LONG.replace("[none, {kind: seq, alpha: 50, tau: q50}]", gates)
+    plan = plan_of(folder, text.replace("[builtin:ladder/neox-0.3m]", model))
     (cell,) = [cell for cell in plan.cells if cell.gate == "shuffled"]
     for node in plan.needed_by(cell):
         if node.kind != "dynamics":
