@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 ADVICE = "try a lower learning rate"
 FACTS = ("weights_changed", "update")
+# 5 to 60 steps with learning_rate 5e-7 change 97 to 99.9 % of float32 weights, and 1 to 5 % of bfloat16 ones.
 FEWEST_CHANGED = 0.5
 # Measured on built-ins over 120 to 240 steps: 0.2 to 0.35 at the shipped learning rate 5e-4 and 1.2 at ten times that,
 # where something is still learned; 7 at a hundred times, where the policy says one thing whatever it is asked.
