@@ -55,10 +55,10 @@ def make_field(
     return Field(weights, tuple([0, *ends][process : len(micros) : len(processes)]))
 
 
-def remember(processes: Sequence[Sequence[Pairs]], before: Pairs) -> list[Tensor]:
+def latest(processes: Sequence[Sequence[Pairs]], before: Pairs) -> list[Tensor]:
     """What a later step may need of this one and of those before: the latest pairs, the latest last, on the CPU."""
-    latest = [*before, *(pair for micro in in_order(processes) for pair in micro)][1 - MIN_FIELD :]
-    return [pair.cpu().clone() for pair in latest]
+    found = [*before, *(pair for micro in in_order(processes) for pair in micro)][1 - MIN_FIELD :]
+    return [pair.cpu().clone() for pair in found]
 
 
 def per_pair(g: Tensor, mask: Tensor) -> list[Tensor]:
@@ -86,6 +86,7 @@ def small_batch_caution(kind: str, pairs_a_batch: int) -> str | None:
     if pairs_a_batch > 1:
         return None
     return (
-        f"gate {kind}: the effective batch is one pair, so its weights are those of the last {MIN_FIELD} steps and at "
-        "the first step the gate's own; train with a larger batch_size for a control of the policy as it is"
+        f"gate {kind}: the effective batch is one pair, so what it draws on are the weights of {MIN_FIELD} steps, this "
+        "and those before, and at the first step it is the gate itself; a larger batch_size makes it a control of the "
+        "policy as it is"
     )

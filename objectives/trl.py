@@ -457,7 +457,7 @@ class _GatedPolicy:
                 mask = other._rejected_mask()
                 micros.append(controls.per_pair(gates.weights(of, other._measured(), mask), mask))
         processes = trainer._of_all_processes(micros)
-        before, trainer._recent = trainer._recent, controls.remember(processes, trainer._recent)
+        before, trainer._recent = trainer._recent, controls.latest(processes, trainer._recent)
         return controls.make_field(processes, trainer.accelerator.process_index, before, device)
 
 
