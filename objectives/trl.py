@@ -334,7 +334,8 @@ class GatedDPOTrainer(DPOTrainer):
         if step is None or whole is None:
             return mean
         # the means of micro-batches and processes are averaged: where these differ in size, not every pair counts alike
-        return mean * (len(chosen) * len(step.batches) * self.accelerator.num_processes / whole.pairs)
+        share: float = len(chosen) * len(step.batches) * self.accelerator.num_processes / whole.pairs
+        return mean * share
 
     def _effective_batch(self, step: _Step) -> EffectiveBatch | None:
         """The step's batch over all micro-batches and processes; None where this process takes it at once."""
