@@ -20,6 +20,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from gatebench.objectives import controls
+from gatebench.objectives.controls import Field
 from gatebench.objectives.entry_points import with_third_parties
 from gatebench.objectives.names import UnknownWord
 
@@ -38,8 +40,9 @@ class Gate:
 
     kind:  "none"; "seq" (geometric-mean token probability); "qNN" (NN-th percentile of the token
            probabilities, the paper's is q10); "token" (a weight a token); a third party's name; or a
-           control: "constant" (g = value, or the mean of gate `of` over the batch) and "shuffled"
-           (the weights of gate `of`, permuted over the pairs of the batch)
+           control: "constant" (g = value, or the mean of gate `of` over the effective batch) and "shuffled"
+           (the weights of gate `of`, permuted over the pairs of the effective batch); controls.py has the
+           definition, which does not depend on how a batch is cut into micro-batches and processes
     tau:   the threshold, a probability in [0, 1] or "qNN", a percentile of the warm-up policy's rejected
            probabilities, to be resolved before training
     alpha: steepness, per unit of probability, above 0; "K/tau" resolves to K divided by tau. With a percentile
@@ -212,11 +215,15 @@ def weights(
     log_probs: Tensor,
     mask: Tensor,
     generator: torch.Generator | None = None,
+    field: Field | None = None,
+    micro: int = 0,
 ) -> Tensor:
-    """The weights of one batch: [B], or [B, T] for token gates; float32, detached.
+    """The weights of one micro-batch: [B], or [B, T] for token gates; float32, detached.
 
     log_probs, mask: [B, T] of the rejected responses, under the policy or, for a gate with
-    probability "reference", under the reference. generator: the permutation of a shuffled gate.
+    probability "reference", under the reference. generator: the permutation of a shuffled gate, begun anew for each
+    micro-batch of a step. field, micro: what a control with `of` draws on, and which of its micro-batches this is; by
+    default this one is the whole of it.
     Raises ValueError when tau or alpha is not yet a number.
     """
     ones = torch.ones(log_probs.shape[0], device=log_probs.device)
@@ -228,15 +235,12 @@ def weights(
     if isinstance(source.tau, str) or isinstance(source.alpha, str):
         raise ValueError(f"tau {source.tau!r}, alpha {source.alpha!r}: resolve them with `resolve` before training")
     g = weight(probability(source.kind, log_probs, mask), source.alpha, source.tau)
+    if gate.of is None:
+        return g
+    field = field or controls.make_field([[controls.per_pair(g, mask)]], 0)
     if gate.kind == "constant":
-        counted = g[mask.bool()] if g.dim() == 2 else g
-        return ones * (counted.mean() if counted.numel() else 1.0)
-    if gate.kind == "shuffled":
-        places = mask.bool() if g.dim() == 2 else torch.ones_like(g, dtype=torch.bool)
-        values = g[places]
-        order = torch.randperm(values.numel(), generator=generator).to(g.device)
-        return g.masked_scatter(places, values[order])
-    return g
+        return controls.constant(field, len(g))
+    return controls.shuffled(field, micro, g, mask, generator)
 
 
 def resolve_thresholds(gate: Gate, p: Tensor) -> Gate:

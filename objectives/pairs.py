@@ -8,6 +8,14 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
+class EffectiveBatch:
+    """What an optimizer step takes together, over all micro-batches and processes; chosen_tokens: [], a count."""
+
+    pairs: int
+    chosen_tokens: Tensor
+
+
+@dataclass(frozen=True)
 class PairLogProbs:
     """Log-probabilities of B preference pairs, in nats.
 
@@ -15,6 +23,7 @@ class PairLogProbs:
     ref_chosen, ref_rejected:      [B] the same under the frozen reference policy
     chosen_tokens, rejected_tokens: [B] number of response tokens
     progress:                      share of the optimizer steps already taken, in [0, 1]
+    part_of:                       the effective batch that these pairs are a part of, where they are not all of it
 
     Raises ValueError when a field is not a vector of the batch's length.
     """
@@ -26,6 +35,7 @@ class PairLogProbs:
     chosen_tokens: Tensor
     rejected_tokens: Tensor
     progress: float = 0.0
+    part_of: EffectiveBatch | None = None
 
     def __post_init__(self) -> None:
         batch = self.chosen.shape
@@ -37,6 +47,10 @@ class PairLogProbs:
                 raise ValueError(f"PairLogProbs.{name} must have shape {tuple(batch)}, got {tuple(shape)}")
         if not 0.0 <= self.progress <= 1.0:
             raise ValueError(f"PairLogProbs.progress must be in [0, 1], got {self.progress}")
+
+    @property
+    def effective_batch(self) -> EffectiveBatch:
+        return self.part_of or EffectiveBatch(self.chosen.numel(), self.chosen_tokens.sum())
 
     @property
     def chosen_ratio(self) -> Tensor:

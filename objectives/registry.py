@@ -27,6 +27,9 @@ P = TypeVar("P", bound="DataclassInstance")
 class Loss(Generic[P]):
     """A name, the function (pairs, parameters) -> [B], its frozen parameter class, and what to warn of.
 
+    couples_pairs: whether a pair's number depends on what other pairs it is handed with, so that the cut of a batch
+    into micro-batches and processes changes the loss. What is known of the effective batch (PairLogProbs.part_of) may
+    be used all the same.
     sums: in which the log-probs of a response are added up. TRL's is float32, whose rounding (6e-5 at 600 nats) a loss
     that squares sums multiplies by the distance to its target.
     """
@@ -36,6 +39,7 @@ class Loss(Generic[P]):
     parameters: type[P]
     caution: Callable[[P], str | None] = lambda parameters: None
     sums: torch.dtype = torch.float32
+    couples_pairs: bool = False
 
     def make_parameters(self, **values: object) -> P:
         """The frozen parameters; UnknownWord for a name the loss does not have."""
@@ -54,7 +58,10 @@ BUILT_IN: tuple[AnyLoss, ...] = (
     Loss("cal_dpo", cal_dpo.cal_dpo, cal_dpo.CalDPO, cal_dpo.caution, torch.float64),
     Loss("dpo_shift", dpo_shift.dpo_shift, dpo_shift.DPOShift),
     Loss("sft", sft.sft, sft.SFT),
-    *(Loss(f"trl:{name}", function, trl_losses.TRL) for name, function in trl_losses.TYPES.items()),
+    *(
+        Loss(f"trl:{name}", function, trl_losses.TRL, couples_pairs=name in trl_losses.COUPLING)
+        for name, function in trl_losses.TYPES.items()
+    ),
 )
 
 
@@ -69,3 +76,14 @@ def get_loss(name: str) -> AnyLoss:
     if name not in losses():
         raise UnknownWord("loss", name, losses())
     return losses()[name]
+
+
+def coupling_caution(name: str, pairs_a_batch: int, pairs_at_once: int) -> str | None:
+    """A sentence where a loss that couples pairs does not see the effective batch at once, else None."""
+    if pairs_at_once >= pairs_a_batch or not get_loss(name).couples_pairs:
+        return None
+    return (
+        f"loss {name} takes the pairs that it sees at once together, and sees {pairs_at_once} of a batch of "
+        f"{pairs_a_batch}: its result is another than that of micro-batches of {pairs_a_batch}. Compare it only with "
+        "trainings that were cut alike, or make room for the whole batch"
+    )

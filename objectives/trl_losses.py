@@ -115,3 +115,6 @@ TYPES: dict[str, Callable[[PairLogProbs, TRL], Tensor]] = {
         apo_zero, apo_down, discopop, sft, sigmoid_norm,
     )
 }  # fmt: skip
+# Sorted over the batch or divided by its tokens, which for TRL's trainer is a micro-batch of one process. The others
+# are sums over pairs; bco_pair has no running mean of rewards in TRL 1.16.
+COUPLING = ("aot", "aot_unpaired", "sft")

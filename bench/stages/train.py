@@ -67,7 +67,9 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     from gatebench.bench.stages.training.memory import with_smaller_batches
     from gatebench.bench.stages.training.supervised import TRAINER
     from gatebench.objectives import gates
+    from gatebench.objectives.controls import small_batch_caution
     from gatebench.objectives.gates import UNGATED
+    from gatebench.objectives.registry import coupling_caution
     from gatebench.objectives.trl import LEARNED, REFERENCE_TOKENS
 
     recipe = spec.recipe
@@ -114,6 +116,9 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
             json.dumps({"policy": os.path.relpath(inputs["policy"], out), "weights": given.weights})
         )
     shutil.rmtree(out / TRAINER, ignore_errors=True)
+    cautions = [sentence, coupling_caution(spec.loss, recipe.batch_size, micro)]
+    if gate.of is not None:
+        cautions.append(small_batch_caution(gate.kind, recipe.batch_size))
     history = pandas.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     history.sort_index(axis=1).to_parquet(out / TRAIN_CURVES)
     return {
@@ -121,7 +126,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
         "steps": steps,
         **moved.facts(),
         "gate": None if gate.kind == UNGATED else {"tau": gate.source.tau, "alpha": gate.source.alpha},
-        CAUTIONS: [*([sentence] if sentence else []), *moved.cautions("the training", steps, recipe.learning_rate)],
+        CAUTIONS: [*filter(None, cautions), *moved.cautions("the training", steps, recipe.learning_rate)],
         "micro_batch_size": micro,
     }
 

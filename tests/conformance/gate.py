@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gatebench.bench import keys
-from gatebench.objectives import gates
+from gatebench.objectives import controls, gates
 from gatebench.objectives.gates import CONTROLS, UNGATED, Gate
 from tests.cases import token_log_probs
 
@@ -55,6 +55,17 @@ class GateConformance:
         if gate.kind == "shuffled":  # drawn by place: what survives is the multiset
             expected, found = expected.sort().values, found.sort().values
         torch.testing.assert_close(found, expected)
+
+    def test_a_batch_cut_in_parts_gives_every_pair_the_same_weight(self, gate):
+        log_probs, mask = token_log_probs()
+        parts = list(zip(log_probs.split([1, 3, 2]), mask.split([1, 3, 2]), strict=True))
+        own = [controls.per_pair(weights(gate.source, *part), part[1]) for part in parts]
+        field = controls.make_field([own], 0)
+        cut = [
+            gates.weights(gate, *part, torch.Generator().manual_seed(5), field, micro)
+            for micro, part in enumerate(parts)
+        ]
+        torch.testing.assert_close(torch.cat(cut), weights(gate, log_probs, mask))
 
     def test_a_response_without_a_token_is_not_gated(self, gate):
         log_probs, mask = torch.tensor([[-3.0, -2.0], [0.0, 0.0]]), torch.tensor([[True, True], [False, False]])

@@ -13,7 +13,7 @@ from gatebench.bench import keys
 from gatebench.objectives import gates
 from gatebench.objectives.gates import Gate
 from gatebench.objectives.names import UnknownWord
-from gatebench.objectives.pairs import PairLogProbs
+from gatebench.objectives.pairs import EffectiveBatch, PairLogProbs
 from gatebench.objectives.registry import AnyLoss
 from tests.cases import batch_from, token_log_probs
 
@@ -82,6 +82,14 @@ class LossConformance:
             torch.testing.assert_close(found.sort().values, expected.sort().values)
         else:
             torch.testing.assert_close(found, expected[order])
+
+    def test_a_batch_cut_in_parts_gives_the_same_unless_it_says_that_it_couples_pairs(self, loss, parameters):
+        pairs = batch_from(*token_log_probs())
+        whole = EffectiveBatch(6, pairs.chosen_tokens.sum())
+        parts = zip(*(getattr(pairs, name).split([1, 3, 2]) for name in TENSORS), strict=True)
+        cut = [loss.function(PairLogProbs(*part, pairs.progress, whole), parameters) for part in parts]
+        expected = loss.function(pairs, parameters)
+        assert torch.allclose(torch.cat(cut), expected) is not loss.couples_pairs
 
     def test_it_changes_nothing_that_it_is_given_and_twice_gives_the_same(self, loss, parameters):
         pairs = batch_from(*token_log_probs())

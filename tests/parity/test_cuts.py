@@ -1,0 +1,233 @@
+"""The cut of an effective batch into micro-batches and processes changes neither a control nor a loss of ours."""
+
+import json
+import logging
+import subprocess
+import sys
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from gatebench.objectives.controls import MIN_FIELD
+from gatebench.objectives.trl import RECENT_WEIGHTS, GatedDPOConfig, GatedDPOTrainer
+from tests.helpers import ROOT
+from tests.parity.test_trainer import assert_same_bits, train, weights
+
+SEQ = {"gate": "seq", "gate_alpha": "5/tau", "gate_tau": "q50"}
+CONTROLS = {
+    "constant of seq": {**SEQ, "gate": "constant", "gate_of": "seq"},
+    "shuffled of seq": {**SEQ, "gate": "shuffled", "gate_of": "seq"},
+    "constant of token": {**SEQ, "gate": "constant", "gate_of": "token"},
+    "shuffled of token": {**SEQ, "gate": "shuffled", "gate_of": "token"},
+    "shuffled of the reference's": {**SEQ, "gate": "shuffled", "gate_of": "q50", "gate_probability": "reference"},
+    "shuffled, one row": {**SEQ, "gate": "shuffled", "gate_of": "seq", "layout": "one_row"},
+}
+STEP = {"learning_rate": 1e-2, "optim": "sgd", "warmup_steps": 0, "max_grad_norm": 0.0}  # Adam divides by rounding
+
+
+def cut(micro, batch=8):
+    return {"per_device_train_batch_size": micro, "gradient_accumulation_steps": batch // micro}
+
+
+@pytest.fixture
+def trained(model_paths, tokenizer, preference_rows, tmp_path, monkeypatch):
+    """A short training and the weights of its gate, in the order of the pairs."""
+
+    def run(rows=16, family="llama", **arguments):
+        seen = []
+        log = GatedDPOTrainer._log_gate
+        monkeypatch.setattr(GatedDPOTrainer, "_log_gate", lambda self, g: (seen.append(g.flatten()), log(self, g))[1])
+        trainer = train(
+            "ours",
+            model_paths[family],
+            tokenizer,
+            preference_rows[:rows],
+            tmp_path,
+            **{"steps": 3, **STEP, **arguments},
+        )
+        monkeypatch.undo()
+        return trainer, torch.cat(seen) if seen else torch.zeros(0)
+
+    return run
+
+
+def assert_close_weights(one, other):
+    for name, weight in weights(other).items():
+        torch.testing.assert_close(weights(one)[name], weight, atol=2e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_micro_batches_of_1_2_and_8_give_a_control_the_same_weights(trained, control):
+    whole, expected = trained(**CONTROLS[control], **cut(8))
+    assert "reference" in control or len(expected.unique()) > 2
+    for micro in (1, 2):
+        parts, found = trained(**CONTROLS[control], **cut(micro))
+        # a control of tokens that is a constant is logged a pair, one that is shuffled a token
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+        assert_close_weights(parts, whole)
+
+
+@pytest.mark.parametrize("control", ["constant of seq", "shuffled of seq"])
+def test_a_control_at_micro_batch_1_is_not_its_gate(trained, control):
+    _, gate = trained(**SEQ, **cut(1))
+    _, found = trained(**CONTROLS[control], **cut(1))
+    assert len(found) == len(gate) == 24
+    assert not torch.allclose(found[:8], gate[:8], atol=1e-3)
+    assert found[:8].mean().item() == pytest.approx(gate[:8].mean().item(), abs=1e-5)
+
+
+def test_a_batch_taken_at_once_is_permuted_as_it_always_was(trained):
+    trainer, found = trained(**CONTROLS["shuffled of seq"], **cut(8), steps=1)
+    _, gate = trained(**SEQ, **cut(8), steps=1)
+    order = torch.randperm(8, generator=torch.Generator().manual_seed(1_000_003 * trainer.args.seed))
+    assert torch.equal(found, gate[order])
+
+
+@pytest.mark.parametrize("micro", [1, 4])
+def test_the_last_pair_of_an_epoch_draws_on_the_pairs_before_it(trained, micro):
+    """Nine pairs: the second step has one, whose field is its own weight and those of seven of the first step's."""
+    _, gate = trained(**SEQ, **cut(micro), rows=9, steps=2, learning_rate=0.0)
+    _, found = trained(**CONTROLS["constant of seq"], **cut(micro), rows=9, steps=2, learning_rate=0.0)
+    assert found[8].item() == pytest.approx(gate[1:].mean().item(), abs=1e-5)
+    assert abs(found[8] - gate[8]) > 1e-3
+
+
+def test_a_small_batch_resumes_to_the_bit(trained, model_paths, tmp_path):
+    arguments = {**CONTROLS["shuffled of token"], **cut(1, batch=2), "save_strategy": "steps", "save_steps": 2}
+    whole, _ = trained(**arguments, steps=5)
+    early, late = (tmp_path / "ours" / f"checkpoint-{step}" for step in (2, 4))
+    assert len(load_file(early / RECENT_WEIGHTS)) == 4
+    assert len(load_file(late / RECENT_WEIGHTS)) == MIN_FIELD - 1
+
+    def resumed():
+        trainer = GatedDPOTrainer(
+            model=AutoModelForCausalLM.from_pretrained(model_paths["llama"]), args=whole.args,
+            train_dataset=whole.train_dataset, processing_class=whole.processing_class,
+        )  # fmt: skip
+        trainer.train(resume_from_checkpoint=str(early))
+        return trainer
+
+    assert_same_bits(resumed(), whole)
+    (early / RECENT_WEIGHTS).unlink()
+    assert any(not torch.equal(a, b) for a, b in zip(weights(resumed()).values(), weights(whole).values(), strict=True))
+
+
+def test_scoring_ahead_draws_nothing_that_a_dropout_would(model_paths, tokenizer, preference_rows, tmp_path):
+    """An open gate's control is open: with dropout too it trains as no gate does, bit for bit."""
+
+    def run(**gate):
+        arguments = GatedDPOConfig(
+            output_dir=str(tmp_path), max_steps=2, bf16=False, report_to=[], save_strategy="no", disable_tqdm=True,
+            use_cpu=True, learning_rate=1e-3, gradient_checkpointing=False, disable_dropout=False, **cut(2, 4), **gate,
+        )  # fmt: skip
+        torch.manual_seed(0)
+        trainer = GatedDPOTrainer(
+            model=AutoModelForCausalLM.from_pretrained(model_paths["llama"]), args=arguments,
+            train_dataset=Dataset.from_list(preference_rows), processing_class=tokenizer,
+            peft_config=LoraConfig(r=4, lora_dropout=0.3, target_modules="all-linear", task_type="CAUSAL_LM"),
+        )  # fmt: skip
+        trainer.train()
+        return trainer
+
+    assert_same_bits(run(gate="shuffled", gate_of="seq", gate_alpha=1e30, gate_tau=0.0), run())
+
+
+@pytest.mark.parametrize("loss", ["dpo", "sft"])
+def test_micro_batches_of_1_2_and_8_give_the_same_weights(trained, loss):
+    """13 pairs: the second batch has five, which micro-batches of two cut into 2, 2 and 1."""
+    whole, _ = trained(rows=13, loss=loss, **cut(8))
+    for micro in (1, 2):
+        parts, _ = trained(rows=13, loss=loss, **cut(micro))
+        assert_close_weights(parts, whole)
+
+
+def said(caplog, word):
+    return [record.getMessage() for record in caplog.records if word in record.getMessage()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "loss"),
+    [
+        ({"loss": "trl:aot"}, "trl:aot"),
+        ({"loss": "trl:sft"}, "trl:sft"),
+        ({"loss_type": ["sigmoid", "aot"]}, "trl:aot"),
+    ],
+    ids=str,
+)
+def test_a_loss_that_couples_pairs_is_said_to_where_the_batch_is_cut(trained, caplog, arguments, loss):
+    with caplog.at_level(logging.WARNING, logger="gatebench"):
+        trained(**arguments, **cut(4), steps=1)
+        (sentence,) = said(caplog, "sees 4 of a batch of 8")
+        assert sentence.startswith(f"loss {loss} ")
+        caplog.clear()
+        trained(**arguments, **cut(8), steps=1)
+        trained(loss="sft", **cut(4), steps=1)
+        assert not said(caplog, "of a batch of")
+
+
+def test_a_control_of_one_pair_is_warned_of(trained, caplog):
+    with caplog.at_level(logging.WARNING, logger="gatebench"):
+        trained(**CONTROLS["shuffled of seq"], **cut(1, batch=1), steps=1)
+        assert len(said(caplog, "the effective batch is one pair")) == 1
+
+
+SCRIPT = """
+import json, sys
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
+
+model, rows, out, arguments = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
+for name, more in arguments.items():
+    trainer = GatedDPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(model), processing_class=AutoTokenizer.from_pretrained(model),
+        args=GatedDPOConfig(output_dir=out, **more), train_dataset=Dataset.from_list(rows),
+    )
+    trainer.train()
+    if trainer.accelerator.is_main_process:
+        weights = {name: w.detach() for name, w in trainer.accelerator.unwrap_model(trainer.model).named_parameters()}
+        torch.save((weights, trainer.state.log_history, trainer.gate.source.tau), f"{out}/{name}.pt")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_give_a_control_and_a_mean_over_tokens_the_weights_of_one(model_paths, preference_rows, tmp_path):
+    settings = {
+        **STEP, "max_steps": 3, "logging_steps": 1, "gradient_checkpointing": False, "bf16": False, "report_to": [],
+        "save_strategy": "no", "disable_tqdm": True, "use_cpu": True, "max_length": 64, "seed": 1,
+    }  # fmt: skip
+    trainings = {"sft": {"loss": "sft"}, "token": {**SEQ, "gate": "token"}}
+    trainings |= {name: CONTROLS[name] for name in ("constant of seq", "shuffled of seq", "shuffled of token")}
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+
+    def run(processes, micro):
+        out = tmp_path / str(processes)
+        out.mkdir()
+        given = {
+            name: {**settings, **arguments, "per_device_train_batch_size": micro}
+            for name, arguments in trainings.items()
+        }
+        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        done = subprocess.run(
+            [*launch, script, model_paths["llama"], json.dumps(preference_rows), out, json.dumps(given)],
+            capture_output=True, text=True, check=False, cwd=ROOT,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        return {name: torch.load(out / f"{name}.pt") for name in trainings}
+
+    one, two = run(1, 4), run(2, 2)
+    for name in trainings:
+        (ours, logged, tau), (theirs, expected, same) = two[name], one[name]
+        assert tau == pytest.approx(same, rel=1e-6) if isinstance(same, float) else tau == same
+        for part in theirs:
+            torch.testing.assert_close(ours[part], theirs[part], atol=1e-6, rtol=0)
+        for mine, other in zip(logged, expected, strict=True):
+            for quantity in ("gate/mean", "gate/q05", "gate/q95"):
+                if quantity in other:
+                    assert mine[quantity] == pytest.approx(other[quantity], abs=1e-6)
