@@ -166,7 +166,11 @@ def _result(cell: Cell, plan: Plan, store: Store, outcome: Outcome, records: dic
     for node in own:
         if node.key not in records and store.is_finished(node.kind, node.key):
             manifest = store.manifest(node.kind, node.key)
-            facts = {k: found for k in (*stage_of(node.kind).facts, CAUTIONS, REMADE) if (found := manifest.get(k))}
+            facts = {
+                k: found
+                for k in (*stage_of(node.kind).facts, CAUTIONS, REMADE)
+                if (found := manifest.get(k)) not in (None, [], "")
+            }
             records[node.key] = StageRecord(node.key, manifest["seconds"], manifest.get("tokens"), facts)
     stages = {node.kind: records[node.key] for node in own if node.key in records}
     failure = next((outcome.failed[node.key] for node in plan.needed_by(cell) if node.key in outcome.failed), None)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gatebench.objectives.causal_lm import CausalLM
     from gatebench.objectives.layout.scoring import Scored
 
-VERSION = 4
+VERSION = 5
 PROBES = "probes.parquet"
 CURVES = "curves.parquet"
 CHOSEN, REJECTED = "chosen", "rejected"

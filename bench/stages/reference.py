@@ -13,9 +13,9 @@ from gatebench.bench.models.encoding import Lengths
 from gatebench.bench.models.source import FLOAT32
 from gatebench.bench.stages.stage import CAUTIONS, FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
 
-VERSION = 3
+VERSION = 4
 REFERENCE_FILE = "reference.parquet"
-SIDES = ("chosen", "rejected")
+PAIR_SIDES = ("chosen", "rejected")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,9 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     model = load_policy(inputs["policy"], spec.weights or FLOAT32).eval()
     prompts = [pair.prompt for pair in pairs]
     responses = [[pair.chosen, pair.rejected] for pair in pairs]
-    learned = {(i, k): own for i, p in enumerate(pairs) for k, side in enumerate(SIDES) if (own := p.learned.get(side))}
+    learned = {
+        (i, k): own for i, p in enumerate(pairs) for k, side in enumerate(PAIR_SIDES) if (own := p.learned.get(side))
+    }
     tokens: dict[tuple[int, int], list[float]] = {}
 
     def keep(scored: Scored) -> None:
@@ -53,7 +55,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
 
     with torch.inference_mode(), computing(spec.dtype, model):
         map_batches(model, prompts, responses, keep, lambda share: report(share, "reference log-probs"), learned)
-    sides = {side: [tokens[i, k] for i in range(len(pairs))] for k, side in enumerate(SIDES)}
+    sides = {side: [tokens[i, k] for i in range(len(pairs))] for k, side in enumerate(PAIR_SIDES)}
     frame = pandas.DataFrame(sides)
     frame.to_parquet(out / REFERENCE_FILE)
     return {

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gatebench.objectives.gates import Gate
     from gatebench.objectives.trl import GatedDPOTrainer
 
-VERSION = 4
+VERSION = 5
 TRAIN_CURVES = "curves.parquet"
 LOGGING_STEPS = 5
 
@@ -63,7 +63,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
 
     from gatebench.bench.models.encoding import Encoder
     from gatebench.bench.models.loading import MODEL, POINTER, load_tokenizer
-    from gatebench.bench.stages.reference import REFERENCE_FILE, SIDES
+    from gatebench.bench.stages.reference import PAIR_SIDES, REFERENCE_FILE
     from gatebench.bench.stages.training.memory import with_smaller_batches
     from gatebench.bench.stages.training.supervised import TRAINER
     from gatebench.objectives import gates
@@ -84,7 +84,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
         "ref_rejected_logps": [float(sum(tokens)) for tokens in reference["rejected"]],
     })  # fmt: skip
     if any(pair.learned for pair in pairs):
-        for side in SIDES:
+        for side in PAIR_SIDES:
             rows = rows.add_column(LEARNED.format(side), [pair.own(side) for pair in pairs])
     if spec.gate.source.probability == "reference":
         rows = rows.add_column(REFERENCE_TOKENS, [list(map(float, tokens)) for tokens in reference["rejected"]])

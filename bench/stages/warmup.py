@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gatebench.objectives.causal_lm import CausalLM
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
