@@ -25,6 +25,12 @@ class CausalLMConfig(Protocol):
     _attn_implementation: str
 
 
+class OwnGeneration(Protocol):
+    """How a model answers where nobody says; eos_token_id: every token that ends an answer."""
+
+    eos_token_id: int | list[int] | None
+
+
 class LMHead(Protocol):
     """The last linear map; weight: [V, H], bias: [V] or None."""
 
@@ -79,6 +85,7 @@ class GenerateOutput(Protocol):
 
 class CausalLM(Protocol):
     config: CausalLMConfig
+    generation_config: OwnGeneration
     base_model_prefix: str
     training: bool
 
@@ -124,6 +131,7 @@ class Tokenizer(Protocol):
     def apply_chat_template(
         self, conversation: Sequence[Turn], *, add_generation_prompt: bool, return_dict: Literal[True]
     ) -> Mapping[str, list[int]]: ...
+    def get_added_vocab(self) -> Mapping[str, int]: ...
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str: ...
     def save_pretrained(self, save_directory: Path) -> object: ...
 

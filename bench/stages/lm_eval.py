@@ -81,7 +81,7 @@ def _model(policy: Path, spec: Spec, out: Path, facts: Facts) -> HFLM:
     """lm-eval's model; falls back to its hf backend where vLLM cannot serve the policy, and says so in the facts."""
     from lm_eval.models.huggingface import HFLM
 
-    from gatebench.bench.engines import lm_eval_model, vllm
+    from gatebench.bench.engines import lm_eval_model, transformers, vllm
     from gatebench.bench.models.loading import load_policy, load_tokenizer
 
     model, tokenizer = load_policy(policy, spec.dtype).eval(), load_tokenizer(policy)
@@ -92,7 +92,7 @@ def _model(policy: Path, spec: Spec, out: Path, facts: Facts) -> HFLM:
     room = min(model.config.max_position_embeddings, LONGEST_ROW)
     try:
         engine, facts["engine"] = vllm.serve_model(model, tokenizer, out, spec.dtype, room, proofs)
-        return lm_eval_model.make_model(engine, **shared)
+        return lm_eval_model.make_model(engine, transformers.end_tokens(model, tokenizer), **shared)
     except vllm.VllmFailed as failure:
         sentence = f"{model.config.model_type} was not served by vLLM ({failure}); transformers did the tasks"
         facts[CAUTIONS] = [sentence]
