@@ -30,6 +30,9 @@ class OwnGeneration(Protocol):
 
     eos_token_id: int | list[int] | None
 
+    def validate(self, *, strict: bool) -> None:
+        """Raises ValueError for settings that contradict each other."""
+
 
 class LMHead(Protocol):
     """The last linear map; weight: [V, H], bias: [V] or None."""
