@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from gatebench.bench.models.tensors import wrong_tensors
 
-ROLES = ("eos_token", "pad_token", "bos_token", "unk_token")
+ROLES = ("eos_token", "pad_token", "bos_token")
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.json")
 NO_TOKENIZER = "it has no tokenizer; save the one that belongs to it into its folder"
 
@@ -83,7 +83,7 @@ def _wrong_weights(path: str) -> Iterator[str]:
         yield f"{name} is {list(found)} in its weights and {list(wanted)} by its config.json"
 
 
-def _wrong_tokenizer(path: str, place: dict[str, object], rows: int) -> Iterator[str]:
+def _wrong_tokenizer(path: str, place: Mapping[str, object], rows: int) -> Iterator[str]:
     """rows: of the embeddings. A vocabulary that is padded beyond the tokenizer is fine."""
     from transformers import AutoTokenizer
 
@@ -93,15 +93,17 @@ def _wrong_tokenizer(path: str, place: dict[str, object], rows: int) -> Iterator
         yield f"its tokenizer cannot be read ({_in_a_line(error)})"
         return
     words: dict[str, int] = tokenizer.get_vocab()
-    added = tokenizer.get_added_vocab()
-    if not words.keys() - added.keys():  # transformers makes an empty one where there is no file of a vocabulary
+    if (
+        not words.keys() - tokenizer.get_added_vocab().keys()
+    ):  # transformers makes an empty one where there is no file of a vocabulary
         yield NO_TOKENIZER
         return
     if tokenizer.eos_token_id is None:
         yield "its tokenizer has no end token, so that no response would end; set eos_token in tokenizer_config.json"
     beyond = {word: token for word, token in words.items() if token >= rows}
     used = {word for role in ROLES if (word := getattr(tokenizer, role)) in beyond}
-    used |= {word for word in beyond if word not in added or word in str(tokenizer.chat_template or "")}
+    special = {str(word) for word in tokenizer.added_tokens_decoder.values() if word.special}
+    used |= {word for word in beyond if word not in special or word in str(tokenizer.chat_template or "")}
     if used:  # a further special token that no text of ours has, as of images, does no harm
         last = max(used, key=beyond.__getitem__)
         yield (

@@ -24,7 +24,7 @@ from gatebench.bench.executors.progress import Progress
 from gatebench.bench.executors.registry import LOCAL, make_executor
 from gatebench.bench.machine import default_workers, this_machine
 from gatebench.bench.plan.graph import Plan, Sources
-from gatebench.bench.plan.resolve import check_data
+from gatebench.bench.plan.resolve import check_data, check_hub
 from gatebench.bench.run.live_report import LiveReport
 from gatebench.bench.stages.registry import run_of_kind
 from gatebench.bench.stages.stage import Run
@@ -171,6 +171,7 @@ def _make_stages(
     if not missing:
         return Outcome(cached=set(plan.nodes))
     check_data(prepared.sources)
+    check_hub(plan, plan.nodes.keys() - store.finished_among(plan.addresses), prepared.file)
     prepared.folder.mkdir(parents=True, exist_ok=True)
     count, threads, devices = default_workers(plan.at_once)
     count = min(manner.workers or count, missing)
