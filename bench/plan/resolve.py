@@ -77,7 +77,10 @@ def _tasks(wish: LmEval, with_vllm: bool, file: Path, mistakes: list[str]) -> lm
         return None
     content = keys.digest([toolbox.VERSION, *lm_eval.shipped_content(), file_digest(folder) if folder else ""])
     backend = (vllm.installed() if with_vllm else None) or "hf"
-    return lm_eval.Spec(wish.tasks, content, wish.limit, "float32", found, backend, folder)
+    return lm_eval.Spec(
+        wish.tasks, content, wish.limit, "float32", found, backend, folder, None, wish.num_fewshot,
+        wish.apply_chat_template, wish.fewshot_as_multiturn, wish.system_instruction,
+    )  # fmt: skip
 
 
 def check_data(sources: Sources) -> None:

@@ -27,15 +27,19 @@ def tune_command(
     from rich.console import Console
 
     from gatebench.bench.console import PLAIN
-    from gatebench.bench.plan.resolve import resolve
+    from gatebench.bench.plan.planner import make_plan
+    from gatebench.bench.plan.resolve import check_hub, resolve
     from gatebench.bench.suite.reader import load_suite
     from gatebench.bench.tune.search import tune
     from gatebench.bench.tune.tables import study_table
 
     err = Console(stderr=True)
     loaded = load_suite(suite, profile, settings_of(settings or []))
+    sources = resolve(loaded, suite)
+    made = make_plan(loaded, sources)
+    check_hub(made, made.nodes, suite)
     try:
-        found = tune(loaded, resolve(loaded, suite), results, err, workers, resume)
+        found = tune(loaded, sources, results, err, workers, resume)
     except KeyboardInterrupt:
         err.print(f"stopped; finished trials are kept. To go on: {command_given()} --resume", **PLAIN)
         raise typer.Exit(130) from None
