@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from gatebench.bench import keys
 from gatebench.bench.data import toolbox
 from gatebench.bench.data.adapters import TOOLBOX_DEFAULTS, load
-from gatebench.bench.data.hub import why_not_there
 from gatebench.bench.data.source import TOOLBOX, DataSource, file_digest
 from gatebench.bench.data.source import data_content_of as data_content
 from gatebench.bench.engines import vllm
 from gatebench.bench.errors import UserError, at
 from gatebench.bench.judges.registry import get_judge
 from gatebench.bench.models import ladder
-from gatebench.bench.models.checks import Examined, examine
+from gatebench.bench.models.checks import examine
 from gatebench.bench.models.source import BUILTIN, ModelSource
 from gatebench.bench.models.source import model_content_of as model_content
-from gatebench.bench.plan.graph import Plan, Sources
-from gatebench.bench.plan.lengths import too_long
+from gatebench.bench.plan.graph import Sources
 from gatebench.bench.stages import judge as judging
 from gatebench.bench.stages import lm_eval
 from gatebench.bench.suite.recipes import JudgeRecipe, LmEval
@@ -86,35 +83,8 @@ def _tasks(wish: LmEval, with_vllm: bool, file: Path, mistakes: list[str]) -> lm
 def check_data(sources: Sources) -> None:
     """Read every local data set once, so that a bad one is refused before anything runs."""
     for source in sources.datasets.values():
-        if not _on_hub(source):
+        if not source.content.startswith("hub:"):
             load(source)
-
-
-def check_hub(plan: Plan, missing: Collection[str], file: Path) -> None:
-    """Ask the hub for every model and data set that a missing stage reads from there, and look through its models'
-    configurations and tokenizers. Raises UserError, all at once."""
-    read = {key for node in missing for _, _, key in plan.nodes[node].inputs}
-    models = {n.spec.model for key, n in plan.nodes.items() if n.kind == "base" and key in read}
-    data = {source for key in missing if (source := getattr(plan.nodes[key].spec, "data", None))}
-    mistakes, contexts = [], {}
-    for model in sorted(filter(_on_hub, models), key=lambda source: source.path):
-        lacking = why_not_there("model", model.path, model.revision)
-        found = Examined(None, (lacking,)) if lacking else examine(model.path, model.revision)
-        mistakes += [f"{at(file, None, 'models')}: {model.path!r}: {sentence}" for sentence in found.wrong]
-        contexts[model.content] = found.context
-    for path, revision in sorted({(source.path, source.revision) for source in data if _on_hub(source)}, key=str):
-        if lacking := why_not_there("dataset", path, revision):
-            mistakes.append(
-                f"{at(file, None, 'datasets')}: {path!r}: {lacking}; a local file or {TOOLBOX} needs no network"
-            )
-    by_name = {cell.model: contexts.get(plan.nodes[cell.stages["base"]].spec.model.content) for cell in plan.cells}
-    mistakes += too_long(plan.cells, plan.nodes, by_name)
-    if mistakes:
-        raise UserError(*mistakes)
-
-
-def _on_hub(source: ModelSource | DataSource) -> bool:
-    return source.content.startswith("hub:")
 
 
 def _model(model: Model, file: Path, key: str, mistakes: list[str]) -> ModelSource:

@@ -24,7 +24,8 @@ from gatebench.bench.executors.progress import Progress
 from gatebench.bench.executors.registry import LOCAL, make_executor
 from gatebench.bench.machine import default_workers, this_machine
 from gatebench.bench.plan.graph import Plan, Sources
-from gatebench.bench.plan.resolve import check_data, check_hub
+from gatebench.bench.plan.hub import check_hub
+from gatebench.bench.plan.resolve import check_data
 from gatebench.bench.run.live_report import LiveReport
 from gatebench.bench.stages.registry import run_of_kind
 from gatebench.bench.stages.stage import Run

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from gatebench.bench.data.source import TOOLBOX, DataSource
 from gatebench.bench.engines.sampling import Answer, Sampling
-from gatebench.bench.errors import StageFailed
 from gatebench.bench.models.encoding import Lengths
+from gatebench.bench.stages.finite import check_finite
 from gatebench.bench.stages.stage import CAUTIONS, FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
 
 if TYPE_CHECKING:
@@ -64,11 +63,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         answers = _by_transformers(model, tokenizer, prompts, spec, report)
     else:
         answers = _by_vllm(model, tokenizer, prompts, spec, out, report, facts)
-    broken = sum(not math.isfinite(answer.log_prob) for answer in answers)
-    if broken:
-        raise StageFailed(
-            f"{broken} of {len(answers)} answers have a log-prob that is not finite: the policy is broken"
-        )
+    check_finite([answer.log_prob for answer in answers], "answers")
     frame = pandas.DataFrame({
         "prompt": [i for i, _, _ in kept], "text": [plain(row.prompt) for _, row, _ in kept],
         "messages": [json.dumps([] if isinstance(row.prompt, str) else row.prompt) for _, row, _ in kept],

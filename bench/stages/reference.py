@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.models.encoding import Lengths
+from gatebench.bench.stages.finite import check_finite
 from gatebench.bench.stages.stage import FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
 
 VERSION = 3
@@ -23,6 +24,7 @@ class Spec:
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
+    """Raises StageFailed for log-probs that are not numbers."""
     import pandas
     import torch
 
@@ -46,6 +48,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     with torch.inference_mode():
         map_batches(model, prompts, responses, keep, lambda share: report(share, "reference log-probs"))
     sides = {side: [tokens[i, k] for i in range(len(pairs))] for k, side in enumerate(("chosen", "rejected"))}
+    check_finite(map(sum, tokens.values()), "responses of training pairs under the reference policy")
     frame = pandas.DataFrame(sides)
     frame.to_parquet(out / REFERENCE_FILE)
     return {

@@ -27,8 +27,9 @@ def tune_command(
     from rich.console import Console
 
     from gatebench.bench.console import PLAIN
+    from gatebench.bench.plan.hub import check_hub
     from gatebench.bench.plan.planner import make_plan
-    from gatebench.bench.plan.resolve import check_hub, resolve
+    from gatebench.bench.plan.resolve import resolve
     from gatebench.bench.suite.reader import load_suite
     from gatebench.bench.tune.search import tune
     from gatebench.bench.tune.tables import study_table

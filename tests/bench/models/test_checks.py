@@ -193,10 +193,12 @@ def test_a_generation_config_that_cannot_be_saved_loses_no_training(model, tmp_p
 @pytest.mark.slow
 def test_what_the_hub_has_not_is_said_before_anything_runs(tmp_path):
     text = DPO.replace("builtin:ladder/neox-0.3m", "org/nmae").replace("builtin:toolbox,", "org/dtaa,")
-    file = write(tmp_path, text)
+    judge = "  judge: {kind: reward_model, model: org/jugde}\n"
+    file = write(tmp_path, text + "  generate: {backend: transformers}\n" + judge)
     done = bench("run", file, "--results", tmp_path / "results", HF_HUB_OFFLINE="0", HF_ENDPOINT="http://127.0.0.1:9")
     assert done.returncode == 2
     told = done.stderr.splitlines()
     assert told[0].startswith(f"{file}: models: 'org/nmae': it is not on this machine, and the hub does not answer")
     assert told[1].startswith(f"{file}: datasets: 'org/dtaa': it is not on this machine, and the hub does not answer")
+    assert told[2].startswith(f"{file}: evaluate.judge.model: 'org/jugde': it is not on this machine")
     assert not (tmp_path / "results/store").exists()
