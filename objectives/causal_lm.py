@@ -25,6 +25,15 @@ class CausalLMConfig(Protocol):
     _attn_implementation: str
 
 
+class OwnGeneration(Protocol):
+    """How a model answers where nobody says; eos_token_id: every token that ends an answer."""
+
+    eos_token_id: int | list[int] | None
+
+    def validate(self, *, strict: bool) -> None:
+        """Raises ValueError for settings that contradict each other."""
+
+
 class LMHead(Protocol):
     """The last linear map; weight: [V, H], bias: [V] or None."""
 
@@ -85,6 +94,7 @@ class GenerateOutput(Protocol):
 
 class CausalLM(Protocol):
     config: CausalLMConfig
+    generation_config: OwnGeneration
     base_model_prefix: str
     training: bool
 
@@ -145,6 +155,7 @@ class Tokenizer(Protocol):
     ) -> str: ...
     def get_chat_template(self, chat_template: str | None, tools: Sequence[object] | None) -> str: ...
     def convert_ids_to_tokens(self, ids: Sequence[int]) -> list[str]: ...
+    def get_added_vocab(self) -> Mapping[str, int]: ...
     def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool) -> str: ...
     def save_pretrained(self, save_directory: Path) -> object: ...
 

@@ -34,7 +34,9 @@ LAYERS = (
     ("gatebench.objectives",),
 )
 ROOMS = {room: floor for floor, rooms in enumerate(LAYERS) for room in rooms}
-SIDEWAYS: set[tuple[str, str]] = set()  # (from, to): what rooms of one line may import of each other, one way only
+SIDEWAYS = {  # (from, to): what rooms of one line may import of each other, one way only
+    ("gatebench.bench.judges", "gatebench.bench.models"),
+}
 HEAVY = set(
     "torch transformers trl peft accelerate datasets tokenizers safetensors vllm lm_eval mlflow optuna pandas pyarrow"
     " plotly matplotlib scipy sklearn ray".split()

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 TokenRequest = tuple[object, list[int], list[int]]  # lm-eval's texts, then the tokens of context and continuation
 
 
-def make_model(engine: Engine, **hugging_face: object) -> HFLM:
-    """lm-eval's own hf model, whose scores and answers come from the engine: what is a token, a prompt or a stop stays
-    lm-eval's."""
+def make_model(engine: Engine, ends: Sequence[int], **hugging_face: object) -> HFLM:
+    """lm-eval's own hf model, whose scores and answers come from the engine: what is a token, a prompt, a chat template
+    or a stop stays lm-eval's. ends: `transformers.end_tokens` of the model."""
     from lm_eval.models.huggingface import HFLM
     from lm_eval.models.utils import normalize_gen_kwargs
 
@@ -42,7 +42,7 @@ def make_model(engine: Engine, **hugging_face: object) -> HFLM:
             for sampling, indices in asked.items():
                 room = engine.max_length - sampling.max_tokens
                 prompts = [self.tok_encode(requests[i].args[0], left_truncate_len=room) for i in indices]
-                answers = engine.generate(prompts, sampling)
+                answers = engine.generate(prompts, sampling, ends)
                 found |= {i: answer.text for i, answer in zip(indices, answers, strict=True)}
             return [found[i] for i in range(len(requests))]
 

@@ -63,8 +63,9 @@ class Engine:
         """Serve another checkpoint of the same architecture from now on. It is the caller's to prove it."""
         self._ask("swap", folder=str(folder))
 
-    def generate(self, prompts: Sequence[list[int]], sampling: Sampling) -> list[Answer]:
-        found = self._ask("generate", prompts=list(prompts), sampling=asdict(sampling))["answers"]
+    def generate(self, prompts: Sequence[list[int]], sampling: Sampling, ends: Sequence[int]) -> list[Answer]:
+        """ends: `transformers.end_tokens` of the model that is served."""
+        found = self._ask("generate", prompts=list(prompts), sampling=asdict(sampling), ends=list(ends))["answers"]
         return [Answer(row["text"], tuple(row["tokens"]), row["finish_reason"], row["log_prob"]) for row in found]
 
     def log_probs(self, prompts: Sequence[list[int]]) -> list[list[float]]:
@@ -109,8 +110,7 @@ def serve(
     prompts, wanted: the proof, a few prompts with transformers' log-probs on this checkpoint. Raises VllmFailed where
     even a fresh engine disagrees with them, or none can be started.
     """
-    config = json.loads((folder / "config.json").read_text())
-    place = keys.digest([{k: v for k, v in config.items() if k not in INCIDENTAL}, dtype])
+    place = _architecture(folder, dtype)
     how = "restarted" if place in _warm else "started"
     if place in _warm and _warm[place].max_length >= max_length:
         try:
@@ -127,6 +127,16 @@ def serve(
         raise VllmFailed(f"its log-probs differ from transformers' by up to {found:.2g} nats a token")
     _warm[place] = engine
     return engine, how
+
+
+def _architecture(folder: Path, dtype: str) -> str:
+    """What checkpoints have to share for one engine: it reads configuration, tokenizer and end tokens at its start."""
+    config, generation, tokenizer = (
+        (folder / name).read_text(encoding="utf-8") if (folder / name).exists() else "{}"
+        for name in ("config.json", "generation_config.json", "tokenizer.json")
+    )
+    kept = {key: value for key, value in json.loads(config).items() if key not in INCIDENTAL}
+    return keys.digest([kept, json.loads(generation).get("eos_token_id"), tokenizer, dtype])
 
 
 def close() -> None:

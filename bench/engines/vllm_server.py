@@ -61,7 +61,7 @@ class Server:
         _count_cached_files_as_free()
         self.engine = LLM(
             folder, dtype=dtype, max_model_len=max_length, enforce_eager=True, enable_prefix_caching=False,
-            disable_log_stats=True, seed=0, trust_remote_code=False,
+            disable_log_stats=True, seed=0, trust_remote_code=False, generation_config="vllm",
         )  # fmt: skip
         return {}
 
@@ -76,15 +76,16 @@ class Server:
         process_weights_after_loading(model, config, next(model.parameters()).device)
         return {}
 
-    def generate(self, prompts: list[list[int]], sampling: Mapping[str, Json]) -> Reply:
+    def generate(self, prompts: list[list[int]], sampling: Mapping[str, Json], ends: list[int]) -> Reply:
         from vllm import SamplingParams
 
-        given = SamplingParams(**{**sampling, "stop": sampling["stop"] or None}, logprobs=0)
+        given = SamplingParams(**{**sampling, "stop": sampling["stop"] or None}, stop_token_ids=ends, logprobs=0)
         outputs = self.engine.generate([{"prompt_token_ids": ids} for ids in prompts], given, use_tqdm=False)
-        end = self.engine.get_tokenizer().eos_token_id
         answers: list[AnswerRow] = []
         for o in (output.outputs[0] for output in outputs):
-            tokens = [token for token in o.token_ids if token != end]
+            tokens = list(o.token_ids)
+            if tokens and tokens[-1] in ends:
+                tokens.pop()
             answers.append(
                 {"text": o.text, "tokens": tokens, "finish_reason": o.finish_reason, "log_prob": o.cumulative_logprob}
             )

@@ -30,11 +30,13 @@ class Spec:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A prompt and two answers to it, in the order in which they are shown."""
+    """A prompt and two answers to it, in the order in which they are shown. messages: ((role, content), ...) where the
+    prompt is a conversation, which `prompt` has as one text."""
 
     prompt: str
     first: str
     second: str
+    messages: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
+from gatebench.bench.data.conversation import chat_of_transcript, is_transcript
 from gatebench.bench.judges.api import Comparison, JudgeKind, Spec, Verdict, preferred
 
 ROWS_A_BATCH = 16
+Turns: TypeAlias = tuple[tuple[str, str], ...]  # role and content
+Answered: TypeAlias = tuple[str, Turns, str]  # a prompt as text and as messages, and an answer
+NO_LIMIT = 10**9  # tokens
 
 
 class RewardModel:
@@ -18,43 +23,88 @@ class RewardModel:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         from gatebench.bench.errors import StageFailed
+        from gatebench.bench.models.tensors import wrong_tensors
 
         try:
-            self.model = AutoModelForSequenceClassification.from_pretrained(
-                spec.model, use_safetensors=True, trust_remote_code=False
-            ).eval()
+            self.model, loaded = AutoModelForSequenceClassification.from_pretrained(
+                spec.model, use_safetensors=True, trust_remote_code=False, output_loading_info=True
+            )
             self.tokenizer = AutoTokenizer.from_pretrained(spec.model, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise StageFailed(f"reward model {spec.model}: {str(error).splitlines()[0]}") from error
-        outputs = self.model.config.num_labels
-        if outputs != 1:
-            raise StageFailed(f"reward model {spec.model}: it has {outputs} outputs; a reward model has one")
+        self.model.eval()
+        config, pad = self.model.config, self.tokenizer.pad_token_id
+        self.pad = config.pad_token_id if pad is None else pad
+        wrong = [
+            f"it has {config.num_labels} outputs; a reward model has one" if config.num_labels != 1 else "",
+            wrong_tensors(loaded["missing_keys"], loaded["unexpected_keys"]),
+            "it has no padding token; set pad_token in its tokenizer_config.json" if self.pad is None else "",
+        ]
+        for sentence in filter(None, wrong):
+            raise StageFailed(f"reward model {spec.model}: {sentence}")
+        config.pad_token_id = self.pad  # the reward is read at a row's last token that is not this one
+        self.room = min(getattr(config, "max_position_embeddings", None) or NO_LIMIT, self.tokenizer.model_max_length)
 
     def __call__(self, comparisons: Sequence[Comparison], report: Callable[[float], None]) -> list[Verdict]:
-        texts = [(c.prompt, answer) for c in comparisons for answer in (c.first, c.second)]
         # the same answer is compared with several others
-        different = list(dict.fromkeys(texts))
-        rewards: dict[tuple[str, str], float] = {}
-        for start in range(0, len(different), ROWS_A_BATCH):
-            some = different[start : start + ROWS_A_BATCH]
-            rewards |= dict(zip(some, self._rewards(some), strict=True))
-            report(len(rewards) / len(different))
-        return [preferred(rewards[c.prompt, c.first], rewards[c.prompt, c.second]) for c in comparisons]
+        rows = {asked: self._row(*asked) for comparison in comparisons for asked in _both(comparison)}
+        found: dict[Answered, float | str] = {asked: row for asked, row in rows.items() if isinstance(row, str)}
+        left = [(asked, row) for asked, row in rows.items() if not isinstance(row, str)]
+        for start in range(0, len(left), ROWS_A_BATCH):
+            some = left[start : start + ROWS_A_BATCH]
+            found |= zip((asked for asked, _ in some), self._rewards([row for _, row in some]), strict=True)
+            report((start + len(some)) / len(left))
+        return [_verdict(*(found[asked] for asked in _both(comparison))) for comparison in comparisons]
 
-    def _rewards(self, texts: Sequence[tuple[str, str]]) -> list[float]:
+    def _row(self, prompt: str, turns: Turns, answer: str) -> list[int] | str:
+        """The tokens to judge, or why there are none: a row that is cut to fit would be judged without its end."""
+        from jinja2 import TemplateError
+
+        try:
+            ids = self._encoded(prompt, turns, answer)
+        except TemplateError as error:
+            return f"the chat template refuses the conversation ({error})"
+        return ids if len(ids) <= self.room else f"{len(ids)} tokens are more than the {self.room} it reads"
+
+    def _encoded(self, prompt: str, turns: Turns, answer: str) -> list[int]:
+        if not self.tokenizer.chat_template:
+            return list(self.tokenizer(prompt + (f" {answer}" if turns else answer))["input_ids"])
+        asked = turns or _turns_of(prompt)
+        whole = [{"role": role, "content": content} for role, content in (*asked, ("assistant", answer.strip()))]
+        # the template writes the special tokens, the first one included
+        text = self.tokenizer.apply_chat_template(whole, tokenize=False)
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _rewards(self, rows: Sequence[list[int]]) -> list[float]:
         import torch
 
-        rows = [self._row(prompt, answer) for prompt, answer in texts]
-        batch = self.tokenizer(rows, padding=True, truncation=True, return_tensors="pt").to(self.model.device)
+        width = max(map(len, rows))
+        ids = torch.tensor([row + [self.pad] * (width - len(row)) for row in rows], device=self.model.device)
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=self.model.device)
         with torch.inference_mode():
-            found: list[float] = self.model(**batch).logits[:, 0].float().tolist()
+            found: list[float] = self.model(input_ids=ids, attention_mask=mask).logits[:, 0].float().tolist()
         return found
 
-    def _row(self, prompt: str, answer: str) -> str:
-        if not self.tokenizer.chat_template:
-            return prompt + answer
-        turns = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-        return str(self.tokenizer.apply_chat_template(turns, tokenize=False))
+
+def _both(comparison: Comparison) -> tuple[Answered, Answered]:
+    prompt, turns = comparison.prompt, comparison.messages
+    return (prompt, turns, comparison.first), (prompt, turns, comparison.second)
+
+
+def _turns_of(prompt: str) -> Turns:
+    """The turns of a dialogue that was written out as text, else one of the user's."""
+    if not is_transcript(prompt):
+        return (("user", prompt),)
+    return tuple((message.role, message.content) for message in chat_of_transcript(prompt).messages)
+
+
+def _verdict(first: float | str, second: float | str) -> Verdict:
+    for reward in (first, second):
+        if isinstance(reward, str):
+            return Verdict(None, reward)
+        if reward != reward:
+            return Verdict(None, "its reward is not a number")
+    return preferred(float(first), float(second))
 
 
 JUDGE = JudgeKind("reward_model", RewardModel, needs=("model",), weights=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 PREFIX = "builtin:ladder/"
-VOCABULARY = 2048
+VOCABULARY, CONTEXT = 2048, 1024
 END, PAD = "<|end|>", "<|pad|>"
 CHAT = (
     "{% for m in messages %}{{ '\n\nAssistant: ' if m['role'] == 'assistant' else '\n\nHuman: ' }}{{ m['content'] }}"
@@ -43,7 +43,7 @@ def shape_of(path: str) -> Shape:
     return SIZES[path.removeprefix(PREFIX).split("-")[1]]
 
 
-def make_config(path: str, context: int = 1024) -> PretrainedConfig:
+def make_config(path: str, context: int = CONTEXT) -> PretrainedConfig:
     """The transformers config of a built-in, vocabulary and special tokens as make_tokenizer gives them."""
     from transformers import GPTNeoXConfig, LlamaConfig, Qwen2Config
 

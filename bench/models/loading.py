@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from gatebench.bench.errors import UserError
 from gatebench.bench.models.source import FLOAT32
+from gatebench.bench.models.tensors import wrong_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +42,7 @@ def load_policy(stage: Path, dtype: str, folder: str = MODEL) -> CausalLM:
     """The causal model of a finished stage, or of one of its checkpoints, its weights as dtype, adapters merged.
 
     An adapter is merged in float32, into the weights as they were frozen under it: bfloat16 would swallow most of it.
-    Raises UserError when a hub id or local folder cannot be loaded.
+    Raises UserError when a hub id or local folder cannot be loaded, or only in part.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -56,12 +57,16 @@ def load_policy(stage: Path, dtype: str, folder: str = MODEL) -> CausalLM:
         return merged
     path, revision = _where(stage, folder)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            path, revision=revision, dtype=getattr(torch, dtype), trust_remote_code=False, attn_implementation="sdpa"
-        )
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            path, revision=revision, dtype=getattr(torch, dtype), trust_remote_code=False, attn_implementation="sdpa",
+            use_safetensors=True, output_loading_info=True,
+        )  # fmt: skip
     except OSError as error:
         raise UserError(f"{path}: cannot load the model ({str(error).splitlines()[0]})") from None
+    if sentence := wrong_tensors(loaded["missing_keys"], loaded["unexpected_keys"]):
+        raise UserError(f"{path}: {sentence}")
     placed: CausalLM = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    _make_savable(placed)
     return placed
 
 
@@ -70,6 +75,17 @@ def computing(dtype: str, model: CausalLM) -> torch.autocast:
     import torch
 
     return torch.autocast(model.device.type, torch.bfloat16, enabled=dtype == "bfloat16")
+
+
+def _make_savable(model: CausalLM) -> None:
+    """Keep of a generation_config that transformers refuses to save, after all the training, what counts here."""
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    try:
+        own.validate(strict=True)
+    except ValueError:
+        model.generation_config = GenerationConfig(eos_token_id=own.eos_token_id)
 
 
 def _where(stage: Path, folder: str = MODEL) -> tuple[str, str | None]:

@@ -25,13 +25,15 @@ class Adapter:
 
 @dataclass(frozen=True)
 class ModelSource:
-    """content stands for the weights in stage keys; the path does not. dtype: the type that training computes in."""
+    """content stands for the weights in stage keys; the path does not. dtype: the type that training computes in;
+    context: the most tokens that the model reads, None where it has no limit or, on the hub, is not known yet."""
 
     content: str
     dtype: Literal["float32", "bfloat16"] = "float32"
     adapter: Adapter | None = None
     path: str = field(default="", metadata={"key": False})
     revision: str | None = field(default=None, metadata={"key": False})
+    context: int | None = field(default=None, metadata={"key": False})
 
     @property
     def weights(self) -> str:

@@ -62,6 +62,7 @@ def measure(model: str, tick: Tick) -> EngineFigures:
             policy = _checkpoint(model, number, place)
             tokenizer.save_pretrained(place)
             places.append(place)
+            ends = transformers.end_tokens(policy, tokenizer)
             wanted.append(transformers.log_probs(policy, prompts[:PROOF_PROMPTS]))
             greedy.append(
                 [a.tokens for a in transformers.generate(policy, tokenizer, prompts, SAMPLING, lambda share: None)]
@@ -71,13 +72,13 @@ def measure(model: str, tick: Tick) -> EngineFigures:
             tick(f"checkpoint {number + 1} in the engine of the others")
             started = time.monotonic()
             engine, _ = vllm.serve(place, "float32", LONGEST_SERVED, prompts[:PROOF_PROMPTS], wanted[number])
-            reused.append((_tokens(engine, prompts), time.monotonic() - started))
+            reused.append((_tokens(engine, prompts, ends), time.monotonic() - started))
         vllm.close()
         for number, place in enumerate(places):
             tick(f"checkpoint {number + 1} in an engine of its own")
             started = time.monotonic()
             engine = vllm.Engine(place, "float32", LONGEST_SERVED)
-            fresh.append((_tokens(engine, prompts), time.monotonic() - started))
+            fresh.append((_tokens(engine, prompts, ends), time.monotonic() - started))
             engine.close()
     return EngineFigures(
         tuple(seconds for _, seconds in reused), tuple(seconds for _, seconds in fresh),
@@ -95,8 +96,8 @@ def _checkpoint(model: str, seed: int, place: Path) -> CausalLM:
     return policy
 
 
-def _tokens(engine: vllm.Engine, prompts: list[list[int]]) -> Tokens:
-    return [answer.tokens for answer in engine.generate(prompts, SAMPLING)]
+def _tokens(engine: vllm.Engine, prompts: list[list[int]], ends: tuple[int, ...]) -> Tokens:
+    return [answer.tokens for answer in engine.generate(prompts, SAMPLING, ends)]
 
 
 def _same(one: Tokens, other: Tokens) -> int:

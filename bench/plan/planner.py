@@ -13,6 +13,7 @@ from gatebench.bench.engines.sampling import Sampling
 from gatebench.bench.errors import UserError
 from gatebench.bench.models.source import ModelSource
 from gatebench.bench.plan.graph import Axes, Cell, Node, Plan, Sources, Where, identity, matches, point_of
+from gatebench.bench.plan.lengths import too_long
 from gatebench.bench.stages import base, dynamics, generate, judge, reference, train, warmup
 from gatebench.bench.stages.stage import library_versions
 from gatebench.bench.suite.claims import Claim
@@ -50,7 +51,7 @@ def plan_cautions(plan: Plan) -> list[str]:
 def make_plan(suite: Suite, sources: Sources, only: Callable[[Where], bool] = lambda axes: True) -> Plan:
     """The plan of a suite; `only` keeps the cells it is true of (all by default).
 
-    Raises UserError for claims about cells that the suite does not have.
+    Raises UserError for claims about cells that the suite does not have, and for rows that a model cannot read.
     """
     nodes, cells = _Nodes(), []
     stages_of = _Cells(suite, sources, nodes).stages
@@ -60,6 +61,9 @@ def make_plan(suite: Suite, sources: Sources, only: Callable[[Where], bool] = la
     for axes in filter(only, points):
         identifier = "/".join((*point_of(axes), str(axes["seed"])))
         cells.append(Cell(id=identifier, **axes, stages=stages_of(axes), gated=axes["gate"] not in ungated))
+    mistakes = too_long(cells, nodes.by_key, {name: model.context for name, model in sources.models.items()})
+    if mistakes:
+        raise UserError(*mistakes)
     if sources.judge:
         cells = [_judged(cell, cells, next(iter(ungated), None), nodes, sources.judge) for cell in cells]
     return Plan(suite.name, tuple(cells), nodes.by_key, tuple(suite.claims), suite.evaluate.dynamics.tuned_on)

@@ -25,12 +25,12 @@ def check_rows(plan: Plan, sources: Sources) -> None:
     """Encode the training pairs of every model and local data set that meet in a cell.
 
     Raises UserError, all at once, where more of them than max_dropped cannot be encoded, and where a chat template
-    refuses a system's turn. Models and data sets of the hub are checked by the first stage that has them.
+    refuses a system's turn. Data sets of the hub are checked by the first stage that has them.
     """
     mistakes: list[str] = []
     for model, dataset, lengths in _meetings(plan):
         source, data = sources.models[model], sources.datasets[dataset]
-        if source.content.startswith("hub:") or data.content.startswith("hub:"):
+        if data.content.startswith("hub:"):
             continue
         rows = load(data).train
         if source.is_builtin and all(_surely_fits(pair, lengths) for pair in rows):
@@ -72,7 +72,9 @@ def _tokenizer(source: ModelSource, data: DataSource) -> Tokenizer:
     from gatebench.bench.models import ladder
     from gatebench.bench.models.loading import tokenizer_at
 
-    found: Tokenizer = ladder.make_tokenizer(load(data).corpus) if source.is_builtin else tokenizer_at(source.path)
+    found: Tokenizer = (
+        ladder.make_tokenizer(load(data).corpus) if source.is_builtin else tokenizer_at(source.path, source.revision)
+    )
     return found
 
 

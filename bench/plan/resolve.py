@@ -14,6 +14,8 @@ from gatebench.bench.data.source import data_content_of as data_content
 from gatebench.bench.engines import vllm
 from gatebench.bench.errors import UserError, at
 from gatebench.bench.judges.registry import get_judge
+from gatebench.bench.models import ladder
+from gatebench.bench.models.checks import examine
 from gatebench.bench.models.source import BUILTIN, ModelSource
 from gatebench.bench.models.source import model_content_of as model_content
 from gatebench.bench.plan.graph import Sources
@@ -73,7 +75,10 @@ def _tasks(wish: LmEval, with_vllm: bool, file: Path, mistakes: list[str]) -> lm
         return None
     content = keys.digest([toolbox.VERSION, *lm_eval.shipped_content(), file_digest(folder) if folder else ""])
     backend = (vllm.installed() if with_vllm else None) or "hf"
-    return lm_eval.Spec(wish.tasks, content, wish.limit, "float32", found, backend, folder)
+    return lm_eval.Spec(
+        wish.tasks, content, wish.limit, "float32", found, backend, folder, None, wish.num_fewshot,
+        wish.apply_chat_template, wish.fewshot_as_multiturn, wish.system_instruction,
+    )  # fmt: skip
 
 
 def check_data(sources: Sources) -> None:
@@ -88,10 +93,12 @@ def _model(model: Model, file: Path, key: str, mistakes: list[str]) -> ModelSour
     if looks_local(model.path) and not Path(path).exists():
         mistakes.append(f"{at(file, None, key + '.path')}: {model.path!r} does not exist{_beside(path)}")
         return ModelSource("", path=path)
-    if Path(path).is_dir() and not (Path(path) / "config.json").exists():
-        mistakes.append(f"{at(file, None, key + '.path')}: {model.path!r} holds no config.json of a Hugging Face model")
-        return ModelSource("", path=path)
-    return ModelSource(model_content(path, model.revision), model.dtype, model.adapter, path, model.revision)
+    context = ladder.CONTEXT if path.startswith(BUILTIN) else None
+    if Path(path).is_dir():
+        found = examine(path)
+        context = found.context
+        mistakes += (f"{at(file, None, key + '.path')}: {model.path!r}: {sentence}" for sentence in found.wrong)
+    return ModelSource(model_content(path, model.revision), model.dtype, model.adapter, path, model.revision, context)
 
 
 def _dataset(dataset: Dataset, file: Path, key: str, probes: int, mistakes: list[str]) -> DataSource:

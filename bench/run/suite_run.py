@@ -24,6 +24,7 @@ from gatebench.bench.executors.progress import Progress
 from gatebench.bench.executors.registry import LOCAL, make_executor
 from gatebench.bench.machine import default_workers, this_machine
 from gatebench.bench.plan.graph import Plan, Sources
+from gatebench.bench.plan.hub import check_hub
 from gatebench.bench.plan.readable import check_rows
 from gatebench.bench.plan.resolve import check_data
 from gatebench.bench.run.live_report import LiveReport
@@ -172,6 +173,7 @@ def _make_stages(
     if not missing:
         return Outcome(cached=set(plan.nodes))
     check_data(prepared.sources)
+    check_hub(plan, plan.nodes.keys() - store.finished_among(plan.addresses), prepared.file)
     check_rows(plan, prepared.sources)
     prepared.folder.mkdir(parents=True, exist_ok=True)
     count, threads, devices = default_workers(plan.at_once)

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatebench.bench.data.source import DataSource
+from gatebench.bench.errors import StageFailed
 from gatebench.bench.models.encoding import EncodedProbe, Lengths
 from gatebench.bench.models.source import FLOAT32
+from gatebench.bench.stages.finite import check_finite
 from gatebench.bench.stages.stage import FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
 from gatebench.bench.stages.train import checkpoints_of
 
@@ -86,6 +88,8 @@ def measure_probes(
     KL(policy || reference)). Those of the rejected response have mass_target, mass_top1 and what is left of the rest
     in mass_chosen, mass_chosen_paraphrases, mass_rejected_paraphrases, mass_unrelated: the mean mass on tokens that
     those responses consist of, each token counted once, in this order. The masses of a row sum to 1.
+
+    Raises StageFailed for log-probs that are not numbers.
     """
     import pandas
     import torch
@@ -94,7 +98,10 @@ def measure_probes(
 
     def rows_of(split: str, rows: list[tuple[int, EncodedProbe]], scored: Scored) -> pandas.DataFrame:
         kinds = [list(rows[i][1].responses)[k] for i, k in scored.owners]
-        frame = pandas.DataFrame(response_sums(scored))
+        try:
+            frame = pandas.DataFrame(response_sums(scored))
+        except StageFailed as failure:
+            raise StageFailed(f"probes at step {step}: {failure}") from None
         frame["split"], frame["kind"] = split, kinds
         frame["prompt"] = [rows[i][0] for i, _ in scored.owners]
         probes = [rows[i][1] for i, _ in scored.owners]
@@ -124,14 +131,16 @@ def measure_probes(
 
 
 def response_sums(scored: Scored) -> dict[str, list[float]]:
-    """tokens and log_prob of every response."""
+    """tokens and log_prob of every response. Raises StageFailed for log-probs that are not numbers."""
     import torch
 
     from gatebench.objectives.layout.shared_prompt import target_log_probs
 
     target = target_log_probs(scored.logits, scored.targets)
     tokens = scored.sums(torch.ones_like(target)).long()
-    return {"tokens": tokens.tolist(), "log_prob": scored.sums(target).tolist()}
+    log_prob: list[float] = scored.sums(target).tolist()
+    check_finite(log_prob, "responses scored at once")
+    return {"tokens": tokens.tolist(), "log_prob": log_prob}
 
 
 def chosen_quantities(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gatebench.bench.data.pairs import Text
 from gatebench.bench.data.source import TOOLBOX, DataSource
 from gatebench.bench.engines.sampling import Answer, Sampling
 from gatebench.bench.models.encoding import Lengths
+from gatebench.bench.stages.finite import check_finite
 from gatebench.bench.stages.stage import CAUTIONS, FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
 
 if TYPE_CHECKING:
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
     from gatebench.objectives.causal_lm import CausalLM, Tokenizer
 
-VERSION = 1
+VERSION = 2
 ANSWERS_FILE = "generations.parquet"
 PROOF_PROMPTS = 4  # prompts that a swapped engine has to score as transformers does
 
@@ -37,6 +40,11 @@ class Spec:
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
+    """generations.parquet: prompt (its index), text, messages (JSON of [role, content] of a conversation, else of
+    nothing), response, tokens, finish_reason, log_prob, ids and, where answers are graded exactly, passed.
+
+    Raises StageFailed for log-probs that are not numbers.
+    """
     import pandas
 
     from gatebench.bench.data.adapters import load
@@ -57,8 +65,10 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         answers = _by_transformers(model, tokenizer, prompts, spec, report)
     else:
         answers = _by_vllm(model, tokenizer, prompts, spec, out, report, facts)
+    check_finite([answer.log_prob for answer in answers], "answers")
     frame = pandas.DataFrame({
         "prompt": [i for i, _, _ in kept], "text": [plain(row.prompt) for _, row, _ in kept],
+        "messages": [json.dumps(_turns(row.prompt)) for _, row, _ in kept],
         "response": [answer.text for answer in answers], "tokens": [len(answer.tokens) for answer in answers],
         "finish_reason": [answer.finish_reason for answer in answers],
         "log_prob": [answer.log_prob for answer in answers], "ids": [list(answer.tokens) for answer in answers],
@@ -67,6 +77,10 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         frame["passed"] = [grade(str(row.prompt), a.text) for (_, row, _), a in zip(kept, answers, strict=True)]
     frame.to_parquet(out / ANSWERS_FILE)
     return {**facts, "tokens": int(frame["tokens"].sum()), "prompts": len(frame)}
+
+
+def _turns(prompt: Text) -> list[tuple[str, str]]:
+    return [] if isinstance(prompt, str) else [(message.role, message.content) for message in prompt.messages]
 
 
 def _by_transformers(
@@ -89,7 +103,7 @@ def _by_vllm(
     facts: Facts,
 ) -> list[Answer]:
     """Falls back to transformers where vLLM cannot serve the model, and says so in the facts."""
-    from gatebench.bench.engines import vllm
+    from gatebench.bench.engines import transformers, vllm
 
     report(0.0, "vLLM takes the weights (a first start takes about half a minute)")
     room = max(map(len, prompts), default=1) + spec.sampling.max_tokens
@@ -98,7 +112,7 @@ def _by_vllm(
             model, tokenizer, out, spec.dtype, -(-room // 64) * 64, prompts[:PROOF_PROMPTS]
         )
         report(0.3, "answers by vLLM")
-        return engine.generate(prompts, spec.sampling)
+        return engine.generate(prompts, spec.sampling, transformers.end_tokens(model, tokenizer, spec.sampling.stop))
     except vllm.VllmFailed as failure:
         facts[CAUTIONS] = [f"{model.config.model_type} was not served by vLLM ({failure}); transformers generated"]
         facts["backend"] = "transformers"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from gatebench.bench.stages.stage import CAUTIONS, FORWARD, Amount, Facts, Input
 if TYPE_CHECKING:
     import pandas
 
-VERSION = 1
+VERSION = 2
 VERDICTS_FILE = "verdicts.parquet"
 
 
@@ -33,7 +34,9 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     opponents = [name for name in OPPONENTS if name in inputs]
     frames, reasons = [], Counter[str]()
     for index, name in enumerate(opponents):
-        pairs = own.merge(pandas.read_parquet(inputs[name] / ANSWERS), on=["prompt", "text"], suffixes=("", "_other"))
+        pairs = own.merge(
+            pandas.read_parquet(inputs[name] / ANSWERS), on=["prompt", "text", "messages"], suffixes=("", "_other")
+        )
 
         def tell(share: float, index: int = index, name: str = name) -> None:
             report((index + share) / len(opponents), f"verdicts against the {name} policy's answers")
@@ -58,10 +61,12 @@ def _verdicts(
 ) -> tuple[pandas.DataFrame, list[str]]:
     import pandas
 
-    rows = list(zip(pairs["text"], pairs["response"], pairs["response_other"], strict=True))
-    asked = [Comparison(text, own, other) for text, own, other in rows]
+    rows = list(
+        zip(pairs["text"], pairs["response"], pairs["response_other"], map(_turns, pairs["messages"]), strict=True)
+    )
+    asked = [Comparison(text, own, other, turns) for text, own, other, turns in rows]
     if judge.ordered:
-        asked += [Comparison(text, other, own) for text, own, other in rows]
+        asked += [Comparison(text, other, own, turns) for text, own, other, turns in rows]
     found = judge(asked, report)
     first = found[: len(rows)]
     second = [_turned(v) for v in found[len(rows) :]] if judge.ordered else first
@@ -73,6 +78,10 @@ def _verdicts(
         "why": why, "tokens": pairs["tokens"].to_numpy(), "opponent_tokens": pairs["tokens_other"].to_numpy(),
     })  # fmt: skip
     return frame, [reason for reason in why if reason]
+
+
+def _turns(messages: str) -> tuple[tuple[str, str], ...]:
+    return tuple((role, content) for role, content in json.loads(messages))
 
 
 def _turned(verdict: Verdict) -> Verdict:

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gatebench.bench.data.source import file_digest
 from gatebench.bench.errors import StageFailed
 from gatebench.bench.metrics.tasks import ValueWithError, task_metrics
+from gatebench.bench.models import ladder
 from gatebench.bench.stages.stage import CAUTIONS, FORWARD, Amount, Facts, Inputs, Report, Stage
 
 if TYPE_CHECKING:
@@ -27,13 +28,18 @@ QUESTIONS_DIGEST = "450d41e0b9a31864a3de334e1c21ac1e7ba5f19bfd59b4625bee657c91cd
 PROOF_TEXTS = (
     "The first of a few texts that a warm engine has to score as transformers does.", "Question: 1 + 1?\nAnswer:",
 )  # fmt: skip
+OPTIONS = ("num_fewshot", "apply_chat_template", "fewshot_as_multiturn", "system_instruction")
+WITHOUT_TEMPLATE = (
+    "the model has a chat template and lm-eval's tasks were asked without it; say which you want with "
+    "evaluate.lm_eval.apply_chat_template: true or false"
+)
 LONGEST_ROW = 2048  # tokens of a prompt and its answer, where the model has room for more
 
 
 @dataclass(frozen=True)
 class Spec:
     """tasks: names; content: digest of the shipped task files and of those in include_path; version: of lm-eval;
-    backend: "hf", or vLLM with its version."""
+    backend: "hf", or vLLM with its version; the rest, where it is given, is simple_evaluate's of the same name."""
 
     tasks: tuple[str, ...]
     content: str
@@ -43,10 +49,14 @@ class Spec:
     backend: str = "hf"
     include_path: str | None = field(default=None, metadata={"key": False})
     data: None = None
+    num_fewshot: int | None = field(default=None, metadata={"key": "given"})
+    apply_chat_template: bool | None = field(default=None, metadata={"key": "given"})
+    fewshot_as_multiturn: bool | None = field(default=None, metadata={"key": "given"})
+    system_instruction: str | None = field(default=None, metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
-    """Raises StageFailed for a task that lm-eval does not know."""
+    """Raises StageFailed for a task that lm-eval does not know, and for a chat template that the policy has not."""
     from lm_eval import simple_evaluate
 
     report(0.0, "lm-eval " + " ".join(spec.tasks))
@@ -55,13 +65,23 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     if unknown:
         raise StageFailed(f"lm-eval knows no task {unknown[0]!r}; see `lm-eval ls tasks`, or give include_path")
     facts: Facts = {"tasks": list(spec.tasks), "backend": spec.backend}
-    model = _model(inputs.get("train", inputs["policy"]), spec, out, facts)
+    model, told = _model(inputs.get("train", inputs["policy"]), spec, out, facts)
+    template = model.tokenizer.chat_template
+    if spec.apply_chat_template and not template:
+        raise StageFailed("apply_chat_template: the policy's tokenizer has no chat template")
+    if spec.apply_chat_template is None and template not in (None, ladder.CHAT):
+        told.append(WITHOUT_TEMPLATE)
+    given = {name: value for name in OPTIONS if (value := getattr(spec, name)) is not None}
     found: dict[str, object] = simple_evaluate(
-        model=model, tasks=list(spec.tasks), task_manager=manager, limit=spec.limit, log_samples=False,
+        model=model, tasks=list(spec.tasks), task_manager=manager, limit=spec.limit, log_samples=False, **given,
         **dict.fromkeys(("random_seed", "numpy_random_seed", "torch_random_seed", "fewshot_random_seed"), LM_EVAL_SEED),
     )  # fmt: skip
     (out / RESULTS_FILE).write_text(json.dumps(found, default=str, indent=1), encoding="utf-8")
-    return facts
+    shots = cast("Mapping[str, int]", found.get("n-shot", {}))
+    kept = sorted(task for task, number in shots.items() if spec.num_fewshot not in (None, number))
+    if kept:
+        told.append(f"num_fewshot {spec.num_fewshot}: {kept[0]} keeps the {shots[kept[0]]} that its task file says")
+    return {**facts, CAUTIONS: told}
 
 
 def shipped_content() -> list[str]:
@@ -77,27 +97,26 @@ def _manager(include_path: str | None, content: str) -> TaskManager:
     return TaskManager(include_path=[str(SHIPPED), *([include_path] if include_path else [])])
 
 
-def _model(policy: Path, spec: Spec, out: Path, facts: Facts) -> HFLM:
-    """lm-eval's model; falls back to its hf backend where vLLM cannot serve the policy, and says so in the facts."""
+def _model(policy: Path, spec: Spec, out: Path, facts: Facts) -> tuple[HFLM, list[str]]:
+    """lm-eval's model and cautions; falls back to its hf backend where vLLM cannot serve the policy, and says so."""
     from lm_eval.models.huggingface import HFLM
 
-    from gatebench.bench.engines import lm_eval_model, vllm
+    from gatebench.bench.engines import lm_eval_model, transformers, vllm
     from gatebench.bench.models.loading import load_policy, load_tokenizer
 
     model, tokenizer = load_policy(policy, spec.dtype).eval(), load_tokenizer(policy)
     shared: dict[str, object] = {"pretrained": model, "tokenizer": tokenizer, "batch_size": 16}
     if spec.backend == "hf":
-        return HFLM(**shared)
+        return HFLM(**shared), []
     proofs = [tokenizer(text)["input_ids"] for text in PROOF_TEXTS]
     room = min(model.config.max_position_embeddings, LONGEST_ROW)
     try:
         engine, facts["engine"] = vllm.serve_model(model, tokenizer, out, spec.dtype, room, proofs)
-        return lm_eval_model.make_model(engine, **shared)
+        return lm_eval_model.make_model(engine, transformers.end_tokens(model, tokenizer), **shared), []
     except vllm.VllmFailed as failure:
         sentence = f"{model.config.model_type} was not served by vLLM ({failure}); transformers did the tasks"
-        facts[CAUTIONS] = [sentence]
         facts["backend"] = "hf"
-        return HFLM(**shared)
+        return HFLM(**shared), [sentence]
 
 
 def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount:

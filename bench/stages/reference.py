@@ -11,6 +11,7 @@ from gatebench.bench.data.pairs import Dropped
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.models.encoding import Lengths
 from gatebench.bench.models.source import FLOAT32
+from gatebench.bench.stages.finite import check_finite
 from gatebench.bench.stages.stage import CAUTIONS, FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
 
 VERSION = 4
@@ -29,6 +30,7 @@ class Spec:
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
+    """Raises StageFailed for log-probs that are not numbers."""
     import pandas
     import torch
 
@@ -56,6 +58,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     with torch.inference_mode(), computing(spec.dtype, model):
         map_batches(model, prompts, responses, keep, lambda share: report(share, "reference log-probs"), learned)
     sides = {side: [tokens[i, k] for i in range(len(pairs))] for k, side in enumerate(PAIR_SIDES)}
+    check_finite(map(sum, tokens.values()), "responses of training pairs under the reference policy")
     frame = pandas.DataFrame(sides)
     frame.to_parquet(out / REFERENCE_FILE)
     return {

@@ -82,11 +82,20 @@ class Generate:
 
 @dataclass(frozen=True, config=STRICT)
 class LmEval:
-    """Tasks of lm-eval by its names; include_path: a folder of local task files."""
+    """Tasks of lm-eval by its names; include_path: a folder of local task files. The rest is lm-eval's own: None leaves
+    num_fewshot to each task; a chat template is applied only where it is asked for."""
 
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]
     limit: Count | None = None
     include_path: str | None = None
+    num_fewshot: Annotated[int, Field(ge=0)] | None = None
+    apply_chat_template: bool | None = None
+    fewshot_as_multiturn: bool | None = None
+    system_instruction: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.fewshot_as_multiturn and not self.apply_chat_template:
+            raise ValueError("fewshot_as_multiturn makes turns of the examples; give apply_chat_template: true as well")
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -8,14 +8,14 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from gatebench.bench import keys
 from gatebench.bench.errors import is_disk_full
-from gatebench.bench.tracking.entries import KEY, VERSION, Entry
+from gatebench.bench.tracking.entries import KEY, VERSION, Entry, legal_names
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 METRICS_A_BATCH = 1000
 PARAMETERS_A_BATCH = 100
+BAD_REQUEST = 400
 # A server that is down is asked again by the spool, not by minutes of waiting inside one request.
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 
@@ -76,7 +77,8 @@ class Delivery:
         return self._client
 
     def __call__(self, entry: Entry) -> None:
-        """Write an entry. Raises Refused where MLflow finds it wrong, else whatever stands in the way for now."""
+        """Write an entry. Raises Refused where MLflow finds some of it wrong, once the rest is written, else whatever
+        stands in the way for now."""
         import_mlflow()
         from mlflow.exceptions import MlflowException
 
@@ -84,29 +86,28 @@ class Delivery:
         try:
             self._write(entry)
         except MlflowException as error:
-            if error.get_http_status_code() == 400:
+            if error.get_http_status_code() == BAD_REQUEST:
                 raise Refused(first_line(error)) from error
             raise
 
     def _write(self, entry: Entry) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
-        client = self.client
+        client, refused = self.client, list[str]()
         run = self._run(entry)
-        for some in _batches(list(entry.parameters.items()), PARAMETERS_A_BATCH):
-            client.log_batch(run, params=[Param(name, value) for name, value in some])
-        for rows in _batches(entry.metrics, METRICS_A_BATCH):
-            client.log_batch(run, metrics=[Metric(name, value, at, step) for name, value, step, at in rows])
-        client.log_batch(run, tags=[RunTag(name, value) for name, value in entry.tags.items()])
-        if entry.datasets:
-            client.log_inputs(run, _inputs(entry))
-        for artifact in entry.artifacts:
-            if Path(artifact).is_dir():
-                client.log_artifacts(run, artifact, Path(artifact).name)
-            elif Path(artifact).exists():
-                client.log_artifact(run, artifact)
+        names = legal_names({*entry.parameters, *entry.tags, *(name for name, *_ in entry.metrics)})
+        parameters = [Param(names[name], value) for name, value in entry.parameters.items()]
+        points = [Metric(names[name], value, at, step) for name, value, step, at in entry.metrics]
+        tags = [RunTag(names[name], value) for name, value in entry.tags.items()]
+        _each(parameters, PARAMETERS_A_BATCH, lambda some: client.log_batch(run, params=some), refused)
+        _each(points, METRICS_A_BATCH, lambda some: client.log_batch(run, metrics=some), refused)
+        _each(tags, PARAMETERS_A_BATCH, lambda some: client.log_batch(run, tags=some), refused)
+        _each(_inputs(entry), 1, lambda some: client.log_inputs(run, some), refused)
+        _each(entry.artifacts, 1, lambda some: _log_file(client, run, Path(some[0])), refused)
         if entry.ends:
             client.set_terminated(run)
+        if refused:
+            raise Refused("; ".join(dict.fromkeys(refused)))
 
     def _run(self, entry: Entry) -> str:
         """The MLflow run of an entry, made if it is not there; one of another version gives way."""
@@ -152,8 +153,28 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0]
 
 
-def _batches(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (rows[at : at + size] for at in range(0, len(rows), size))
+def _each(rows: Sequence[T], size: int, log: Callable[[list[T]], object], refused: list[str]) -> None:
+    """Log rows in batches; of a batch that MLflow finds wrong each alone, so that a bad one takes no other with it."""
+    from mlflow.exceptions import MlflowException
+
+    for at in range(0, len(rows), size):
+        batch = list(rows[at : at + size])
+        try:
+            log(batch)
+        except MlflowException as error:
+            if error.get_http_status_code() != BAD_REQUEST:
+                raise
+            if size > 1:
+                _each(batch, 1, log, refused)
+            else:
+                refused.append(first_line(error))
+
+
+def _log_file(client: MlflowClient, run: str, place: Path) -> None:
+    if place.is_dir():
+        client.log_artifacts(run, str(place), place.name)
+    elif place.exists():
+        client.log_artifact(run, str(place))
 
 
 def _inputs(entry: Entry) -> list[DatasetInput]:

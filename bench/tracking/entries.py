@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 RUN, CELL, VERSION, KEY = "gatebench.run_id", "gatebench.cell", "gatebench.result", "gatebench.key"
 STUDY, TRIAL = "gatebench.study", "gatebench.trial"
 PARENT_FILES = ("suite.yaml", "plan.json", "summary.json", "cells.parquet", "report.html", "figures")
-LONGEST_PARAMETER = 500
+LONGEST_PARAMETER, LONGEST_NAME = 500, 250
 MetricPoint = tuple[str, float, int, int]  # name, value, step, milliseconds since 1970
 
 
@@ -62,6 +62,22 @@ class Entry:
     @property
     def parent_key(self) -> str:
         return keys.digest([self.parent, None])
+
+
+def legal_names(names: Iterable[str]) -> dict[str, str]:
+    """Each name as MLflow takes it: letters, digits and ``_-.: /`` in the form of a path, each another. Most stay."""
+    found, taken = dict[str, str](), set[str]()
+    for name in sorted(names, key=lambda name: (_cleaned(name) != name, name)):  # what may stay has the first choice
+        clean = _cleaned(name)
+        found[name] = f"{clean[: LONGEST_NAME - 7]}_{keys.digest(name)[:6]}" if clean in taken else clean
+        taken.add(found[name])
+    return found
+
+
+def _cleaned(name: str) -> str:
+    spelt = re.sub(r"[^\w\-./: ]|^\.\.", "_", name.replace("@", "_at_"))
+    parts = [part for part in spelt.split("/") if part.strip(".")]
+    return "/".join(parts)[:LONGEST_NAME].rstrip("/") or "_"
 
 
 def now() -> int:
@@ -105,7 +121,7 @@ def cell_entry(cell: CellResult, plan: Plan, run: str, store: Store) -> Entry:
 def parent_entry(summary: Summary, folder: Path) -> Entry:
     """The parent run: what the claims came to, and the files of the run's folder."""
     tags = {"suite": summary.suite}
-    tags |= {re.sub(r"[^\w\-./: ]", "_", f"claim.{claim.name}")[:250]: claim.verdict for claim in summary.claims}
+    tags |= {f"claim.{claim.name}": claim.verdict for claim in summary.claims}
     tags |= {"cells": str(len(summary.cells)), "finished_cells": str(len(summary.finished))}
     files = tuple(str(folder / file) for file in PARENT_FILES if (folder / file).exists())
     version = keys.digest([sorted(map(version_of, summary.finished)), tags])

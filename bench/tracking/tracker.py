@@ -125,7 +125,7 @@ def _deliver(entries: Iterable[Entry], spool: Spool, say: Say, trouble: Exceptio
     if trouble and is_disk_full(trouble):
         raise trouble
     if spool.refused:
-        return f"{spool.uri} refused {len(spool.refused)} runs, the first: {spool.refused[0]}"
+        return f"{spool.uri} refused some of {len(spool.refused)} runs, the first: {spool.refused[0]}"
     if waiting and trouble:
         return f"{why_not_written(spool.uri, trouble)} the {waiting} entries that wait in {spool.folder}"
     return spool.uri

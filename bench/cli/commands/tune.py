@@ -27,6 +27,8 @@ def tune_command(
     from rich.console import Console
 
     from gatebench.bench.console import PLAIN
+    from gatebench.bench.plan.hub import check_hub
+    from gatebench.bench.plan.planner import make_plan
     from gatebench.bench.plan.resolve import resolve
     from gatebench.bench.suite.reader import load_suite
     from gatebench.bench.tune.search import tune
@@ -34,8 +36,11 @@ def tune_command(
 
     err = Console(stderr=True)
     loaded = load_suite(suite, profile, settings_of(settings or []))
+    sources = resolve(loaded, suite)
+    made = make_plan(loaded, sources)
+    check_hub(made, made.nodes, suite)
     try:
-        found = tune(loaded, resolve(loaded, suite), results, err, workers, resume)
+        found = tune(loaded, sources, results, err, workers, resume)
     except KeyboardInterrupt:
         err.print(f"stopped; finished trials are kept. To go on: {command_given()} --resume", **PLAIN)
         raise typer.Exit(130) from None

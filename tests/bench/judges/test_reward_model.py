@@ -1,7 +1,12 @@
 """A reward model as a judge: the higher reward wins."""
 
-import pytest
+import re
+import shutil
 
+import pytest
+from tokenizers.processors import TemplateProcessing
+
+from gatebench.bench.data.adapters import plain
 from gatebench.bench.errors import StageFailed
 from gatebench.bench.judges.api import Comparison, Spec
 from gatebench.bench.judges.registry import make_judge
@@ -47,6 +52,73 @@ def test_a_reward_model_prefers_the_answer_with_the_higher_reward(reward_model):
     assert rewards[0] != rewards[1]
     first = float(rewards[0] > rewards[1])
     assert [verdict.score for verdict in found] == [first, 1 - first, 0.5]
+
+
+@pytest.fixture
+def judge(reward_model):
+    return make_judge(Spec("reward_model", str(reward_model / "one")))
+
+
+def rewards_by_hand(judge, rows):
+    import torch
+
+    with torch.no_grad():
+        return [float(judge.model(input_ids=torch.tensor([row])).logits[0, 0]) for row in rows]
+
+
+def test_a_conversation_is_judged_as_its_messages_with_one_first_token(judge):
+    judge.tokenizer.chat_template = "{{ bos_token }}" + judge.tokenizer.chat_template
+    post = TemplateProcessing(single="<|end|> $A", special_tokens=[("<|end|>", 0)])
+    judge.tokenizer.backend_tokenizer.post_processor = post  # a tokenizer that puts its first token before every text
+    turns = (("system", "Be short."), ("user", "Which is better?"), ("assistant", "short"), ("user", "Why?"))
+    asked = Comparison(plain(turns), "a longer answer", "short", turns)
+    rows = []
+    for answer in (asked.first, asked.second):
+        said = [{"role": role, "content": content} for role, content in (*turns, ("assistant", answer))]
+        text = judge.tokenizer.apply_chat_template(said, tokenize=False)
+        rows.append(judge.tokenizer(text, add_special_tokens=False)["input_ids"])
+    assert rows[0][:1] == [0]
+    assert rows[0][1] != 0
+    assert [judge._encoded(turns, asked.first), judge._encoded(turns, asked.second)] == rows
+    first, second = rewards_by_hand(judge, rows)
+    assert first != second
+    assert judge([asked], no_report)[0].score == float(first > second)
+    judge.tokenizer.chat_template = None
+    assert judge._encoded("short", " short") == judge.tokenizer("short short")["input_ids"]
+
+
+def test_padding_changes_no_reward(judge):
+    rows = [judge._encoded("Which is better?", "short"), judge._encoded("Which is better?", "a longer answer " * 4)]
+    assert judge._rewards(rows) == pytest.approx(rewards_by_hand(judge, rows), abs=1e-5)
+
+
+def test_what_is_too_long_or_refused_by_the_template_has_no_verdict(judge):
+    long = Comparison("Which is better?", "short " * 2000, "short")
+    verdicts = judge([long, LONGER], no_report)
+    assert verdicts[0].score is None
+    assert re.fullmatch(r"\d{4} tokens are more than the 1024 it reads", verdicts[0].why)
+    assert verdicts[1].score is not None
+    judge.tokenizer.chat_template = "{{ raise_exception('roles must alternate') }}"
+    (refused,) = judge([LONGER], no_report)
+    assert refused.score is None
+    assert "the chat template refuses the conversation (roles must alternate)" in refused.why
+
+
+def test_a_model_whose_head_is_missing_or_that_cannot_pad_is_refused(reward_model, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    for name in ("headless", "padless"):
+        shutil.copytree(reward_model / "one", tmp_path / name)
+    weights = load_file(tmp_path / "headless/model.safetensors")
+    del weights["score.weight"]
+    save_file(weights, tmp_path / "headless/model.safetensors", {"format": "pt"})
+    with pytest.raises(StageFailed, match=r"headless: its weights lack score\.weight; transformers would draw"):
+        make_judge(Spec("reward_model", str(tmp_path / "headless")))
+    for file in ("config.json", "tokenizer_config.json"):
+        text = (tmp_path / "padless" / file).read_text()
+        (tmp_path / "padless" / file).write_text(re.sub(r'\n *"pad_token(_id)?":[^,]*,', "", text))
+    with pytest.raises(StageFailed, match="padless: it has no padding token"):
+        make_judge(Spec("reward_model", str(tmp_path / "padless")))
 
 
 def test_a_model_that_is_no_reward_model_fails_in_one_sentence(reward_model, tmp_path):

@@ -16,7 +16,8 @@ def answers(folder, responses):
     """A generate stage's folder."""
     folder.mkdir()
     frame = pandas.DataFrame({"prompt": range(len(responses)), "text": [f"prompt {i}" for i in range(len(responses))],
-                              "response": responses, "tokens": [len(r) for r in responses]})  # fmt: skip
+                              "response": responses, "messages": "[]",
+                              "tokens": [len(response) for response in responses]})  # fmt: skip
     frame.to_parquet(folder / stage.ANSWERS)
     return folder
 

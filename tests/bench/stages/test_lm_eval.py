@@ -1,0 +1,96 @@
+"""lm-eval's own options reach its prompts, and a model that has a chat template is not asked without it unnoticed."""
+
+import json
+import shutil
+
+import pytest
+
+from gatebench.bench.errors import StageFailed
+from gatebench.bench.stages import lm_eval as stage
+from tests.helpers import DPO, no_report, plan_of
+
+pytestmark = pytest.mark.slow  # lm-eval reads thousands of task files
+TASK = """task: sums
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: {data}}}}}
+test_split: test
+fewshot_split: test
+output_type: multiple_choice
+doc_to_text: "{{{{q}}}}"
+doc_to_choice: "{{{{choices}}}}"
+doc_to_target: 0
+metric_list: [{{metric: acc}}]
+"""
+TEMPLATE = (
+    "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
+
+
+@pytest.fixture
+def asked(model_paths, tokenizer, tmp_path, monkeypatch):
+    """What lm-eval asked of a policy with a chat template of its own, and the stage's facts, by the suite's options."""
+    import lm_eval
+
+    policy, tasks = tmp_path / "policy", tmp_path / "tasks"
+    shutil.copytree(model_paths["llama"], policy / "model")
+    (policy / "model/chat_template.jinja").write_text(TEMPLATE)
+    tasks.mkdir()
+    rows = [{"q": f"What is {i} plus 2?", "choices": [f" {i + 2}", f" {i}"]} for i in range(6)]
+    (tasks / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tasks / "sums.yaml").write_text(TASK.format(data=tasks / "data.jsonl"))
+    fixed = TASK.replace("task: sums", "task: fixed_sums\nnum_fewshot: 0")
+    (tasks / "fixed.yaml").write_text(fixed.format(data=tasks / "data.jsonl"))
+    real, found = lm_eval.simple_evaluate, []
+
+    def evaluate(**given):
+        found.append(real(**{**given, "log_samples": True}))
+        return found[-1]
+
+    monkeypatch.setattr(lm_eval, "simple_evaluate", evaluate)
+
+    def ask(options, task="sums"):
+        wish = f"  lm_eval: {{tasks: [{task}], include_path: tasks, limit: 2{options}}}\n"
+        plan = plan_of(tmp_path, DPO + wish)
+        spec = next(node.spec for node in plan.nodes.values() if node.kind == "lm_eval")
+        facts = stage.run(spec, {"policy": policy}, tmp_path, no_report)
+        return [sample["arguments"][0][0] for sample in found[-1]["samples"][task]], facts["cautions"]
+
+    ask.policy = policy
+    return ask
+
+
+def test_the_prompt_has_the_template_the_system_turn_and_the_examples_as_turns(asked):
+    prompts, cautions = asked(", apply_chat_template: true, num_fewshot: 1, system_instruction: Be brief.")
+    assert all(prompt.startswith("[system]Be brief.[user]What is ") for prompt in prompts)
+    assert all(prompt.count("[user]") == 2 for prompt in prompts)
+    assert all(prompt.endswith("?[assistant]") for prompt in prompts)
+    assert cautions == []
+    joined, _ = asked(", apply_chat_template: true, num_fewshot: 1, fewshot_as_multiturn: false")
+    assert all(prompt.count("[user]") == 1 for prompt in joined)
+
+
+def test_a_task_that_keeps_its_own_number_of_examples_is_said(asked):
+    prompts, cautions = asked(", apply_chat_template: true, num_fewshot: 2", "fixed_sums")
+    assert all(prompt.count("[user]") == 1 for prompt in prompts)
+    assert cautions == ["num_fewshot 2: fixed_sums keeps the 0 that its task file says"]
+
+
+def test_a_template_that_nobody_decided_on_is_said(asked):
+    prompts, cautions = asked("")
+    assert prompts == ["What is 0 plus 2?", "What is 1 plus 2?"]
+    assert cautions == [stage.WITHOUT_TEMPLATE]
+    assert asked(", apply_chat_template: false") == (prompts, [])
+    (asked.policy / "model/chat_template.jinja").unlink()
+    with pytest.raises(StageFailed, match="the policy's tokenizer has no chat template"):
+        asked(", apply_chat_template: true")
+
+
+def test_options_count_in_a_key_only_where_they_are_given(tmp_path):
+    def key(options=""):
+        plan = plan_of(tmp_path, DPO + f"  lm_eval: {{tasks: [toolbox_choice]{options}}}\n")
+        return next(key for key, node in plan.nodes.items() if node.kind == "lm_eval")
+
+    options = ("", ", num_fewshot: 0", ", apply_chat_template: false", ", apply_chat_template: true")
+    assert len({key(option) for option in options}) == 4
+    assert key() == key(", num_fewshot: null")
