@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gatebench.bench.models.tensors import wrong_tensors
 
-ROLES = ("eos_token", "pad_token", "bos_token")
+SPECIAL_TOKENS = ("eos_token", "pad_token", "bos_token")
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.json")
 NO_TOKENIZER = "it has no tokenizer; save the one that belongs to it into its folder"
 
@@ -101,7 +101,7 @@ def _wrong_tokenizer(path: str, place: Mapping[str, object], rows: int) -> Itera
     if tokenizer.eos_token_id is None:
         yield "its tokenizer has no end token, so that no response would end; set eos_token in tokenizer_config.json"
     beyond = {word: token for word, token in words.items() if token >= rows}
-    used = {word for role in ROLES if (word := getattr(tokenizer, role)) in beyond}
+    used = {word for role in SPECIAL_TOKENS if (word := getattr(tokenizer, role)) in beyond}
     special = {str(word) for word in tokenizer.added_tokens_decoder.values() if word.special}
     used |= {word for word in beyond if word not in special or word in str(tokenizer.chat_template or "")}
     if used:  # a further special token that no text of ours has, as of images, does no harm

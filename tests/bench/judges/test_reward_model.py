@@ -6,7 +6,7 @@ import shutil
 import pytest
 from tokenizers.processors import TemplateProcessing
 
-from gatebench.bench.data.adapters import plain
+from gatebench.bench.data.pairs import Chat, Message, plain
 from gatebench.bench.errors import StageFailed
 from gatebench.bench.judges.api import Comparison, Spec
 from gatebench.bench.judges.registry import make_judge
@@ -71,24 +71,37 @@ def test_a_conversation_is_judged_as_its_messages_with_one_first_token(judge):
     post = TemplateProcessing(single="<|end|> $A", special_tokens=[("<|end|>", 0)])
     judge.tokenizer.backend_tokenizer.post_processor = post  # a tokenizer that puts its first token before every text
     turns = (("system", "Be short."), ("user", "Which is better?"), ("assistant", "short"), ("user", "Why?"))
-    asked = Comparison(plain(turns), "a longer answer", "short", turns)
+    text = plain(Chat(tuple(Message(role, content) for role, content in turns)))
+    asked = Comparison(text, "a longer answer", "short", turns)
     rows = []
     for answer in (asked.first, asked.second):
         said = [{"role": role, "content": content} for role, content in (*turns, ("assistant", answer))]
-        text = judge.tokenizer.apply_chat_template(said, tokenize=False)
-        rows.append(judge.tokenizer(text, add_special_tokens=False)["input_ids"])
+        whole = judge.tokenizer.apply_chat_template(said, tokenize=False)
+        rows.append(judge.tokenizer(whole, add_special_tokens=False)["input_ids"])
     assert rows[0][:1] == [0]
     assert rows[0][1] != 0
-    assert [judge._encoded(turns, asked.first), judge._encoded(turns, asked.second)] == rows
+    assert [judge._encoded(text, turns, asked.first), judge._encoded(text, turns, asked.second)] == rows
+    # a dialogue that was written out as text is judged as its turns too
+    assert judge._encoded(text.replace("Be short.", "Hi"), (), " short")[1:] == judge.tokenizer(
+        judge.tokenizer.apply_chat_template(
+            [
+                {"role": "user", "content": "Hi"}, {"role": "user", "content": "Which is better?"},
+                {"role": "assistant", "content": "short"}, {"role": "user", "content": "Why?"},
+                {"role": "assistant", "content": "short"},
+            ],
+            tokenize=False,
+        ),
+        add_special_tokens=False,
+    )["input_ids"][1:]  # fmt: skip
     first, second = rewards_by_hand(judge, rows)
     assert first != second
     assert judge([asked], no_report)[0].score == float(first > second)
     judge.tokenizer.chat_template = None
-    assert judge._encoded("short", " short") == judge.tokenizer("short short")["input_ids"]
+    assert judge._encoded("short", (), " short") == judge.tokenizer("short short")["input_ids"]
 
 
 def test_padding_changes_no_reward(judge):
-    rows = [judge._encoded("Which is better?", "short"), judge._encoded("Which is better?", "a longer answer " * 4)]
+    rows = [judge._encoded("Which is better?", (), answer) for answer in ("short", "a longer answer " * 4)]
     assert judge._rewards(rows) == pytest.approx(rewards_by_hand(judge, rows), abs=1e-5)
 
 

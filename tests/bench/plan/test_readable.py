@@ -28,10 +28,16 @@ def check(found):
 
 
 def own_model(folder, name):
-    """A folder that holds a model's configuration and a family's tokenizer: all that is read before a run."""
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": 600}))
-    family(name).save_pretrained(folder)
+    """A folder with a tiny model and the tokenizer of a family."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = family(name)
+    config = LlamaConfig(
+        vocab_size=600, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1,
+        eos_token_id=tokenizer.eos_token_id, bos_token_id=tokenizer.bos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 
