@@ -34,7 +34,8 @@ def load_tokenizer(stage: Path) -> Tokenizer:
 def load_policy(stage: Path, dtype: str, folder: str = MODEL) -> CausalLM:
     """The causal model of a finished stage, or of one of its checkpoints, adapters merged.
 
-    Raises UserError when a hub id or local folder cannot be loaded.
+    Its attention is torch's (SDPA) where transformers has that for it, else eager. Raises UserError when a hub id or
+    local folder cannot be loaded.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -49,11 +50,13 @@ def load_policy(stage: Path, dtype: str, folder: str = MODEL) -> CausalLM:
     path, revision = _where(stage, folder)
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            path, revision=revision, dtype=getattr(torch, dtype), trust_remote_code=False, attn_implementation="sdpa"
+            path, revision=revision, dtype=getattr(torch, dtype), trust_remote_code=False
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: an architecture that is no causal language model
         raise UserError(f"{path}: cannot load the model ({str(error).splitlines()[0]})") from None
     found: CausalLM = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    if getattr(found.config.get_text_config(), "attn_logit_softcapping", None):
+        found.set_attn_implementation("eager")  # torch's attention would leave the softcapping out, without a word
     return found
 
 

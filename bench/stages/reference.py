@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.models.encoding import Lengths
-from gatebench.bench.stages.stage import FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
+from gatebench.bench.stages.stage import CAUTIONS, FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
 
 VERSION = 3
 REFERENCE_FILE = "reference.parquet"
@@ -29,13 +29,14 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     from gatebench.bench.data.adapters import load
     from gatebench.bench.models.encoding import Encoder
     from gatebench.bench.models.loading import load_policy, load_tokenizer
-    from gatebench.objectives.layout.scoring import Scored, map_batches
+    from gatebench.objectives.layout.scoring import Scored, map_batches, reader_of
     from gatebench.objectives.layout.shared_prompt import target_log_probs
 
     pairs, dropped = Encoder(load_tokenizer(inputs["policy"]), spec.lengths).pairs(load(spec.data).train)
     model = load_policy(inputs["policy"], spec.dtype).eval()
     prompts = [pair.prompt for pair in pairs]
     responses = [[pair.chosen, pair.rejected] for pair in pairs]
+    reader = reader_of(model, prompts, responses)
     tokens: dict[tuple[int, int], list[float]] = {}
 
     def keep(scored: Scored) -> None:
@@ -44,7 +45,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
             tokens.setdefault(scored.owners[response], []).append(value)
 
     with torch.inference_mode():
-        map_batches(model, prompts, responses, keep, lambda share: report(share, "reference log-probs"))
+        map_batches(reader, prompts, responses, keep, lambda share: report(share, "reference log-probs"))
     sides = {side: [tokens[i, k] for i in range(len(pairs))] for k, side in enumerate(("chosen", "rejected"))}
     frame = pandas.DataFrame(sides)
     frame.to_parquet(out / REFERENCE_FILE)
@@ -52,6 +53,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         "tokens": sum(len(p.prompt) + len(p.chosen) + len(p.rejected) for p in pairs),
         "dropped": [f"{row.place}: {row.reason}" for row in dropped],
         "pairs": len(pairs),
+        CAUTIONS: [reader.caution] if reader.caution else [],
     }
 
 

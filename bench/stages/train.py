@@ -112,7 +112,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
         "tokens": int(trainer._total_train_tokens),
         "steps": trainer.state.global_step,
         "gate": None if gate.kind == UNGATED else {"tau": gate.source.tau, "alpha": gate.source.alpha},
-        CAUTIONS: [sentence] if sentence else [],
+        CAUTIONS: [said for said in (sentence, trainer.layout_caution) if said],
         "micro_batch_size": micro,
     }
 
@@ -161,9 +161,9 @@ class Given:
         )  # fmt: skip
         set_seed(spec.seed)  # an adapter starts at random
         model = load_policy(self.policy, spec.dtype)
-        if flex_serves(recipe.layout):
+        attention = model.config._attn_implementation
+        if flex_serves(recipe.layout) and model._supports_flex_attn:
             model.set_attn_implementation(FLEX)
-        point = restore(model, self.out)
         trainer = GatedDPOTrainer(
             model=model, args=arguments, train_dataset=self.rows, processing_class=self.tokenizer,
             peft_config=lora_config(spec.adapter) if spec.adapter else None,
@@ -172,6 +172,9 @@ class Given:
                 checkpoint_callback(LOGGING_STEPS), *([watch_callback(self.watch)] if self.watch else []),
             ],
         )  # fmt: skip
+        if trainer.layout_caution:
+            model.set_attn_implementation(attention)
+        point = restore(model, self.out)  # the layout was decided by the weights before the first step
         without_lines(trainer)
         trainer.train(resume_from_checkpoint=point)
         return trainer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import pandas
 
     from gatebench.objectives.causal_lm import CausalLM
-    from gatebench.objectives.layout.scoring import Scored
+    from gatebench.objectives.layout.scoring import Reader, Scored
 
 NOW = 1  # stands for whatever step the model has reached
 
@@ -44,6 +45,7 @@ class Scorer:
             for prompt, probe in encoded if prompt < tuned_on
         ]  # fmt: skip
         scored = {prompt for prompt, _, _ in self.probes}
+        self.reader: Reader | None = None  # of the first model that is scored: how all of a search are read
         self.start = rows[rows["kind"].isin(kinds) & rows["prompt"].isin(scored)]
 
     def __call__(self, model: CausalLM) -> dict[str, float]:
@@ -58,7 +60,8 @@ class Scorer:
         import pandas
         import torch
 
-        from gatebench.objectives.layout.scoring import map_batches
+        from gatebench.objectives.causal_lm import without_adapter
+        from gatebench.objectives.layout.scoring import map_batches, reader_of
 
         def rows_of(scored: Scored) -> pandas.DataFrame:
             frame = pandas.DataFrame(dynamics.response_sums(scored))
@@ -66,9 +69,10 @@ class Scorer:
             frame["kind"] = [list(self.probes[i][2])[k] for i, k in scored.owners]
             return frame
 
+        prompts = [prompt for _, prompt, _ in self.probes]
+        responses = [list(own.values()) for _, _, own in self.probes]
+        network = without_adapter(model)
+        self.reader = replace(self.reader or reader_of(network, prompts, responses), model=network)
         with torch.inference_mode():
-            parts = map_batches(
-                model, [prompt for _, prompt, _ in self.probes], [list(own.values()) for _, _, own in self.probes],
-                rows_of, lambda share: None,
-            )  # fmt: skip
+            parts = map_batches(self.reader, prompts, responses, rows_of, lambda share: None)
         return pandas.concat(parts, ignore_index=True).assign(split="train", step=NOW)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from gatebench.bench.errors import StageFailed
-from gatebench.bench.stages.stage import Facts, Report
+from gatebench.bench.stages.stage import CAUTIONS, Facts, Report
 from gatebench.bench.stages.training.packing import Row, collator
 
 if TYPE_CHECKING:
@@ -112,16 +112,17 @@ def fit(
     """Train a causal model on rows, packed where they differ in length, with AdamW and a cosine schedule.
 
     make_model: gives the model at its start, again for each micro-batch that is tried. Returns the trained model and,
-    as a fact for the manifest, the micro-batch that fitted into memory.
+    as facts for the manifest, the micro-batch that fitted into memory and why rows were not packed, if so.
 
     Raises StageFailed with the step when the loss or gradient stops being finite.
     """
     from gatebench.bench.stages.training.memory import with_smaller_batches
 
-    def attempt(micro: int) -> M:
+    def attempt(micro: int) -> tuple[M, str | None]:
         from transformers import Trainer, TrainingArguments
 
         model = make_model()
+        collate, caution = collator(model, rows)  # before what was trained comes back: a resumed run decides alike
         point = restore(model, out)
         arguments = TrainingArguments(
             output_dir=str(out / TRAINER), per_device_train_batch_size=micro,
@@ -131,19 +132,19 @@ def fit(
             remove_unused_columns=False, dataloader_pin_memory=False, bf16=False, max_grad_norm=1.0,
         )  # fmt: skip
         trainer = Trainer(
-            model=model, args=arguments, train_dataset=list(rows), data_collator=collator(model),
+            model=model, args=arguments, train_dataset=list(rows), data_collator=collate,
             callbacks=[callback_for(report, "training"), checkpoint_callback(STEPS_A_LOG_LINE)],
         )  # fmt: skip
         without_lines(trainer)
         trainer.train(resume_from_checkpoint=point)
-        return model
+        return model, caution
 
     def clear() -> None:
         shutil.rmtree(out / TRAINER, ignore_errors=True)
 
-    model, micro = with_smaller_batches(batch_size, attempt, clear)
+    (model, caution), micro = with_smaller_batches(batch_size, attempt, clear)
     clear()
-    return model, {"micro_batch_size": micro}
+    return model, {"micro_batch_size": micro, CAUTIONS: [caution] if caution else []}
 
 
 def without_lines(trainer: Trainer) -> None:
