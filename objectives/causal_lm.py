@@ -24,6 +24,9 @@ class CausalLMConfig(Protocol):
     max_position_embeddings: int
     _attn_implementation: str
 
+    def get_text_config(self) -> CausalLMConfig:
+        """What concerns the language model, where it is a part of the model."""
+
 
 class OwnGeneration(Protocol):
     """How a model answers where nobody says; eos_token_id: every token that ends an answer."""
@@ -97,6 +100,7 @@ class CausalLM(Protocol):
     generation_config: OwnGeneration
     base_model_prefix: str
     training: bool
+    _supports_flex_attn: bool
 
     @property
     def device(self) -> torch.device: ...
@@ -168,3 +172,8 @@ def backbone_of(model: CausalLM) -> Backbone:
 def without_adapter(model: CausalLM) -> CausalLM:
     """The network inside peft's wrapper, its adapter in place; the model itself where there is none."""
     return cast(AdaptedLM, model).get_base_model() if hasattr(model, "peft_config") else model
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """A GPU's OutOfMemoryError, or the plain RuntimeError of torch's allocator on a CPU."""
+    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)

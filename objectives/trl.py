@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar, cast
 
 import torch
+from datasets import Dataset, IterableDataset
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import Module
@@ -29,16 +30,24 @@ from trl.kernels import ChunkedLogProbFunction
 from trl.trainer.utils import get_config_model_id, use_adapter
 
 from gatebench.objectives import controls, gates
-from gatebench.objectives.causal_lm import LMHead, without_adapter
+from gatebench.objectives.causal_lm import without_adapter
 from gatebench.objectives.controls import Field
 from gatebench.objectives.gates import CONTROLS, UNGATED, Gate
-from gatebench.objectives.layout.trl_output import REPORTED, HeadOutputs, PairOutput, one_row_output
+from gatebench.objectives.layout.head import ScaledHead
+from gatebench.objectives.layout.trl_output import (
+    REPORTED,
+    HeadOutputs,
+    PairOutput,
+    TokenPair,
+    layout_caution,
+    one_row_output,
+    telling,
+)
 from gatebench.objectives.names import UnknownWord
 from gatebench.objectives.pairs import EffectiveBatch, PairLogProbs
 from gatebench.objectives.registry import coupling_caution, get_loss
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from transformers import PreTrainedModel
     from transformers.trainer_utils import TrainOutput
 
@@ -48,6 +57,8 @@ CLOSED = 0.1
 LAYOUTS = ("trl", "one_row", "packed")
 PAIRS_TO_JUDGE = 64  # after which a gate with thresholds given as numbers is known to be a constant or not
 TILE = 8192  # tokens of the vocabulary
+STREAMED = 64  # pairs of a streamed data set that a layout is proven on
+ID_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")  # TRL's names
 REFERENCE_TOKENS = "ref_rejected_token_logps"
 LEARNED = "{}_learned"  # which tokens of a side's ids are learned, where others stand between the assistant's
 RECENT_WEIGHTS = "recent_gate_weights.safetensors"  # of a checkpoint, in order of their names
@@ -127,6 +138,7 @@ class GatedDPOTrainer(DPOTrainer):
     _recent: list[Tensor]  # weights of the pairs before this step, for the field of a small batch
     # rejected probabilities of the first pairs, until thresholds that are given as numbers are judged by them
     _unjudged: list[Tensor] | None = None
+    layout_caution: str | None = None  # why two rows a pair are used in place of the layout that was asked for
 
     def __init__(
         self,
@@ -149,8 +161,25 @@ class GatedDPOTrainer(DPOTrainer):
             self.data_collator = _WithLearned(self.data_collator)
         if REFERENCE_TOKENS in columns:
             self.data_collator = _WithReferenceTokens(self.data_collator)
-        for sentence in self._cautions():
-            logger.warning(sentence)
+        self.layout_caution = self._layout_caution()
+        for sentence in (*self._cautions(), self.layout_caution):
+            if sentence:
+                logger.warning(sentence)
+
+    def _layout_caution(self) -> str | None:
+        """By the data and the model before its first step, so that all batches and a resumed run are computed alike."""
+        layout, network = self.args.layout, without_adapter(self.accelerator.unwrap_model(self.model))
+        if layout == "trl":
+            return None
+        if self.aux_loss_enabled or self._is_vision_dataset:
+            what = "has a router, whose loss TRL takes of two rows" if self.aux_loss_enabled else "reads images"
+            return f"layout {layout}: {type(network).__name__} {what}; two rows a pair are used"
+        more = self.eval_dataset if isinstance(self.eval_dataset, dict) else {"": self.eval_dataset}
+        data = [rows for rows in (self.train_dataset, *more.values()) if rows is not None]
+        pairs = [pair for rows in data for pair in _telling_pairs(rows, self.args.max_length)]
+        chosen = [pairs[i] for i in telling([tuple(map(len, pair)) for pair in pairs])]
+        streamed = any(isinstance(rows, IterableDataset) for rows in data)
+        return layout_caution(network, chosen, layout, self.args.max_length if streamed else None)
 
     def _cautions(self) -> Iterator[str]:
         """What is said of the arguments before the first step."""
@@ -426,7 +455,7 @@ class _GatedPolicy:
         return output
 
     def _one_row(self) -> PairOutput | None:
-        if self.trainer.args.layout == "trl":
+        if self.trainer.args.layout == "trl" or self.trainer.layout_caution:
             return None
         accelerator = self.trainer.accelerator
         network = without_adapter(accelerator.unwrap_model(self.model))
@@ -483,10 +512,24 @@ class _GatedPolicy:
         return controls.make_field(processes, trainer.accelerator.process_index, before, device)
 
 
-def _tiled_head(head: LMHead, states: Tensor, targets: Tensor) -> HeadOutputs:
+def _telling_pairs(rows: Dataset | IterableDataset, max_length: int | None) -> list[TokenPair]:
+    """Of a tokenized data set, without reading more of it than lengths; responses are cut as the collator cuts them."""
+    if isinstance(rows, IterableDataset):
+        rows = Dataset.from_list(list(rows.take(STREAMED)))
+    table = rows.select_columns(list(ID_COLUMNS)).with_format("arrow")[:]
+    lengths = [[n for part in table[name].chunks for n in part.value_lengths().to_pylist()] for name in ID_COLUMNS]
+    pairs = []
+    for i in telling(list(zip(*lengths, strict=True))):
+        prompt, chosen, rejected = (rows[i][name] for name in ID_COLUMNS)
+        room = None if max_length is None else max(0, max_length - len(prompt))
+        pairs.append((prompt, chosen[:room], rejected[:room]))
+    return pairs
+
+
+def _tiled_head(head: ScaledHead, states: Tensor, targets: Tensor) -> HeadOutputs:
     """TRL's own head, for one_row_output: tiles of the vocabulary, computed again in the backward pass."""
     log_probs, entropy, _, mean, top = ChunkedLogProbFunction.apply(
-        states, head.weight, head.bias, targets, 1.0, TILE, None, 1.0, REPORTED
+        states, head.weight, head.bias, targets, 1.0, TILE, head.softcap, head.scale, REPORTED
     )
     return log_probs, entropy, mean, top
 

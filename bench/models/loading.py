@@ -42,7 +42,8 @@ def load_policy(stage: Path, dtype: str, folder: str = MODEL) -> CausalLM:
     """The causal model of a finished stage, or of one of its checkpoints, its weights as dtype, adapters merged.
 
     An adapter is merged in float32, into the weights as they were frozen under it: bfloat16 would swallow most of it.
-    Raises UserError when a hub id or local folder cannot be loaded, or only in part.
+    Attention is torch's (SDPA) where transformers has that for the architecture, else eager. Raises UserError when a
+    hub id or local folder cannot be loaded, or only in part.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -58,15 +59,17 @@ def load_policy(stage: Path, dtype: str, folder: str = MODEL) -> CausalLM:
     path, revision = _where(stage, folder)
     try:
         model, loaded = AutoModelForCausalLM.from_pretrained(
-            path, revision=revision, dtype=getattr(torch, dtype), trust_remote_code=False, attn_implementation="sdpa",
-            use_safetensors=True, output_loading_info=True,
+            path, revision=revision, dtype=getattr(torch, dtype), trust_remote_code=False, use_safetensors=True,
+            output_loading_info=True,
         )  # fmt: skip
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: an architecture that is no causal language model
         raise UserError(f"{path}: cannot load the model ({str(error).splitlines()[0]})") from None
     if sentence := wrong_tensors(loaded["missing_keys"], loaded["unexpected_keys"]):
         raise UserError(f"{path}: {sentence}")
     placed: CausalLM = model.to("cuda" if torch.cuda.is_available() else "cpu")
     _make_savable(placed)
+    if getattr(placed.config.get_text_config(), "attn_logit_softcapping", None):
+        placed.set_attn_implementation("eager")  # torch's attention would leave the softcapping out, without a word
     return placed
 
 

@@ -58,12 +58,13 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         placed: CausalLM = model.to("cuda" if torch.cuda.is_available() else "cpu", dtype=torch.float32)
         return placed
 
-    model, _, micro = fit(make_model, rows, learning_rate=recipe.learning_rate, batch_size=recipe.batch_size,
-                          steps=steps, seed=spec.seed, report=report, out=out)  # fmt: skip
+    fitted = fit(make_model, rows, learning_rate=recipe.learning_rate, batch_size=recipe.batch_size,
+                 steps=steps, seed=spec.seed, report=report, out=out)  # fmt: skip
+    model = fitted.model
     model.save_pretrained(out / MODEL)
     tokenizer.save_pretrained(out / MODEL)
     return {
-        "micro_batch_size": micro, "tokens": steps * recipe.batch_size * recipe.context,
+        "micro_batch_size": fitted.micro, "tokens": steps * recipe.batch_size * recipe.context,
         "parameters": model.num_parameters(),
     }  # fmt: skip
 

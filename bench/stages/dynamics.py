@@ -15,15 +15,14 @@ from gatebench.bench.errors import StageFailed
 from gatebench.bench.models.encoding import EncodedProbe, Lengths
 from gatebench.bench.models.source import FLOAT32
 from gatebench.bench.stages.finite import check_finite
-from gatebench.bench.stages.stage import FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
+from gatebench.bench.stages.stage import CAUTIONS, FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
 from gatebench.bench.stages.train import checkpoints_of
 
 if TYPE_CHECKING:
     import pandas
     import torch
 
-    from gatebench.objectives.causal_lm import CausalLM
-    from gatebench.objectives.layout.scoring import Scored
+    from gatebench.objectives.layout.scoring import Reader, Scored
 
 VERSION = 5
 PROBES = "probes.parquet"
@@ -52,22 +51,30 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     from gatebench.bench.metrics.dynamics import curves
     from gatebench.bench.models.encoding import Encoder
     from gatebench.bench.models.loading import MODEL, load_policy, load_tokenizer
+    from gatebench.objectives.layout.scoring import reader_of
 
     encoder = Encoder(load_tokenizer(inputs["policy"]), spec.lengths)
     encoded = {split: encoder.probes(rows) for split, rows in load(spec.data).probes.items()}
     tokens = sum(len(p.prompt) + sum(map(len, p.responses.values())) for rows in encoded.values() for _, p in rows)
-    reference = load_policy(inputs["policy"], spec.weights or FLOAT32).float().eval()
+    probes = [probe for rows in encoded.values() for _, probe in rows]
+    texts = [list(probe.responses.values()) for probe in probes]
+    policy = load_policy(inputs["policy"], spec.weights or FLOAT32).float().eval()
+    reference = reader_of(policy, [probe.prompt for probe in probes], texts)
+    cautions = [reference.caution] if reference.caution else []
     if "train" not in inputs:
         frame = measure_probes(reference, reference, encoded, 0, lambda share: report(share, "probes at step 0"))
         frame.to_parquet(out / PROBES)
-        return {"tokens": tokens, "probes": {split: len(rows) for split, rows in encoded.items()}}
+        return {
+            "tokens": tokens, "probes": {split: len(rows) for split, rows in encoded.items()}, CAUTIONS: cautions,
+        }  # fmt: skip
 
     saved = sorted(path.name for path in (inputs["train"] / "checkpoints").glob("*"))
     final = int(pandas.read_parquet(inputs["train"] / "curves.parquet", columns=["step"])["step"].max())
     folders = [(int(name), f"checkpoints/{name}") for name in saved] + [(final, MODEL)]
     frames = [pandas.read_parquet(inputs["start"] / PROBES)]
     for index, (step, folder) in enumerate(folders):
-        model = load_policy(inputs["train"], FLOAT32, folder).eval()
+        # read as the policy that it was trained from, so that no two steps differ by how they were read
+        model = replace(reference, model=load_policy(inputs["train"], FLOAT32, folder).eval())
         place = f"probes at step {step}"
         frames.append(
             measure_probes(model, reference, encoded, step, lambda share: report((index + share) / len(folders), place))  # noqa: B023
@@ -75,11 +82,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     frame = pandas.concat(frames, ignore_index=True)
     frame.to_parquet(out / PROBES)
     curves(frame).to_parquet(out / CURVES)
-    return {"tokens": tokens * len(folders), "steps": [0, *(step for step, _ in folders)]}
+    return {"tokens": tokens * len(folders), "steps": [0, *(step for step, _ in folders)], CAUTIONS: cautions}
 
 
 def measure_probes(
-    model: CausalLM, reference: CausalLM, encoded: Encoded, step: int, report: Callable[[float], None]
+    model: Reader, reference: Reader, encoded: Encoded, step: int, report: Callable[[float], None]
 ) -> pandas.DataFrame:
     """One row a probe and kind: step, split, prompt, kind, tokens, log_prob (summed), in nats.
 
@@ -144,7 +151,7 @@ def response_sums(scored: Scored) -> dict[str, list[float]]:
 
 
 def chosen_quantities(
-    scored: Scored, probes: Sequence[EncodedProbe], model: CausalLM, reference: CausalLM
+    scored: Scored, probes: Sequence[EncodedProbe], model: Reader, reference: Reader
 ) -> dict[str, torch.Tensor]:
     """Quantities of the whole distribution along chosen responses, [responses] each."""
     import torch
@@ -176,7 +183,7 @@ def chosen_quantities(
 
 
 def rejected_quantities(
-    scored: Scored, probes: Sequence[EncodedProbe], model: CausalLM, reference: CausalLM
+    scored: Scored, probes: Sequence[EncodedProbe], model: Reader, reference: Reader
 ) -> dict[str, torch.Tensor]:
     """The masses along rejected responses, [responses] each."""
     import torch

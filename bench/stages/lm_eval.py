@@ -109,7 +109,8 @@ def _model(policy: Path, spec: Spec, out: Path, facts: Facts) -> tuple[HFLM, lis
     if spec.backend == "hf":
         return HFLM(**shared), []
     proofs = [tokenizer(text)["input_ids"] for text in PROOF_TEXTS]
-    room = min(model.config.max_position_embeddings, LONGEST_ROW)
+    # some have no end: a recurrent model, or one that weighs by distance
+    room = min(getattr(model.config.get_text_config(), "max_position_embeddings", LONGEST_ROW), LONGEST_ROW)
     try:
         engine, facts["engine"] = vllm.serve_model(model, tokenizer, out, spec.dtype, room, proofs)
         return lm_eval_model.make_model(engine, transformers.end_tokens(model, tokenizer), **shared), []

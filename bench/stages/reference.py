@@ -37,7 +37,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     from gatebench.bench.data.adapters import load
     from gatebench.bench.models.encoding import Encoder
     from gatebench.bench.models.loading import computing, load_policy, load_tokenizer
-    from gatebench.objectives.layout.scoring import Scored, map_batches
+    from gatebench.objectives.layout.scoring import Scored, map_batches, reader_of
     from gatebench.objectives.layout.shared_prompt import target_log_probs
 
     data, encoder = load(spec.data), Encoder(load_tokenizer(inputs["policy"]), spec.lengths)
@@ -45,9 +45,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     model = load_policy(inputs["policy"], spec.weights or FLOAT32).eval()
     prompts = [pair.prompt for pair in pairs]
     responses = [[pair.chosen, pair.rejected] for pair in pairs]
+    reader = reader_of(model, prompts, responses)
     learned = {
-        (i, k): own for i, p in enumerate(pairs) for k, side in enumerate(PAIR_SIDES) if (own := p.learned.get(side))
-    }
+        (i, k): pair.learned[side] for i, pair in enumerate(pairs) for k, side in enumerate(PAIR_SIDES)
+        if side in pair.learned
+    }  # fmt: skip
     tokens: dict[tuple[int, int], list[float]] = {}
 
     def keep(scored: Scored) -> None:
@@ -56,7 +58,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
             tokens.setdefault(scored.owners[response], []).append(value)
 
     with torch.inference_mode(), computing(spec.dtype, model):
-        map_batches(model, prompts, responses, keep, lambda share: report(share, "reference log-probs"), learned)
+        map_batches(reader, prompts, responses, keep, lambda share: report(share, "reference log-probs"), learned)
     sides = {side: [tokens[i, k] for i in range(len(pairs))] for k, side in enumerate(PAIR_SIDES)}
     check_finite(map(sum, tokens.values()), "responses of training pairs under the reference policy")
     frame = pandas.DataFrame(sides)
@@ -65,7 +67,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         "tokens": sum(len(p.prompt) + len(p.chosen) + len(p.rejected) for p in pairs),
         "dropped": [f"{row.place}: {row.reason}" for row in (*data.dropped, *dropped)],
         "pairs": len(pairs),
-        CAUTIONS: [*data.cautions, *left_out(spec.data.name, dropped, len(data.train))],
+        CAUTIONS: [
+            *data.cautions,
+            *left_out(spec.data.name, dropped, len(data.train)),
+            *([reader.caution] if reader.caution else []),
+        ],
     }
 
 

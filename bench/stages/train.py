@@ -116,7 +116,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
             json.dumps({"policy": os.path.relpath(inputs["policy"], out), "weights": given.weights})
         )
     shutil.rmtree(out / TRAINER, ignore_errors=True)
-    cautions = [sentence, coupling_caution(spec.loss, recipe.batch_size, micro)]
+    cautions = [sentence, trainer.layout_caution, coupling_caution(spec.loss, recipe.batch_size, micro)]
     if gate.of is not None:
         cautions.append(small_batch_caution(gate.kind, recipe.batch_size))
     history = pandas.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
@@ -192,9 +192,9 @@ class Given:
         may_rest = has_an_end(get_loss(spec.loss), spec.parameters)
         set_seed(spec.seed)  # an adapter starts at random
         model = load_policy(self.policy, self.weights)
-        if flex_serves(recipe.layout):
+        attention = model.config._attn_implementation
+        if flex_serves(recipe.layout) and model._supports_flex_attn:
             model.set_attn_implementation(FLEX)
-        point = restore(model, self.out)
         trainer = GatedDPOTrainer(
             model=model, args=arguments, train_dataset=self.rows, processing_class=self.tokenizer,
             peft_config=lora_config(spec.adapter) if spec.adapter else None,
@@ -205,6 +205,9 @@ class Given:
                 checkpoint_callback(LOGGING_STEPS), *([watch_callback(self.watch)] if self.watch else []),
             ],
         )  # fmt: skip
+        if trainer.layout_caution:
+            model.set_attn_implementation(attention)
+        point = restore(model, self.out)  # the layout was decided by the weights before the first step
         without_lines(trainer)
         trainer.train(resume_from_checkpoint=point)
         return trainer

@@ -68,20 +68,21 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         return cast("CausalLM", get_peft_model(cast("PreTrainedModel", model), lora_config(spec.adapter)))
 
     recipe = spec.recipe
-    model, steps, micro = fit(make_model, rows, learning_rate=recipe.learning_rate, batch_size=recipe.batch_size,
-                              epochs=recipe.epochs, seed=spec.seed, report=report, out=out,
-                              dtype=spec.dtype)  # fmt: skip
+    fitted = fit(make_model, rows, learning_rate=recipe.learning_rate, batch_size=recipe.batch_size,
+                 epochs=recipe.epochs, seed=spec.seed, report=report, out=out, dtype=spec.dtype)  # fmt: skip
+    model = fitted.model
     if spec.adapter:
         moved = change.of_adapter(model, getattr(torch, held))
         model = cast("PeftModel", model).float().merge_and_unload()  # the wrapper of make_model
     else:
         moved = change.of_weights(load_policy(inputs["base"], held), model)
-    moved.check(steps)
+    moved.check(fitted.steps)
     model.save_pretrained(out / MODEL)
     tokenizer.save_pretrained(out / MODEL)
     return {
-        "micro_batch_size": micro, **moved.facts(), "tokens": recipe.epochs * sum(len(row.ids) for row in rows),
-        "dropped": len(dropped), CAUTIONS: moved.cautions("the warm-up", steps, recipe.learning_rate),
+        "micro_batch_size": fitted.micro, **moved.facts(), "tokens": recipe.epochs * sum(len(row.ids) for row in rows),
+        "dropped": len(dropped),
+        CAUTIONS: [*fitted.cautions, *moved.cautions("the warm-up", fitted.steps, recipe.learning_rate)],
     }  # fmt: skip
 
 

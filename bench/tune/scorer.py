@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas
 
     from gatebench.objectives.causal_lm import CausalLM
-    from gatebench.objectives.layout.scoring import Scored
+    from gatebench.objectives.layout.scoring import Reader, Scored
 
 NOW = 1  # stands for whatever step the model has reached
 
@@ -45,6 +45,7 @@ class Scorer:
             for prompt, probe in encoded if prompt < tuned_on
         ]  # fmt: skip
         scored = {prompt for prompt, _ in self.probes}
+        self.reader: Reader | None = None  # of the first model that is scored: how all of a search are read
         self.start = rows[rows["kind"].isin(kinds) & rows["prompt"].isin(scored)]
 
     def __call__(self, model: CausalLM) -> dict[str, float]:
@@ -59,7 +60,8 @@ class Scorer:
         import pandas
         import torch
 
-        from gatebench.objectives.layout.scoring import map_batches
+        from gatebench.objectives.causal_lm import without_adapter
+        from gatebench.objectives.layout.scoring import map_batches, reader_of
 
         def rows_of(scored: Scored) -> pandas.DataFrame:
             frame = pandas.DataFrame(dynamics.response_sums(scored))
@@ -67,10 +69,13 @@ class Scorer:
             frame["kind"] = [list(self.probes[i][1].responses)[k] for i, k in scored.owners]
             return frame
 
+        prompts = [probe.prompt for _, probe in self.probes]
+        responses = [list(probe.responses.values()) for _, probe in self.probes]
+        network = without_adapter(model)
+        self.reader = replace(self.reader or reader_of(network, prompts, responses), model=network)
         with torch.inference_mode():
             parts = map_batches(
-                model, [probe.prompt for _, probe in self.probes],
-                [list(probe.responses.values()) for _, probe in self.probes], rows_of, lambda share: None,
+                self.reader, prompts, responses, rows_of, lambda share: None,
                 {(i, k): own for i, (_, probe) in enumerate(self.probes) for k, own in probe.gaps()},
             )  # fmt: skip
         return pandas.concat(parts, ignore_index=True).assign(split="train", step=NOW)

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 
 from gatebench.objectives.causal_lm import CausalLM, KeyValueCache, backbone_of
-from gatebench.objectives.layout import shared_prompt
+from gatebench.objectives.layout import proof
+from gatebench.objectives.layout.head import head_of
+from gatebench.objectives.layout.shared_prompt import target_log_probs
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +59,40 @@ class Scored:
         return Scored(owners, new[self.response[rows]], self.targets[rows], self.logits[rows])
 
 
+@dataclass(frozen=True)
+class Reader:
+    """A model and how it reads a prompt: once for all its responses, or again for each where `caution` says why."""
+
+    model: CausalLM
+    caution: str | None
+
+
+def reader_of(model: CausalLM, prompts: Sequence[list[int]], responses: Sequence[Sequence[list[int]]]) -> Reader:
+    """Proven on the longest prompt and the longest response of those that it will read, or the shortest text where they
+    are one."""
+    texts = [(prompt, tokens) for prompt, own in zip(prompts, responses, strict=True) for tokens in own if tokens]
+    if not texts:
+        return Reader(model, None)
+    places = range(len(texts))
+    told = list(dict.fromkeys([
+        max(places, key=lambda i: (len(texts[i][0]), len(texts[i][1]))),
+        max(places, key=lambda i: len(texts[i][1])),
+        min(places, key=lambda i: sum(map(len, texts[i]))),
+    ]))[:2]  # fmt: skip
+    shown = [texts[i] for i in told]
+
+    def fast() -> Tensor:
+        cache = _PromptCache(model, [prompt for prompt, _ in shown])
+        scored = [tokens for _, tokens in shown]
+        targets = torch.tensor([token for tokens in scored for token in tokens], device=model.device)
+        return target_log_probs(cache.logits(range(len(shown)), scored), targets)
+
+    # a cache masks its window by columns, and padding stands between a prompt and its response
+    columns = max(len(prompt) for prompt, _ in shown) + max(len(tokens) for _, tokens in shown)
+    reason = proof.doubt(model, shown, fast, columns, columns)
+    return Reader(model, f"scoring: {reason}; every response is computed with its prompt" if reason else None)
+
+
 def batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Indices in groups of similar length whose padded size stays within a budget of positions."""
     groups: list[list[int]] = []
@@ -68,7 +104,7 @@ def batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
 
 
 def map_batches(
-    model: CausalLM,
+    reader: Reader,
     prompts: Sequence[list[int]],
     responses: Sequence[Sequence[list[int]]],
     use: Callable[[Scored], T],
@@ -81,7 +117,7 @@ def map_batches(
     Where a pass does not fit into memory, half as much is tried at a time.
     """
     budget, found = POSITIONS_A_BATCH, list[T]()
-    most = max(1, LOGITS_A_BATCH // model.config.vocab_size)
+    most = max(1, LOGITS_A_BATCH // reader.model.config.get_text_config().vocab_size)
     left = {(i, k): None for i, own in enumerate(responses) for k, tokens in enumerate(own) if tokens}
     total = len(left)
     pending = batches([len(prompt) for prompt in prompts], budget)[::-1]
@@ -89,7 +125,7 @@ def map_batches(
         group = pending.pop()
         try:
             rows = [(i, k) for i in group for k in range(len(responses[i])) if (i, k) in left]
-            cache = _PromptCache(model, [prompts[i] for i in group]) if shared_prompt.supports(model) else None
+            cache = None if reader.caution else _PromptCache(reader.model, [prompts[i] for i in group])
             place = {prompt: at for at, prompt in enumerate(group)}
             for chunk in batches([len(responses[i][k]) for i, k in rows], min(budget, most)):
                 owners = [rows[at] for at in chunk]
@@ -97,7 +133,7 @@ def map_batches(
                 if cache:
                     logits = cache.logits([place[i] for i, _ in owners], tokens)
                 else:
-                    logits = _plain(model, [prompts[i] for i, _ in owners], tokens)
+                    logits = _plain(reader.model, [prompts[i] for i, _ in owners], tokens)
                 found.append(use(_scored(owners, tokens, logits, learned)))
                 for owner in owners:
                     del left[owner]
@@ -112,11 +148,11 @@ def map_batches(
     return found
 
 
-def score(model: CausalLM, prompts: Sequence[list[int]], responses: Sequence[list[int]]) -> Tensor:
+def score(reader: Reader, prompts: Sequence[list[int]], responses: Sequence[list[int]]) -> Tensor:
     """Logits [N, V] in float32 of one response to each prompt, in their order, in one pass."""
-    if shared_prompt.supports(model):
-        return _PromptCache(model, prompts).logits(range(len(prompts)), responses)
-    return _plain(model, prompts, responses)
+    if reader.caution:
+        return _plain(reader.model, prompts, responses)
+    return _PromptCache(reader.model, prompts).logits(range(len(prompts)), responses)
 
 
 def counted(owners: Sequence[tuple[int, int]], tokens: Sequence[list[int]], learned: Learned) -> Tensor | None:
@@ -142,9 +178,8 @@ class _PromptCache:
     """Keys and values of a batch of prompts, all tokens but each one's last."""
 
     def __init__(self, model: CausalLM, prompts: Sequence[list[int]]) -> None:
-        if not all(prompts):
-            raise ValueError("a prompt has no tokens")
-        self.model, self.backbone = model, backbone_of(model)
+        _check(prompts)
+        self.head, self.backbone = head_of(model), backbone_of(model)
         self.last = [prompt[-1] for prompt in prompts]
         self.ids, self.mask = _padded([prompt[:-1] for prompt in prompts], model.device)
         self.lengths = self.mask.sum(dim=1)
@@ -163,18 +198,21 @@ class _PromptCache:
             cache = copy.copy(self.cache)
             cache.layers = [copy.copy(layer) for layer in self.cache.layers]
             cache.batch_select_indices(rows)
+        # what follows a response stays at its last position: there may be none beyond
+        steps = torch.arange(ids.shape[1], device=ids.device).minimum(mask.sum(dim=1, keepdim=True) - 1)
         hidden = self.backbone(
             input_ids=ids,
             attention_mask=torch.cat([self.mask[rows], mask], dim=1),
-            position_ids=self.lengths[rows, None] + torch.arange(ids.shape[1], device=ids.device),
+            position_ids=self.lengths[rows, None] + steps,
             past_key_values=cache,
             use_cache=cache is not None,
         ).last_hidden_state
-        return self.model.get_output_embeddings()(hidden[mask.bool()]).float()
+        return self.head(hidden[mask.bool()]).float()
 
 
 def _plain(model: CausalLM, prompts: Sequence[list[int]], responses: Sequence[list[int]]) -> Tensor:
-    """One ordinary row a response, for architectures whose cache or head is not the common one."""
+    """One ordinary row a response, for architectures whose cache is not the common one."""
+    _check(prompts)
     rows = [prompt + tokens[:-1] for prompt, tokens in zip(prompts, responses, strict=True)]
     ids, mask = _padded(rows, model.device)
     logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits
@@ -182,6 +220,11 @@ def _plain(model: CausalLM, prompts: Sequence[list[int]], responses: Sequence[li
         logits[i, len(p) - 1 : len(p) - 1 + len(t)] for i, (p, t) in enumerate(zip(prompts, responses, strict=True))
     ]
     return torch.cat(kept).float()
+
+
+def _check(prompts: Sequence[list[int]]) -> None:
+    if not all(prompts):
+        raise ValueError("a prompt has no tokens: nothing predicts the first of its response")
 
 
 def _padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

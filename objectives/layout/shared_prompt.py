@@ -20,9 +20,7 @@ from torch.nn.functional import cross_entropy
 
 from gatebench.objectives.causal_lm import CausalLM, backbone_of
 from gatebench.objectives.layout.attention import BLOCK, FLEX, mask_for
-
-# Architectures whose backbone takes a 4-D mask and whose logits are the plain head's output.
-ARCHITECTURES = ("gpt_neox", "llama", "qwen2", "qwen3", "mistral")
+from gatebench.objectives.layout.head import head_of
 
 
 @dataclass(frozen=True)
@@ -144,13 +142,8 @@ def multiple_of(model: CausalLM) -> int:
     return BLOCK if model.config._attn_implementation == FLEX else 1
 
 
-def supports(model: CausalLM) -> bool:
-    """Whether a model can take this layout."""
-    return model.config.model_type in ARCHITECTURES
-
-
 def response_states(model: CausalLM, branches: Branches) -> Tensor:
-    """Last hidden states [N, H] at the response positions of a model that `supports`."""
+    """Last hidden states [N, H] at the response positions of a model that was proven to take this layout."""
     hidden = backbone_of(model)(
         input_ids=branches.input_ids,
         attention_mask=mask_for(model, branches.groups, branches.segments),
@@ -161,8 +154,8 @@ def response_states(model: CausalLM, branches: Branches) -> Tensor:
 
 
 def response_logits(model: CausalLM, branches: Branches) -> Tensor:
-    """Logits [N, V] in float32 at the response positions of a model that `supports`."""
-    return model.get_output_embeddings()(response_states(model, branches)).float()
+    """Logits [N, V] in float32 at the same positions."""
+    return head_of(model)(response_states(model, branches)).float()
 
 
 def target_log_probs(logits: Tensor, targets: Tensor) -> Tensor:

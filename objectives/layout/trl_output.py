@@ -6,15 +6,16 @@ The trainer hands in what belongs to TRL, so that this file builds on torch alon
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from gatebench.objectives.causal_lm import CausalLM, LMHead
-from gatebench.objectives.layout import shared_prompt
+from gatebench.objectives.causal_lm import CausalLM
+from gatebench.objectives.layout import proof, shared_prompt
+from gatebench.objectives.layout.head import ScaledHead, head_of
 
 logger = logging.getLogger(__name__)
 REPORTED = ("entropy", "mean_logits", "is_top1")  # what TRL logs of the model's output, beside log_probs
@@ -24,7 +25,7 @@ POSITIONS = {"cpu": 700, "cuda": 16384}
 # Logits of a batch up to so many numbers are kept for the backward pass; more are computed again, in tiles.
 LOGITS_KEPT = 2**25
 HeadOutputs = tuple[Tensor, Tensor, Tensor, Tensor]  # log_probs and REPORTED, [N] each
-HeadFunction = Callable[[LMHead, Tensor, Tensor], HeadOutputs]  # of last hidden states [N, H] and targets [N]
+HeadFunction = Callable[[ScaledHead, Tensor, Tensor], HeadOutputs]  # of last hidden states [N, H] and targets [N]
 
 
 @dataclass
@@ -38,6 +39,42 @@ class PairOutput:
     aux_loss: None = None
 
 
+TokenPair = tuple[list[int], list[int], list[int]]  # token ids of prompt, chosen and rejected
+
+
+def layout_caution(
+    network: CausalLM, pairs: Sequence[TokenPair], layout: str, longest: int | None = None
+) -> str | None:
+    """The sentence that says why a layout is not used; None where it was proven to give what plain transformers gives.
+
+    network: without peft's wrapper; pairs: as `telling` chooses them; longest: see proof.doubt.
+    """
+    prompts, responses = [pair[0] for pair in pairs], [list(pair[1:]) for pair in pairs]
+    texts = [(prompt, tokens) for prompt, own in zip(prompts, responses, strict=True) for tokens in own if tokens]
+    if not texts:
+        return None
+    rows = shared_prompt.lay_out(
+        prompts, responses, [len(pairs)] if layout == "packed" else None, shared_prompt.multiple_of(network)
+    ).to(network.device)
+    reason = proof.doubt(
+        network, texts,
+        lambda: shared_prompt.target_log_probs(shared_prompt.response_logits(network, rows), rows.targets),
+        max(sum(map(len, pair)) for pair in pairs), longest,
+    )  # fmt: skip
+    return f"layout {layout}: {reason}; two rows a pair are used" if reason else None
+
+
+def telling(lengths: Sequence[tuple[int, ...]]) -> list[int]:
+    """The two pairs that a layout is proven on, by the tokens of prompt, chosen and rejected: with the widest row and
+    with the longest text; where one has both, the narrowest row is the other, so that there is padding."""
+    places = range(len(lengths))
+    return list(dict.fromkeys([
+        max(places, key=lambda i: sum(lengths[i])),
+        max(places, key=lambda i: lengths[i][0] + max(lengths[i][1:])),
+        min(places, key=lambda i: sum(lengths[i])),
+    ]))[:2] if lengths else []  # fmt: skip
+
+
 def one_row_output(
     network: CausalLM,
     inputs: Mapping[str, Tensor],
@@ -47,21 +84,21 @@ def one_row_output(
 ) -> PairOutput | None:
     """The output for a batch of TRL's, [chosen; rejected] rows; None where it cannot be computed so.
 
-    network: without peft's wrapper; layout: "one_row" or "packed"; tiled_head: the head for
-    batches whose logits are not kept. Rows are cut into micro-batches of similar length: the same gradient with less
-    padding.
+    network: without peft's wrapper, and one that has no `layout_caution`; layout: "one_row" or "packed"; tiled_head:
+    the head for batches whose logits are not kept. Rows are cut into micro-batches of similar length: the same gradient
+    with less padding.
     """
     prompts, pairs = _split(inputs)
-    if not shared_prompt.supports(network) or prompts is None:
+    if prompts is None:
         logger.warning_once(  # type: ignore[attr-defined]
-            f"layout {layout}: not for {network.config.model_type} or prompts cut unevenly; using two rows"
+            f"layout {layout}: the prompts of some pairs are cut unevenly; two rows a pair are used for their batches"
         )
         return None
     half, shape = len(prompts), inputs["completion_mask"][:, 1:].shape
     lengths = [len(p) - 1 + len(c) + len(r) for p, (c, r) in zip(prompts, pairs, strict=True)]
     starts = [len(prompt) - 1 for prompt in prompts]
     device = inputs["input_ids"].device
-    head = network.get_output_embeddings()
+    head = head_of(network)
     kept = int(inputs["completion_mask"].sum()) * head.weight.shape[0] <= LOGITS_KEPT
     outputs_of = _kept_head if kept else tiled_head
     found: list[HeadOutputs] = []
@@ -90,7 +127,7 @@ def one_row_output(
     return PairOutput(log_probs, entropy, mean_logits, is_top1)
 
 
-def _kept_head(head: LMHead, states: Tensor, targets: Tensor) -> HeadOutputs:
+def _kept_head(head: ScaledHead, states: Tensor, targets: Tensor) -> HeadOutputs:
     """The logits stay in memory."""
     logits = head(states).float()
     log_p = logits.log_softmax(dim=1)

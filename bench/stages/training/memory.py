@@ -7,13 +7,9 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from gatebench.bench.errors import StageFailed
+from gatebench.objectives.causal_lm import is_out_of_memory
 
 T = TypeVar("T")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """A GPU's OutOfMemoryError, or the plain RuntimeError of torch's allocator on a CPU."""
-    return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
 
 
 def with_smaller_batches(micro: int, attempt: Callable[[int], T], clear: Callable[[], None]) -> tuple[T, int]:

@@ -33,21 +33,53 @@ class Row:
         ]
 
 
-def collator(model: CausalLM) -> Callable[[Sequence[Row]], dict[str, Tensor]]:
-    """Packs where that saves rows and the model's attention can be cut into blocks, else pads."""
+Collate = Callable[[Sequence[Row]], "dict[str, Tensor]"]
+
+
+def collator(model: CausalLM, rows: Sequence[Row]) -> tuple[Collate, str | None]:
+    """Packs where that saves rows and the model was proven to keep them apart, else pads; the sentence that says why it
+    cannot. rows: all that will come."""
     from gatebench.objectives.causal_lm import without_adapter
     from gatebench.objectives.layout import shared_prompt
 
     network = without_adapter(model)
-    if not shared_prompt.supports(network):
-        return padded
+    shown = _telling(rows)
+    if shown is None:
+        return padded, None
+    caution = _caution(network, shown)
     dtype = network.dtype
 
     def collate(rows: Sequence[Row]) -> dict[str, Tensor]:
         bins = shared_prompt.pack([len(row.ids) for row in rows])
         return padded(rows) if len(bins) == len(rows) else packed([[rows[i] for i in some] for some in bins], dtype)
 
-    return collate
+    return (padded, caution) if caution else (collate, None)
+
+
+def _telling(rows: Sequence[Row]) -> list[list[Row]] | None:
+    """The longest row by itself, and the longest that shares a row of that length with the shortest; None if none
+    can, so that nothing is ever packed."""
+    by_length = sorted((Row(row.ids) for row in rows if len(row.ids) > 1), key=lambda row: -len(row.ids))
+    if len(by_length) < 3:
+        return None
+    longest, *others, shortest = by_length
+    second = next((row for row in others if len(row.ids) + len(shortest.ids) <= len(longest.ids)), None)
+    return None if second is None else [[longest], [second, shortest]]
+
+
+def _caution(network: CausalLM, bins: Sequence[Sequence[Row]]) -> str | None:
+    from gatebench.objectives.layout import proof
+    from gatebench.objectives.layout.shared_prompt import target_log_probs
+
+    def fast() -> Tensor:
+        inputs = {name: values.to(network.device) for name, values in packed(bins, network.dtype).items()}
+        labels = inputs.pop("labels")[:, 1:]
+        learned = labels != IGNORED
+        return target_log_probs(network(**inputs, use_cache=False).logits[:, :-1][learned].float(), labels[learned])
+
+    texts = [(row.ids[:1], row.ids[1:]) for some in bins for row in some]
+    reason = proof.doubt(network, texts, fast, max(sum(len(row.ids) for row in some) for some in bins))
+    return f"packing: {reason}; rows are padded instead" if reason else None
 
 
 def padded(rows: Sequence[Row]) -> dict[str, Tensor]:

@@ -7,8 +7,9 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from gatebench.bench.models.source import FLOAT32
 from gatebench.bench.stages.stage import Report
@@ -85,6 +86,17 @@ def callback_for(report: Report, text: str) -> TrainerCallback:
     return Watch()
 
 
+@dataclass(frozen=True)
+class Fitted(Generic[M]):
+    """A trained model. steps: of the optimizer; micro: the micro-batch that fitted into memory; cautions: why rows were
+    not packed, if so."""
+
+    model: M
+    steps: int
+    micro: int
+    cautions: list[str]
+
+
 def fit(
     make_model: Callable[[], M],
     rows: Sequence[Row],
@@ -97,22 +109,23 @@ def fit(
     report: Report,
     out: Path,
     dtype: str = FLOAT32,
-) -> tuple[M, int, int]:
+) -> Fitted[M]:
     """Train a causal model on rows, packed where they differ in length, with AdamW and a cosine schedule.
 
     make_model: gives the model at its start, again for each micro-batch that is tried; dtype: the type that is computed
-    in, whatever that of the weights. Returns the trained model, its optimizer steps and the micro-batch that fitted
-    into memory.
+    in, whatever that of the weights.
 
     Raises StageFailed with the step where the training has diverged.
     """
     from gatebench.bench.stages.training.memory import with_smaller_batches
 
-    def attempt(micro: int) -> tuple[M, int]:
+    def attempt(micro: int) -> tuple[M, int, str | None]:
         import torch
         from transformers import Trainer, TrainingArguments
 
         model = make_model()
+        vocabulary = model.config.get_text_config().vocab_size
+        collate, caution = collator(model, rows)  # before what was trained comes back: a resumed run decides alike
         point = restore(model, out)
         arguments = TrainingArguments(
             output_dir=str(out / TRAINER), per_device_train_batch_size=micro,
@@ -123,22 +136,22 @@ def fit(
             use_cpu=not torch.cuda.is_available(), logging_nan_inf_filter=False,
         )  # fmt: skip
         trainer = Trainer(
-            model=model, args=arguments, train_dataset=list(rows), data_collator=collator(model),
+            model=model, args=arguments, train_dataset=list(rows), data_collator=collate,
             callbacks=[
-                callback_for(report, "training"), divergence_callback(worst_loss=2 * math.log(model.config.vocab_size)),
+                callback_for(report, "training"), divergence_callback(worst_loss=2 * math.log(vocabulary)),
                 checkpoint_callback(STEPS_A_LOG_LINE),
             ],
         )  # fmt: skip
         without_lines(trainer)
         trainer.train(resume_from_checkpoint=point)
-        return model, trainer.state.global_step
+        return model, trainer.state.global_step, caution
 
     def clear() -> None:
         shutil.rmtree(out / TRAINER, ignore_errors=True)
 
-    (model, done), micro = with_smaller_batches(batch_size, attempt, clear)
+    (model, done, caution), micro = with_smaller_batches(batch_size, attempt, clear)
     clear()
-    return model, done, micro
+    return Fitted(model, done, micro, [caution] if caution else [])
 
 
 def without_lines(trainer: Trainer) -> None:

@@ -15,7 +15,6 @@ RESPONSES = [[[20, 21, 22], [23], [24, 25, 26, 27]], [[30], [31, 32], []], [[40,
 
 def check(model, a_row):
     """The log-probs of PROMPTS and RESPONSES are those of separate rows."""
-    assert shared_prompt.supports(model)
     rows = shared_prompt.lay_out(PROMPTS, RESPONSES, a_row, shared_prompt.multiple_of(model))
     with torch.no_grad():
         logits = shared_prompt.response_logits(model, rows)

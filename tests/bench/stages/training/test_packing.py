@@ -24,7 +24,7 @@ def test_loss_and_gradient_are_those_of_padded_rows(model_paths, family):
     found = []
     for way in ("padded", "packed"):
         model = load_model(model_paths[family])
-        batch = padded(ROWS) if way == "padded" else collator(model)(ROWS)
+        batch = padded(ROWS) if way == "padded" else collator(model, ROWS)[0](ROWS)
         assert len(batch["input_ids"]) == (4 if way == "padded" else 3)
         loss = model(**batch).loss
         loss.backward()
@@ -40,7 +40,7 @@ def test_packed_rows_are_blind_to_each_other_when_float32_weights_compute_in_bfl
     found = []
     for way in ("padded", "packed"):
         model = load_model(model_paths[family])
-        batch = padded(ROWS) if way == "padded" else collator(model)(ROWS)
+        batch = padded(ROWS) if way == "padded" else collator(model, ROWS)[0](ROWS)
         with torch.autocast("cpu", torch.bfloat16):
             loss = model(**batch).loss
         loss.backward()
@@ -51,8 +51,16 @@ def test_packed_rows_are_blind_to_each_other_when_float32_weights_compute_in_bfl
     assert torch.linalg.vector_norm(ours - theirs) < 0.05 * torch.linalg.vector_norm(theirs)
 
 
-def test_rows_of_one_length_and_other_architectures_are_not_packed(model_paths):
+def test_rows_of_one_length_are_not_packed(model_paths):
+    rows = [Row([1, 2, 3]), Row([4, 5, 6]), Row([7, 8, 9])]
+    assert collator(load_model(model_paths["neox"]), rows) == (padded, None)
+
+
+def test_a_model_that_tells_no_rows_apart_is_not_packed_and_says_why(model_paths):
     model = load_model(model_paths["neox"])
-    assert "position_ids" not in collator(model)([Row([1, 2, 3]), Row([4, 5, 6])])
-    model.config.model_type = "another"
-    assert collator(model) is padded
+    model.config.sliding_window = 19
+    collate, caution = collator(model, ROWS)
+    assert collate is padded
+    assert caution == (
+        "packing: GPTNeoXForCausalLM looks back 19 tokens where rows have up to 20; rows are padded instead"
+    )
