@@ -1,0 +1,53 @@
+"""The stage that has a policy answer: conversations stay messages as far as the judge, and no empty text is a stop."""
+
+import json
+import shutil
+
+import pandas
+import pytest
+
+from gatebench.bench.data.adapters import plain
+from gatebench.bench.errors import UserError
+from gatebench.bench.judges.api import TIE, Verdict
+from gatebench.bench.stages import generate, judge
+from tests.helpers import DPO, no_report, plan_of, run_stage
+
+TURNS = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 1 plus 2?"}]
+ANSWERING = "  generate: {backend: transformers, prompts: 4, max_tokens: 4}\n"
+
+
+class Recorder:
+    """A judge that sees no difference, and what it was asked."""
+
+    ordered = True
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, comparisons, report):
+        self.asked += comparisons
+        return [Verdict(TIE)] * len(comparisons)
+
+
+def test_a_judge_gets_a_conversation_as_its_messages(model_paths, tmp_path):
+    rows = [
+        {"prompt": prompt, "chosen": f" {n}", "rejected": f" -{n}"} for n, prompt in enumerate([TURNS, "Plain?"] * 4)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = DPO.replace("path: builtin:toolbox, train: 24, test: 8", "path: ./pairs.jsonl, train: 4, test: 4")
+    plan = plan_of(tmp_path, text + ANSWERING)
+    node = next(node for node in plan.nodes.values() if node.kind == "generate")
+    policy = next(key for role, _, key in node.inputs if role == "policy")
+    shutil.copytree(model_paths["llama"], tmp_path / policy / "model")
+    run_stage(node, tmp_path, tmp_path / "out")
+    frame = pandas.read_parquet(tmp_path / "out" / generate.ANSWERS_FILE)
+    recorder, pairs = Recorder(), frame.assign(response_other="another", tokens_other=1)
+    judge._verdicts(recorder, pairs, no_report)
+    turns = (("system", "Be brief."), ("user", "What is 1 plus 2?"))
+    assert [asked.messages for asked in recorder.asked] == [turns, (), turns, ()] * 2
+    assert [asked.prompt for asked in recorder.asked[:2]] == [plain(turns), "Plain?"]
+
+
+def test_a_stop_of_no_text_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"generate\.stop"):
+        plan_of(tmp_path, DPO + ANSWERING.replace("max_tokens: 4", "stop: ['']"))
