@@ -54,10 +54,14 @@ def load_policy(stage: Path, dtype: str, folder: str = MODEL) -> CausalLM:
         )
     except (OSError, ValueError) as error:  # ValueError: an architecture that is no causal language model
         raise UserError(f"{path}: cannot load the model ({str(error).splitlines()[0]})") from None
-    found: CausalLM = model.to("cuda" if torch.cuda.is_available() else "cpu")
-    if getattr(found.config.get_text_config(), "attn_logit_softcapping", None):
-        found.set_attn_implementation("eager")  # torch's attention would leave the softcapping out, without a word
-    return found
+    return advised(model.to("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def advised(model: CausalLM) -> CausalLM:
+    """With the attention that transformers advises: torch's would leave Gemma 2's softcapping out, without a word."""
+    if getattr(model.config.get_text_config(), "attn_logit_softcapping", None):
+        model.set_attn_implementation("eager")
+    return model
 
 
 def _where(stage: Path, folder: str = MODEL) -> tuple[str, str | None]:

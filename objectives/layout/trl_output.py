@@ -42,7 +42,9 @@ class PairOutput:
 TokenPair = tuple[list[int], list[int], list[int]]  # token ids of prompt, chosen and rejected
 
 
-def layout_caution(network: CausalLM, pairs: Sequence[TokenPair], layout: str, longest: int | None = None) -> str | None:
+def layout_caution(
+    network: CausalLM, pairs: Sequence[TokenPair], layout: str, longest: int | None = None
+) -> str | None:
     """The sentence that says why a layout is not used; None where it was proven to give what plain transformers gives.
 
     network: without peft's wrapper; pairs: as `telling` chooses them; longest: see proof.doubt.
