@@ -9,6 +9,7 @@ a share of the largest. `plain` is a path that was not admitted.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 V = 96
@@ -80,6 +81,10 @@ CASES: dict[str, Case] = {
     "gemma3_text": Case("gemma3_text", {**COMMON, "sliding_window": 64, "layer_types": TWO_KINDS}),
     "gemma3_text, window": Case("gemma3_text", {**COMMON, "sliding_window": 8, "layer_types": TWO_KINDS},
                                 WINDOW, WINDOW),
+    "gemma3, with pictures": Case("gemma3", {
+        "text_config": {**COMMON, "sliding_window": 64, "model_type": "gemma3_text"}, "mm_tokens_per_image": 4,
+        "vision_config": {"model_type": "siglip_vision_model", "hidden_size": 16, "intermediate_size": 16,
+                          "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}}),
     "phi": Case("phi", COMMON),
     "phi3": Case("phi3", COMMON),
     "olmo": Case("olmo", COMMON),
@@ -140,6 +145,17 @@ def make(name: str) -> Any:
     set_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(CASES[name].kind, **CASES[name].fields))
     return advised(model.float().eval())
+
+
+def save(name: str, tokenizer: Any, folder: Path) -> Path:
+    """The model of a case with the words of a tokenizer, as a user has it on disk."""
+    from transformers import AutoConfig, AutoModelForCausalLM, set_seed
+
+    set_seed(0)
+    config = AutoConfig.for_model(CASES[name].kind, **{**CASES[name].fields, "vocab_size": len(tokenizer)})
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def plain(model: Any) -> Any:
