@@ -66,11 +66,15 @@ def load_policy(stage: Path, dtype: str, folder: str = MODEL) -> CausalLM:
         raise UserError(f"{path}: cannot load the model ({str(error).splitlines()[0]})") from None
     if sentence := wrong_tensors(loaded["missing_keys"], loaded["unexpected_keys"]):
         raise UserError(f"{path}: {sentence}")
-    placed: CausalLM = model.to("cuda" if torch.cuda.is_available() else "cpu")
-    _make_savable(placed)
-    if getattr(placed.config.get_text_config(), "attn_logit_softcapping", None):
-        placed.set_attn_implementation("eager")  # torch's attention would leave the softcapping out, without a word
-    return placed
+    _make_savable(model)
+    return advised(model.to("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def advised(model: CausalLM) -> CausalLM:
+    """With the attention that transformers advises: torch's would leave Gemma 2's softcapping out, without a word."""
+    if getattr(model.config.get_text_config(), "attn_logit_softcapping", None):
+        model.set_attn_implementation("eager")
+    return model
 
 
 def computing(dtype: str, model: CausalLM) -> torch.autocast:

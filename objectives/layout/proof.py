@@ -12,9 +12,11 @@ from gatebench.objectives.causal_lm import CausalLM, is_out_of_memory
 from gatebench.objectives.layout.architecture import refusal
 from gatebench.objectives.layout.shared_prompt import multiple_of, target_log_probs
 
-BOUND = 1e-4  # nats a token, in float32
-# In a half precision, where the same sums in another order differ by the rounding of logits themselves
-HALF_BOUNDS = {torch.bfloat16: 0.5, torch.float16: 0.1}
+BOUND = 1e-4  # nats, of the token that differs most, in float32
+# In a half precision rounding alone moves single tokens by up to 0.06 and 0.012 nats, in whatever order their sums are
+# taken, and the mean by 0.013 and 0.001 (8 layers, 4 families): the mean is judged, at four and ten times that. A
+# window or a factor that is left out moves it by 0.2 and more.
+HALF_BOUNDS = {torch.bfloat16: 0.05, torch.float16: 0.01}
 Texts = Sequence[tuple[list[int], list[int]]]  # a prompt and a response to it each
 
 
@@ -39,11 +41,13 @@ def doubt(
                 raise
             said = "".join(str(error).splitlines()[:1])
             return f"{name} cannot do it ({type(error).__name__}: {said})"
-        expected = torch.cat([_plain_log_probs(model, *text) for text in texts])
-    worst = (found - expected).abs().max().item()
-    if worst <= HALF_BOUNDS.get(model.dtype, BOUND):  # not where one is no number
+        expected = torch.cat([plain_log_probs(model, *text) for text in texts])
+    off = (found - expected).abs()
+    half = model.dtype in HALF_BOUNDS
+    difference = (off.mean() if half else off.max()).item()
+    if difference <= HALF_BOUNDS.get(model.dtype, BOUND):  # not where one is no number
         return None
-    return f"{name} differs from plain transformers by {worst:.2g} nats a token"
+    return f"{name} differs from plain transformers by {difference:.2g} nats a token"
 
 
 @contextmanager
@@ -57,7 +61,7 @@ def _measured(model: CausalLM) -> Iterator[None]:
         model.train(training)
 
 
-def _plain_log_probs(model: CausalLM, prompt: list[int], response: list[int]) -> Tensor:
+def plain_log_probs(model: CausalLM, prompt: list[int], response: list[int]) -> Tensor:
     """Log-prob of each response token [N] in an ordinary row, as transformers computes it."""
     row, multiple = prompt + response[:-1], multiple_of(model)
     gap = -len(row) % multiple

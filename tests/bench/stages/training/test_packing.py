@@ -3,8 +3,11 @@
 import pytest
 import torch
 
+from gatebench.bench.stages.stage import CAUTIONS
 from gatebench.bench.stages.training.packing import IGNORED, Row, collator, packed, padded
-from tests.helpers import load_model
+from gatebench.bench.stages.training.supervised import fit
+from tests import architectures
+from tests.helpers import load_model, no_report
 
 ROWS = [Row(list(range(10, 30)), 5), Row([40, 41, 42]), Row(list(range(50, 61)), 4), Row(list(range(70, 77)), 2)]
 
@@ -64,3 +67,12 @@ def test_a_model_that_tells_no_rows_apart_is_not_packed_and_says_why(model_paths
     assert caution == (
         "packing: GPTNeoXForCausalLM looks back 19 tokens where rows have up to 20; rows are padded instead"
     )
+
+
+@pytest.mark.parametrize(("name", "said"), [("mistral", []), ("mistral, window", ["packing: MistralForCausalLM"])])
+def test_a_training_says_what_it_did_not_pack(name, said, tmp_path):
+    _, facts = fit(
+        lambda: architectures.make(name), ROWS, learning_rate=1e-3, batch_size=4, steps=1, seed=0, report=no_report,
+        out=tmp_path,
+    )  # fmt: skip
+    assert [caution[:27] for caution in facts[CAUTIONS]] == said
