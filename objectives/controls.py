@@ -11,7 +11,7 @@ batch of one pair begins as the gate itself.
     shuffled    the field is permuted once a step, by seed and step; each pair takes what has come to its place
 
 A gate with a weight a token has the tokens of those pairs in its field, in order. Here a pair's weights are a vector:
-of one number, or of one a response token.
+of one number, or of one a response token. An evaluation has no gradient to gate; its field is the batch it is handed.
 """
 
 from __future__ import annotations

@@ -61,6 +61,7 @@ STREAMED = 64  # pairs of a streamed data set that a layout is proven on
 ID_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids")  # TRL's names
 REFERENCE_TOKENS = "ref_rejected_token_logps"
 LEARNED = "{}_learned"  # which tokens of a side's ids are learned, where others stand between the assistant's
+NOT_THE_MODELS = ("completion_mask", "ref_chosen_logps", "ref_rejected_logps", REFERENCE_TOKENS)  # of a batch
 RECENT_WEIGHTS = "recent_gate_weights.safetensors"  # of a checkpoint, in order of their names
 T = TypeVar("T")
 Example: TypeAlias = dict[str, object]  # a row of the data, tokenized
@@ -225,7 +226,7 @@ class GatedDPOTrainer(DPOTrainer):
         if self._recent and self.args.should_save:  # first, for a checkpoint is whole where the Trainer's last file is
             folder = Path(self._get_output_dir(trial=trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
             folder.mkdir(parents=True, exist_ok=True)
-            save_file({str(place): pair for place, pair in enumerate(self._recent)}, folder / RECENT_WEIGHTS)
+            save_file({f"{place:03d}": pair for place, pair in enumerate(self._recent)}, folder / RECENT_WEIGHTS)
         super()._save_checkpoint(model, trial)
 
     def train(self, *arguments: object, **keywords: object) -> TrainOutput:
@@ -281,11 +282,9 @@ class GatedDPOTrainer(DPOTrainer):
     def _score(self, model: Module, inputs: Batch) -> Tensor:
         """Per-token log-probs [2B, T-1] of a batch, zero outside the responses."""
         labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, -100)
+        given = {name: value for name, value in inputs.items() if name not in NOT_THE_MODELS}
         with self.accelerator.autocast():
-            output = model(
-                input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"],
-                labels=labels, use_cache=False, fused_lm_head=True,
-            )  # fmt: skip
+            output = model(**given, labels=labels, use_cache=False, fused_lm_head=True)
         log_probs: Tensor = output.log_probs[:, -(labels.shape[1] - 1) :]
         return log_probs
 
