@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, TypeVar, cast
 
 import torch
-from datasets import Dataset, IterableDataset
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import Module
@@ -48,6 +47,7 @@ from gatebench.objectives.pairs import EffectiveBatch, PairLogProbs
 from gatebench.objectives.registry import coupling_caution, get_loss
 
 if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
     from transformers import PreTrainedModel
     from transformers.trainer_utils import TrainOutput
 
@@ -179,8 +179,8 @@ class GatedDPOTrainer(DPOTrainer):
         data = [rows for rows in (self.train_dataset, *more.values()) if rows is not None]
         pairs = [pair for rows in data for pair in _telling_pairs(rows, self.args.max_length)]
         chosen = [pairs[i] for i in telling([tuple(map(len, pair)) for pair in pairs])]
-        streamed = any(isinstance(rows, IterableDataset) for rows in data)
-        return layout_caution(network, chosen, layout, self.args.max_length if streamed else None)
+        all_seen = all(hasattr(rows, "__len__") for rows in data)
+        return layout_caution(network, chosen, layout, None if all_seen else self.args.max_length)
 
     def _cautions(self) -> Iterator[str]:
         """What is said of the arguments before the first step."""
@@ -513,10 +513,12 @@ class _GatedPolicy:
 
 def _telling_pairs(rows: Dataset | IterableDataset, max_length: int | None) -> list[TokenPair]:
     """Of a tokenized data set, without reading more of it than lengths; responses are cut as the collator cuts them."""
-    if isinstance(rows, IterableDataset):
-        rows = Dataset.from_list(list(rows.take(STREAMED)))
-    table = rows.select_columns(list(ID_COLUMNS)).with_format("arrow")[:]
-    lengths = [[n for part in table[name].chunks for n in part.value_lengths().to_pylist()] for name in ID_COLUMNS]
+    if hasattr(rows, "__len__"):
+        table = rows.select_columns(list(ID_COLUMNS)).with_format("arrow")[:]
+        lengths = [[n for part in table[name].chunks for n in part.value_lengths().to_pylist()] for name in ID_COLUMNS]
+    else:  # a stream
+        rows = list(rows.take(STREAMED))
+        lengths = [[len(row[name]) for row in rows] for name in ID_COLUMNS]
     pairs = []
     for i in telling(list(zip(*lengths, strict=True))):
         prompt, chosen, rejected = (rows[i][name] for name in ID_COLUMNS)

@@ -49,6 +49,7 @@ def layout_caution(
 
     network: without peft's wrapper; pairs: as `telling` chooses them; longest: see proof.doubt.
     """
+    pairs = [pair for pair in pairs if pair[0]]  # without a prompt there is nothing to share: two rows in any case
     prompts, responses = [pair[0] for pair in pairs], [list(pair[1:]) for pair in pairs]
     texts = [(prompt, tokens) for prompt, own in zip(prompts, responses, strict=True) for tokens in own if tokens]
     if not texts:

@@ -81,3 +81,9 @@ def test_a_stream_may_have_rows_as_long_as_the_longest_allowed(saved, tokenizer,
     arguments = {"output_dir": str(tmp_path), "max_steps": 1}
     assert "rows have up to 96" in trainer(path, tokenizer, stream, **arguments).layout_caution
     assert trainer(path, tokenizer, stream, max_length=64, **arguments).layout_caution is None
+
+
+def test_a_pair_without_a_prompt_changes_nothing_for_the_others(saved, tokenizer, preference_rows, tmp_path):
+    bare = {"prompt": "", "chosen": "yes", "rejected": "no"}
+    done = trainer(saved("llama"), tokenizer, Dataset.from_list([*preference_rows, bare]), output_dir=str(tmp_path))
+    assert done.layout_caution is None

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers.integrations import flex_attention
 
-from gatebench.objectives.layout import shared_prompt
+from gatebench.objectives.layout import shared_prompt, trl_output
 from gatebench.objectives.layout.attention import FLEX, dense_mask
 from tests.conftest import FAMILIES
 from tests.helpers import load_model, response_log_prob
@@ -41,6 +41,8 @@ def test_flex_attention_sees_what_the_others_see(model_paths, family, monkeypatc
     monkeypatch.setattr(flex_attention, "compile_friendly_flex_attention", without_compiling)
     model = load_model(model_paths[family], attn_implementation=FLEX)
     check(model, [1, 2])
+    pairs = [(prompt, *own[:2]) for prompt, own in zip(PROMPTS, RESPONSES, strict=True)]
+    assert trl_output.layout_caution(model, pairs, "packed") is None
 
 
 def test_layout_by_hand():
