@@ -12,6 +12,7 @@ from gatebench.bench.models.tensors import wrong_tensors
 
 ROLES = ("eos_token", "pad_token", "bos_token")
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.json")
+LFS = b"version https://git-lfs"  # how a pointer to a large file that was not fetched starts
 NO_TOKENIZER = "it has no tokenizer; save the one that belongs to it into its folder"
 
 
@@ -41,7 +42,15 @@ def _examine_folder(folder: Path) -> Examined:
         others = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in folder.glob(pattern))
         told = f"no *.safetensors, only {others[0]}, which could run code" if others else "no *.safetensors"
         return Examined(None, (f"it holds {told}; save the model again with save_pretrained",))
+    pointers = [file.name for file in sorted(folder.iterdir()) if file.is_file() and _is_pointer(file)]
+    if pointers:
+        return Examined(None, (f"{pointers[0]} is only a pointer of Git LFS; fetch the file itself with git lfs pull",))
     return _examine(str(folder), None, folder)
+
+
+def _is_pointer(file: Path) -> bool:
+    with file.open("rb") as start:
+        return start.read(len(LFS)) == LFS
 
 
 def _examine(path: str, revision: str | None, folder: Path | None) -> Examined:
