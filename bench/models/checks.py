@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from gatebench.bench.models.tensors import wrong_tensors
 
 SPECIAL_TOKENS = ("eos_token", "pad_token", "bos_token")
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.json")
+LFS = b"version https://git-lfs"  # how a pointer to a large file that was not fetched starts
 NO_TOKENIZER = "it has no tokenizer; save the one that belongs to it into its folder"
 
 
@@ -40,7 +42,15 @@ def _examine_folder(folder: Path) -> Examined:
         others = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in folder.glob(pattern))
         told = f"no *.safetensors, only {others[0]}, which could run code" if others else "no *.safetensors"
         return Examined(None, (f"it holds {told}; save the model again with save_pretrained",))
+    pointers = [file.name for file in sorted(folder.iterdir()) if file.is_file() and _is_pointer(file)]
+    if pointers:
+        return Examined(None, (f"{pointers[0]} is only a pointer of Git LFS; fetch the file itself with git lfs pull",))
     return _examine(str(folder), None, folder)
+
+
+def _is_pointer(file: Path) -> bool:
+    with file.open("rb") as start:
+        return start.read(len(LFS)) == LFS
 
 
 def _examine(path: str, revision: str | None, folder: Path | None) -> Examined:
@@ -56,13 +66,14 @@ def _examine(path: str, revision: str | None, folder: Path | None) -> Examined:
         return Examined(None, (f"its configuration cannot be read ({_in_a_line(error)})",))
     text = config.get_text_config()
     context = getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None)
-    if (text.pad_token_id or 0) >= text.vocab_size:
-        told = f"its config.json has pad_token_id {text.pad_token_id} and a vocab_size of {text.vocab_size}"
+    rows, pad = getattr(text, "vocab_size", None) or sys.maxsize, getattr(text, "pad_token_id", None)
+    if (pad or 0) >= rows:
+        told = f"its config.json has pad_token_id {pad} and a vocab_size of {rows}"
         return Examined(context, (f"{told}; a padding id has to be below that, or null",))
     wrong = [] if folder is None else list(_wrong_weights(path))
     if folder and not any(file for pattern in VOCABULARIES for file in folder.glob(pattern)):
         return Examined(context, (*wrong, NO_TOKENIZER))
-    return Examined(context, (*wrong, *_wrong_tokenizer(path, place, text.vocab_size)))
+    return Examined(context, (*wrong, *_wrong_tokenizer(path, place, rows)))
 
 
 def _wrong_weights(path: str) -> Iterator[str]:

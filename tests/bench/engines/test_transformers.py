@@ -4,11 +4,12 @@ import copy
 import json
 
 import pytest
-from transformers import GenerationConfig
+from transformers import AutoModelForCausalLM, GenerationConfig, set_seed
 
 from gatebench.bench.engines import vllm
 from gatebench.bench.engines.sampling import Sampling
 from gatebench.bench.engines.transformers import end_tokens, generate
+from gatebench.bench.models.ladder import make_config
 from tests.helpers import load_model, no_report, response_log_prob
 
 SAMPLING = Sampling(max_tokens=12)
@@ -109,3 +110,16 @@ def test_an_engine_serves_another_checkpoint_only_with_the_same_tokenizer_and_en
 
     assert place("one") == place("two")
     assert len({place("three"), place("other words", '{"model": 1}'), place("other ends", ends=[0, 1])}) == 3
+
+
+@pytest.mark.vllm
+def test_vllm_ends_where_transformers_ends(tokenizer, prompts, tmp_path):
+    set_seed(0)
+    model = AutoModelForCausalLM.from_config(make_config("builtin:ladder/llama-1.3m")).eval()
+    with_end(model, tokenizer, prompts)
+    wanted = ask(model, tokenizer, prompts)
+    engine, _ = vllm.serve_model(model, tokenizer, tmp_path, "float32", 128, prompts[:1])
+    found = engine.generate(prompts, SAMPLING, end_tokens(model, tokenizer))
+    vllm.close()
+    assert [(answer.tokens, answer.finish_reason) for answer in found] == [(a.tokens, a.finish_reason) for a in wanted]
+    assert [answer.log_prob for answer in found] == pytest.approx([answer.log_prob for answer in wanted], abs=0.05)
