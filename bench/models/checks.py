@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gatebench.bench.data.readers import LFS
 from gatebench.bench.models.tensors import wrong_tensors
 
 SPECIAL_TOKENS = ("eos_token", "pad_token", "bos_token")
 VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.json")
-LFS = b"version https://git-lfs"  # how a pointer to a large file that was not fetched starts
+
 NO_TOKENIZER = "it has no tokenizer; save the one that belongs to it into its folder"
 
 
