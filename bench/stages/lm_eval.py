@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-VERSION = 2
+VERSION = 3
 RESULTS_FILE = "results.json"
 LM_EVAL_SEED = 1234  # lm-eval's own default
 SHIPPED = Path(__file__).parents[1] / "data/tasks"
