@@ -39,7 +39,9 @@ class StockCell:
     @classmethod
     def read(cls, file: Path) -> StockCell:
         found = json.loads(file.read_text(encoding="utf-8"))
-        return cls(**{**found, "data": DataSource(**found["data"])})
+        data = found["data"]
+        columns = tuple((ours, theirs) for ours, theirs in data["columns"])  # JSON knows no tuples
+        return cls(**{**found, "data": DataSource(**{**data, "columns": columns})})
 
 
 def run(cell: StockCell, out: Path) -> None:

@@ -6,7 +6,7 @@ import shutil
 import pandas
 import pytest
 
-from gatebench.bench.data.adapters import plain
+from gatebench.bench.data.pairs import Chat, Message, plain
 from gatebench.bench.errors import UserError
 from gatebench.bench.judges.api import TIE, Verdict
 from gatebench.bench.stages import generate, judge
@@ -44,8 +44,9 @@ def test_a_judge_gets_a_conversation_as_its_messages(model_paths, tmp_path):
     recorder, pairs = Recorder(), frame.assign(response_other="another", tokens_other=1)
     judge._verdicts(recorder, pairs, no_report)
     turns = (("system", "Be brief."), ("user", "What is 1 plus 2?"))
+    conversation = Chat(tuple(Message(role, content) for role, content in turns))
     assert [asked.messages for asked in recorder.asked] == [turns, (), turns, ()] * 2
-    assert [asked.prompt for asked in recorder.asked[:2]] == [plain(turns), "Plain?"]
+    assert [asked.prompt for asked in recorder.asked[:2]] == [plain(conversation), "Plain?"]
 
 
 def test_a_stop_of_no_text_is_refused(tmp_path):

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from gatebench.bench.stages.stage import CAUTIONS
 from gatebench.bench.stages.training.packing import IGNORED, Row, collator, packed, padded
 from gatebench.bench.stages.training.supervised import fit
 from tests import architectures
@@ -71,8 +70,8 @@ def test_a_model_that_tells_no_rows_apart_is_not_packed_and_says_why(model_paths
 
 @pytest.mark.parametrize(("name", "said"), [("mistral", []), ("mistral, window", ["packing: MistralForCausalLM"])])
 def test_a_training_says_what_it_did_not_pack(name, said, tmp_path):
-    _, facts = fit(
+    fitted = fit(
         lambda: architectures.make(name), ROWS, learning_rate=1e-3, batch_size=4, steps=1, seed=0, report=no_report,
         out=tmp_path,
     )  # fmt: skip
-    assert [caution[:27] for caution in facts[CAUTIONS]] == said
+    assert [caution[:27] for caution in fitted.cautions] == said
