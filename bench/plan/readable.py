@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     from gatebench.objectives.causal_lm import Tokenizer
 
 
-def check_rows(plan: Plan, sources: Sources) -> None:
-    """Encode the training pairs of every model and local data set that meet in a cell.
+def is_here(source: ModelSource) -> bool:
+    """Whether a model's tokenizer lies in a local folder: not to be fetched, nor trained."""
+    return Path(source.path).is_dir()
+
+
+def check_rows(plan: Plan, sources: Sources, wanted: Callable[[ModelSource], bool] = lambda source: True) -> None:
+    """Encode the training pairs of every model, of those that are wanted, and local data set that meet in a cell.
 
     Raises UserError, all at once, where more of them than max_dropped cannot be encoded, and where a chat template
     refuses a system's turn. Data sets of the hub are checked by the first stage that has them.
@@ -30,7 +35,7 @@ def check_rows(plan: Plan, sources: Sources) -> None:
     mistakes: list[str] = []
     for model, dataset, lengths in _meetings(plan):
         source, data = sources.models[model], sources.datasets[dataset]
-        if data.content.startswith("hub:"):
+        if data.content.startswith("hub:") or not wanted(source):
             continue
         rows = load(data).train
         if source.is_builtin and all(_surely_fits(pair, lengths) for pair in rows):
@@ -46,12 +51,12 @@ def transcript_cautions(sources: Sources) -> list[str]:
     chatty = [name for name, source in sources.models.items() if _has_template(source)]
     dialogues = [
         name for name, data in sources.datasets.items()
-        if data.transcripts == "text" and Path(data.path).exists() and _is_of_transcripts(data)
+        if chatty and data.transcripts == "text" and Path(data.path).exists() and _is_of_transcripts(data)
     ]  # fmt: skip
     return [
         f"data set {dataset} holds dialogues of Human: and Assistant: as plain text, and {', '.join(chatty)} has a "
         "chat template; transcripts: messages makes it read them as a conversation"
-        for dataset in dialogues if chatty
+        for dataset in dialogues
     ]  # fmt: skip
 
 

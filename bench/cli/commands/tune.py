@@ -29,6 +29,7 @@ def tune_command(
     from gatebench.bench.console import PLAIN
     from gatebench.bench.plan.hub import check_hub
     from gatebench.bench.plan.planner import make_plan
+    from gatebench.bench.plan.readable import check_rows
     from gatebench.bench.plan.resolve import resolve
     from gatebench.bench.suite.reader import load_suite
     from gatebench.bench.tune.search import tune
@@ -39,6 +40,7 @@ def tune_command(
     sources = resolve(loaded, suite)
     made = make_plan(loaded, sources)
     check_hub(made, made.nodes, suite)
+    check_rows(made, sources)
     try:
         found = tune(loaded, sources, results, err, workers, resume)
     except KeyboardInterrupt:

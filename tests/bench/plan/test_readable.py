@@ -8,7 +8,7 @@ from gatebench.bench.errors import UserError
 from gatebench.bench.plan.readable import check_rows, transcript_cautions
 from gatebench.bench.plan.resolve import check_data
 from gatebench.bench.run.prepare import prepare
-from tests.helpers import DPO, write
+from tests.helpers import DPO, bench, write
 from tests.tokenizers import family
 
 TOOLBOX = "{name: toolbox, path: builtin:toolbox, train: 24, test: 8}"
@@ -63,6 +63,9 @@ def test_a_systems_turn_that_a_template_refuses_is_an_error_naming_model_and_dat
         caught.value
     )
     assert "(System role not supported); 1 rows begin with a system's turn" in str(caught.value)
+    planned = bench("plan", tmp_path / "suite.yaml")
+    assert planned.returncode == 2
+    assert "begin with a system's turn" in planned.stderr
     check(prepared(tmp_path, rows, own_model(tmp_path / "chatml", "chatml")))
 
 
