@@ -64,7 +64,7 @@ def _content(content: object, calls: bool, key: str) -> str:
             kind = part.get("type", "text")
             if kind != "text" or not isinstance(part.get("text"), str):
                 raise BadRow(f"a message of '{key}' has a part of type {kind}; only text can be trained on")
-        return "".join(part["text"] for part in content)
+        return well_formed("".join(part["text"] for part in content), key)
     if not isinstance(content, str):
         raise BadRow(f"the content of a message of '{key}' is {kind_of(content)}; expected text")
     return well_formed(content, key)

@@ -46,7 +46,7 @@ def to_probe(row: object, columns: Columns | None = None, transcripts: str = "te
     pair = to_pair(row, columns, transcripts)
     further = _renamed(row, columns or {}).items()
     kinds: dict[str, Response] = {
-        key: _like(value, pair) for key, value in further
+        key: _like(well_formed(value, key), pair) for key, value in further
         if isinstance(value, str) and key not in (*NOT_RESPONSES, *(columns or {}).values())
     }  # fmt: skip
     if not all(value.strip() for value in kinds.values() if isinstance(value, str)):

@@ -239,6 +239,16 @@ class Encoder:
         return token[:1] in ("\u2581", "\u0120")
 
 
+def unread(source: DataSource, what: str, kept: int, total: int) -> list[str]:
+    """A sentence where prompts could not be encoded; what: they are, in the plural."""
+    if kept == total:
+        return []
+    return [
+        f"data set {source.name}: {total - kept} of {total} {what} are left out: their prompts leave no room for a "
+        "response, or the chat template refuses them"
+    ]
+
+
 def _gaps(responses: Mapping[str, _Response]) -> dict[str, list[bool]]:
     """Which tokens are learned, of the responses in which others stand between the assistant's."""
     return {kind: response.learned for kind, response in responses.items() if not all(response.learned)}

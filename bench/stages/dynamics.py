@@ -49,7 +49,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
 
     from gatebench.bench.data.adapters import load
     from gatebench.bench.metrics.dynamics import curves
-    from gatebench.bench.models.encoding import Encoder
+    from gatebench.bench.models.encoding import Encoder, unread
     from gatebench.bench.models.loading import MODEL, load_policy, load_tokenizer
     from gatebench.objectives.layout.scoring import reader_of
 
@@ -61,6 +61,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     policy = load_policy(inputs["policy"], spec.weights or FLOAT32).float().eval()
     reference = reader_of(policy, [probe.prompt for probe in probes], texts)
     cautions = [reference.caution] if reference.caution else []
+    for split, rows in load(spec.data).probes.items():
+        cautions += unread(spec.data, f"{split} probes", len(encoded[split]), len(rows))
     if "train" not in inputs:
         frame = measure_probes(reference, reference, encoded, 0, lambda share: report(share, "probes at step 0"))
         frame.to_parquet(out / PROBES)

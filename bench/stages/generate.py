@@ -50,7 +50,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     from gatebench.bench.data.adapters import load
     from gatebench.bench.data.pairs import plain
     from gatebench.bench.data.toolbox import grade
-    from gatebench.bench.models.encoding import Encoder
+    from gatebench.bench.models.encoding import Encoder, unread
     from gatebench.bench.models.loading import load_policy, load_tokenizer
 
     policy = inputs.get("train", inputs["policy"])
@@ -60,11 +60,12 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     kept = [(i, row, ids) for i, row in enumerate(rows) if (ids := encoder.prompt(row.prompt)) is not None]
     prompts = [ids for _, _, ids in kept]
     model = load_policy(policy, spec.dtype).eval()
-    facts: Facts = {"backend": spec.backend}
+    cautions = unread(spec.data, "prompts to be answered", len(kept), len(rows))
+    facts: Facts = {"backend": spec.backend, CAUTIONS: cautions}
     if spec.backend == "transformers":
         answers = _by_transformers(model, tokenizer, prompts, spec, report)
     else:
-        answers = _by_vllm(model, tokenizer, prompts, spec, out, report, facts)
+        answers = _by_vllm(model, tokenizer, prompts, spec, out, report, facts, cautions)
     check_finite([answer.log_prob for answer in answers], "answers")
     frame = pandas.DataFrame({
         "prompt": [i for i, _, _ in kept], "text": [plain(row.prompt) for _, row, _ in kept],
@@ -101,8 +102,9 @@ def _by_vllm(
     out: Path,
     report: Report,
     facts: Facts,
+    cautions: list[str],
 ) -> list[Answer]:
-    """Falls back to transformers where vLLM cannot serve the model, and says so in the facts."""
+    """Falls back to transformers where vLLM cannot serve the model, and says so in facts and cautions."""
     from gatebench.bench.engines import transformers, vllm
 
     report(0.0, "vLLM takes the weights (a first start takes about half a minute)")
@@ -114,7 +116,7 @@ def _by_vllm(
         report(0.3, "answers by vLLM")
         return engine.generate(prompts, spec.sampling, transformers.end_tokens(model, tokenizer, spec.sampling.stop))
     except vllm.VllmFailed as failure:
-        facts[CAUTIONS] = [f"{model.config.model_type} was not served by vLLM ({failure}); transformers generated"]
+        cautions.append(f"{model.config.model_type} was not served by vLLM ({failure}); transformers generated")
         facts["backend"] = "transformers"
         return _by_transformers(model, tokenizer, prompts, spec, report)
 

@@ -98,6 +98,10 @@ def test_tool_calls_are_no_text():
         ({"prompt": "p", "chosen": ["a", "b"], "rejected": ["a", "c"]}, "'chosen' holds a text where a message"),
         ({"prompt": "p", "chosen": [HI, HELLO], "rejected": "c"}, "'chosen' is a list and 'rejected' a text"),
         ({"prompt": "p", "chosen": "\ud83c", "rejected": "c"}, "'chosen' holds half of a surrogate pair"),
+        (
+            {"prompt": [HI], "chosen": [says("assistant", [{"type": "text", "text": "\udc00"}])], "rejected": [GO]},
+            "'chosen' holds half of a surrogate pair",
+        ),
         ({"chosen": [HI, says("assistant", "\udc00")], "rejected": [HI, GO]}, "half of a surrogate pair"),
         ({"prompt": [HI], "chosen": [HI], "rejected": [HELLO]}, ENDS_IN_USER),
         ({"prompt": [HI], "chosen": [says("assistant", None)], "rejected": [GO]}, "message of 'chosen' has no content"),
@@ -120,6 +124,11 @@ def test_what_has_no_plain_meaning_is_dropped_with_its_reason(row, reason):
     with pytest.raises(BadRow) as caught:
         to_pair(row)
     assert reason in caught.value.reason
+
+
+def test_a_probe_of_half_a_surrogate_pair_is_dropped():
+    with pytest.raises(BadRow, match="'irr_hum' holds half of a surrogate pair"):
+        to_probe({"prompt": "p", "chosen": "a", "rejected": "b", "irr_hum": "\ud83c"})
 
 
 def test_columns_of_other_names_are_found_and_mapped():

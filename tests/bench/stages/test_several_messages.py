@@ -7,7 +7,8 @@ import pandas
 import pytest
 import torch
 
-from gatebench.bench.models.encoding import Encoder
+from gatebench.bench.data.source import DataSource
+from gatebench.bench.models.encoding import Encoder, unread
 from gatebench.bench.models.loading import load_policy, load_tokenizer
 from gatebench.bench.stages.dynamics import PROBES
 from gatebench.bench.stages.reference import REFERENCE_FILE
@@ -95,3 +96,10 @@ def test_the_layouts_train_alike_and_start_at_the_reference(finished, gate):
 def test_a_row_of_the_warm_up_learns_what_is_the_assistants():
     labels = padded([Row([1, 2, 3, 4, 5], 2, [True, False, True])])["labels"]
     assert labels.tolist() == [[-100, -100, 3, -100, 5]]
+
+
+def test_prompts_that_are_left_out_of_a_figure_are_said():
+    source = DataSource("content", 8, 2, 4, path="/some/rows.jsonl")
+    assert unread(source, "test probes", 3, 3) == []
+    (sentence,) = unread(source, "test probes", 1, 3)
+    assert sentence.startswith("data set rows.jsonl: 2 of 3 test probes are left out: their prompts leave no room")
