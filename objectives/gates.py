@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -198,15 +198,14 @@ def weight(p: Tensor, alpha: float, tau: float) -> Tensor:
 def apply_gate(log_probs: Tensor, g: Tensor, side: str = "both") -> Tensor:
     """The same values, bit for bit, with the gradient scaled by g.
 
-    x.detach() + g (x - x.detach()) keeps every bit, which g x + (1 - g) x.detach() does not (it drifts
-    by 3e-5 in float32). side "down" scales only gradients that lower x (dL/dx > 0). Needs finite x.
+    By a hook on the gradient: g x + (1 - g) x.detach() drifts by 3e-5 in float32, and x.detach() + g (x - x.detach())
+    makes NaN of a log-prob of -inf. side "down" scales only gradients that lower x (dL/dx > 0).
     """
-    if side == "both":
-        still = log_probs.detach()
-        return still + g * (log_probs - still)
     gated = log_probs.view_as(log_probs)
     if gated.requires_grad:
-        gated.register_hook(lambda gradient: torch.where(gradient > 0, g * gradient, gradient))  # type: ignore[no-untyped-call]
+        gated.register_hook(  # type: ignore[no-untyped-call]
+            lambda gradient: g * gradient if side == "both" else torch.where(gradient > 0, g * gradient, gradient)
+        )
     return gated
 
 
@@ -243,17 +242,36 @@ def weights(
     return controls.shuffled(field, micro, g, mask, generator)
 
 
+def quantiles(values: Tensor, levels: Sequence[float]) -> list[float]:
+    """Interpolated linearly, of any number of values, any shape; NaN is left out, and is the result where all are.
+
+    torch.quantile refuses more than 2^24, which the response tokens of a large data set are.
+    """
+    values = values.float().flatten()
+    values = values[~values.isnan()].sort().values
+    if not values.numel():
+        return [math.nan for _ in levels]
+    ranks = [level * (values.numel() - 1) for level in levels]
+    pairs = [(values[math.floor(rank)], values[math.ceil(rank)], rank % 1) for rank in ranks]
+    return [float(torch.lerp(below, above, share)) for below, above, share in pairs]
+
+
 def resolve_thresholds(gate: Gate, p: Tensor) -> Gate:
     """Replace a percentile tau by its probability, the quantile of p, and alpha "K/tau" by its number.
 
     p: the warm-up policy's rejected probabilities on the training pairs, [N] (or any shape; NaN ignored).
-    Raises ValueError where alpha would have to be divided by a tau of 0.
+    Raises ValueError where alpha would have to be divided by a tau of 0, or where no p is a number.
     """
     if gate.of is not None:
         return replace(gate, of=resolve_thresholds(gate.of, p))
     tau, alpha = gate.tau, gate.alpha
     if isinstance(tau, str):
-        tau = float(torch.nanquantile(p.float().flatten(), percentile_of(tau)))
+        (tau,) = quantiles(p, [percentile_of(tau)])
+        if math.isnan(tau):
+            raise ValueError(
+                f"gate {gate.kind}: tau {gate.tau} cannot be measured, as no rejected response has a probability: they "
+                "are empty, or the model's log-probs are no numbers; look at both, or give tau as a number"
+            )
     if isinstance(alpha, str):
         if tau <= 0:
             raise ValueError(f"gate {gate.kind}: alpha {alpha} has no value where tau ({gate.tau}) is {tau:g}")
@@ -269,8 +287,8 @@ def constant_caution(gate: Gate, p: Tensor) -> str | None:
     source = gate.source
     if source.kind in (UNGATED, *CONTROLS) or isinstance(source.tau, str) or isinstance(source.alpha, str):
         return None
-    bounds = torch.nanquantile(p.float().flatten(), torch.tensor([0.05, 0.95]))
-    low, high = weight(bounds, source.alpha, source.tau).tolist()
+    bounds = quantiles(p, (0.05, 0.95))
+    low, high = weight(torch.tensor(bounds), source.alpha, source.tau).tolist()
     if high - low >= 0.05:
         return None
     return (

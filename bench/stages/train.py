@@ -70,7 +70,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     from gatebench.objectives.controls import small_batch_caution
     from gatebench.objectives.gates import UNGATED
     from gatebench.objectives.registry import coupling_caution
-    from gatebench.objectives.trl import LEARNED, REFERENCE_TOKENS
+    from gatebench.objectives.trl.collators import LEARNED, REFERENCE_TOKENS
 
     recipe = spec.recipe
     tokenizer = load_tokenizer(inputs["policy"])

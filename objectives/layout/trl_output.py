@@ -36,7 +36,7 @@ class PairOutput:
     entropy: Tensor
     mean_logits: Tensor
     is_top1: Tensor
-    aux_loss: None = None
+    aux_loss: Tensor | None = None
 
 
 TokenPair = tuple[list[int], list[int], list[int]]  # token ids of prompt, chosen and rejected

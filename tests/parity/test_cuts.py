@@ -13,7 +13,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from gatebench.objectives.controls import MIN_FIELD
-from gatebench.objectives.trl import RECENT_WEIGHTS, GatedDPOConfig, GatedDPOTrainer
+from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
+from gatebench.objectives.trl.mixin import RECENT_WEIGHTS
+from gatebench.objectives.trl.weight_log import WeightLog
 from tests.helpers import ROOT
 from tests.parity.test_trainer import assert_same_bits, train, weights
 
@@ -39,8 +41,10 @@ def trained(model_paths, tokenizer, preference_rows, tmp_path, monkeypatch):
 
     def run(rows=16, family="llama", **arguments):
         seen = []
-        log = GatedDPOTrainer._log_gate
-        monkeypatch.setattr(GatedDPOTrainer, "_log_gate", lambda self, g: (seen.append(g.flatten()), log(self, g))[1])
+        add = WeightLog.add
+        monkeypatch.setattr(
+            WeightLog, "add", lambda self, mode, g: (seen.append(g[~g.isnan()].flatten()), add(self, mode, g))[1]
+        )
         trainer = train(
             "ours",
             model_paths[family],

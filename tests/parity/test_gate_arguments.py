@@ -33,7 +33,7 @@ REFUSED = [
     ({"alpha": -3.0}, "alpha -3 does not make a gate; write a number above 0, or 5/tau", "alpha"),
     ({"alpha": math.nan}, "alpha nan does not make a gate; write a number above 0, or 5/tau", "alpha"),
     ({"alpha": math.inf}, "alpha inf does not make a gate; write a number above 0, or 5/tau", "alpha"),
-    ({"alpha": "5"}, "'5' is no alpha; write a number, or 5/tau for five divided by the threshold", "alpha"),
+    ({"alpha": "5*tau"}, "'5*tau' is no alpha; write a number, or 5/tau for five divided by the threshold", "alpha"),
     ({"kind": "constant", "value": 1.5}, "value 1.5 is no weight; write one in [0, 1]", "value"),
     ({"value": 0.5}, "gate seq has no `value`; it belongs to constant", None),
     ({"kind": "constant"}, "gate constant needs either `value` or `of`, the gate whose mean it takes", None),
@@ -124,10 +124,10 @@ def test_numbers_that_make_a_constant_of_the_gate_are_said_once_and_cost_no_bit(
 
 
 def test_a_long_training_is_judged_by_its_first_pairs_and_never_again(trained, monkeypatch):
-    monkeypatch.setattr("gatebench.objectives.trl.PAIRS_TO_JUDGE", 4)
+    monkeypatch.setattr("gatebench.objectives.trl.policy.PAIRS_TO_JUDGE", 4)
     trainer, said = trained(steps=4, **SHUT)
     assert len(said) == 1
-    assert trainer._unjudged is None
+    assert trainer._gating.unjudged is None
 
 
 @pytest.mark.parametrize(

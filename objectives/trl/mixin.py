@@ -1,0 +1,270 @@
+"""What makes a gated trainer of TRL's DPOTrainer, or of any class that is derived from it.
+
+TRL's `_compute_loss` runs unchanged: it is handed a stand-in for the model whose `log_probs` of the rejected half pass
+through the gate (policy.py). Every loss type, PEFT, gradient checkpointing, accumulation, bf16 and precomputed
+references therefore work as in TRL, and with gate="none" the weights are TRL's bit for bit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, cast
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import Module
+from transformers.trainer import TRAINER_STATE_NAME, TrainerState
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from trl import DPOTrainer
+
+from gatebench.objectives import controls
+from gatebench.objectives.gates import CONTROLS, UNGATED, Gate
+from gatebench.objectives.pairs import PairLogProbs
+from gatebench.objectives.registry import coupling_caution, get_loss
+from gatebench.objectives.trl import layouts, scores, thresholds
+from gatebench.objectives.trl.collators import HARNESS_COLUMNS, REFERENCE_TOKENS, Batch, Collator, with_own_columns
+from gatebench.objectives.trl.config import GatedDPOConfig, Gating
+from gatebench.objectives.trl.policy import GatedPolicy, GateState
+from gatebench.objectives.trl.steps import Step
+from gatebench.objectives.trl.weight_log import mode_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers.trainer_utils import TrainOutput
+
+logger = logging.getLogger(__name__)
+RECENT_WEIGHTS = "recent_gate_weights.safetensors"  # of a checkpoint, in order of their names
+CARD = """
+## Gate
+
+The gradient of the rejected responses was scaled by the gate `{kind}` of gatebench: {numbers}.
+"""
+
+
+class GateMixin(DPOTrainer):
+    """Gates the trainer that it is put before: `class Mine(GateMixin, TheirDPOTrainer)`, with args=GatedDPOConfig(...).
+
+    Logs gate/* beside TRL's metrics. Raises ValueError at construction for a gate that cannot be computed on the data,
+    and RuntimeError in the first step where the other class computes its loss without DPOTrainer's.
+    """
+
+    _tag_names: ClassVar[list[str]] = ["trl", "dpo", "gatebench"]
+    args: GatedDPOConfig
+    precompute_ref_logps: bool
+    data_collator: Collator
+    _signature_columns: list[str]
+    _gating: GateState
+
+    def __init__(self, *arguments: object, **keywords: object) -> None:
+        super().__init__(*arguments, **keywords)
+        if not isinstance(self.args, GatedDPOConfig):
+            raise TypeError(f"{type(self).__name__} needs args=GatedDPOConfig(...), not TRL's DPOConfig")
+        self.begin_gating(self.args.to_gating())
+
+    def begin_gating(self, gating: Gating) -> None:
+        """What a gated trainer has beside an ordinary one, and all that is said of its arguments before a step."""
+        self._gating = GateState(gating, gating.gate)
+        columns = list(self.train_dataset.column_names or ())
+        self.data_collator = with_own_columns(self.data_collator, columns)
+        reads_reference = self.gate.kind != UNGATED and self.gate.source.probability == "reference"
+        if reads_reference and not scores.has_reference(self, columns):
+            raise ValueError(
+                "gate_probability='reference' needs the reference model (precompute_ref_log_probs=False) or the "
+                f"data set's column {REFERENCE_TOKENS}, the reference log-probs of the rejected tokens"
+            )
+        if not self.gate.is_resolved:
+            self.add_callback(thresholds.GateThresholds(self.resolve_gate, lambda: self.gate, self._adopt_thresholds))
+        self._gating.layout_caution = layouts.caution(self, gating.layout)
+        for sentence in (*self._cautions(), self.layout_caution):
+            if sentence:
+                logger.warning(sentence)
+
+    @property
+    def gate(self) -> Gate:
+        """The gate, with numbers for thresholds that were written as percentiles once they are measured."""
+        return self._gating.gate
+
+    @property
+    def layout_caution(self) -> str | None:
+        """Why two rows a pair are used in place of the layout that was asked for."""
+        return self._gating.layout_caution
+
+    def _cautions(self) -> Iterator[str]:
+        """What is said of the arguments before the first step."""
+        gating = self._gating.gating
+        at_once = self.args.train_batch_size
+        pairs = at_once * self.args.gradient_accumulation_steps * self.accelerator.num_processes
+        names = [gating.loss] if gating.loss else [f"trl:{name}" for name in self.loss_types]
+        sentences = [coupling_caution(name, pairs, at_once) for name in names]
+        if gating.loss is not None:
+            loss = get_loss(gating.loss)
+            sentences.append(loss.caution(loss.make_parameters(**gating.loss_parameters)))
+        if self.gate.of is not None:
+            sentences.append(controls.small_batch_caution(self.gate.kind, pairs))
+        return filter(None, sentences)
+
+    # The harness hands over tokenized pairs with the stored reference; TRL's own preparation, and its
+    # reference cache, which misses changes of max_length and dtype, are for data without them.
+    def _prepare_dataset(self, dataset: Dataset, *arguments: object) -> Dataset:
+        if "prompt_ids" in (dataset.column_names or ()):
+            return dataset
+        return super()._prepare_dataset(dataset, *arguments)
+
+    def _precompute_ref_logps(self, dataset: Dataset, *arguments: object) -> Dataset:
+        if "ref_chosen_logps" in (dataset.column_names or ()):
+            return dataset
+        return super()._precompute_ref_logps(dataset, *arguments)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        self._signature_columns = list(dict.fromkeys([*self._signature_columns, *HARNESS_COLUMNS]))
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Module | None = None) -> None:
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        # TRL forgets the tokens it counted before the checkpoint; its last log line remembers them
+        state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_NAME))
+        counted = [entry["num_tokens"] for entry in state.log_history if "num_tokens" in entry]
+        self._total_train_tokens = int(counted[-1]) if counted else 0
+        recent = Path(resume_from_checkpoint) / RECENT_WEIGHTS
+        self._gating.recent = [pair for _, pair in sorted(load_file(recent).items())] if recent.exists() else []
+
+    def _save_checkpoint(self, model: Module, trial: object) -> None:
+        recent = self._gating.recent
+        if recent and self.args.should_save:  # first, for a checkpoint is whole where the Trainer's last file is
+            folder = Path(self._get_output_dir(trial=trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+            folder.mkdir(parents=True, exist_ok=True)
+            save_file({f"{place:03d}": pair for place, pair in enumerate(recent)}, folder / RECENT_WEIGHTS)
+        super()._save_checkpoint(model, trial)
+
+    def create_model_card(self, *arguments: object, **keywords: object) -> None:
+        super().create_model_card(*arguments, **keywords)
+        card = Path(self.args.output_dir, "README.md")
+        if self.gate.kind == UNGATED or not self.is_world_process_zero() or not card.exists():
+            return
+        numbers = thresholds.described(self._gating.gating.gate, self.gate)
+        card.write_text(card.read_text(encoding="utf-8") + CARD.format(kind=self.gate.kind, numbers=numbers), "utf-8")
+
+    def train(self, *arguments: object, **keywords: object) -> TrainOutput:
+        if self.gate.is_resolved and self.gate.source.kind not in (UNGATED, *CONTROLS):
+            self._gating.unjudged = []
+        self._gating.recent = []
+        done = super().train(*arguments, **keywords)
+        self._say(self._gating.judge(fewest=1))
+        return done
+
+    def _say(self, sentence: str | None) -> None:
+        if sentence:
+            logger.warning(sentence)
+
+    def resolve_gate(self) -> None:
+        """Turn a percentile tau and an alpha in units of tau into numbers, on the training pairs under the policy as it
+        is; a training does it when it begins."""
+        if not self.gate.is_resolved:
+            self._gating.gate = thresholds.resolved(self, self.gate)
+            self._log_thresholds()
+
+    def _adopt_thresholds(self, tau: float, alpha: float) -> None:
+        gate = self.gate
+        source = replace(gate.source, tau=tau, alpha=alpha)
+        self._gating.gate = source if gate.of is None else replace(gate, of=source)
+
+    def _log_thresholds(self) -> None:
+        tau, alpha = thresholds.tau_and_alpha(self.gate)
+        self._metrics["train"] |= {"gate/tau": [tau], "gate/alpha": [alpha]}
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
+    ) -> tuple[list[Batch], Tensor | int | None]:
+        batches, items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._gating.step = Step(batches)
+        return batches, items
+
+    def _begin_micro_batch(self) -> Step | None:
+        """The optimizer step that this loss is a part of; None in an evaluation, whose batch is all there is."""
+        step = self._gating.step
+        if step is None or not self.model.training:
+            return None
+        step.micro += 1
+        if step.micro == len(step.batches) - 1:
+            self._gating.step = None
+        return step
+
+    def training_step(self, *arguments: object, **keywords: object) -> Tensor:
+        self._gating.asked = False
+        loss: Tensor = super().training_step(*arguments, **keywords)
+        if not self._gating.asked and self._gating.gating != Gating():
+            raise RuntimeError(
+                f"{type(self).__name__} computes its loss without DPOTrainer._compute_loss, so that gate "
+                f"{self.gate.kind} does not act; a gate can be put on trainers whose loss goes through it"
+            )
+        return loss
+
+    def _compute_loss(self, model: Module, inputs: Batch, return_outputs: bool) -> Tensor | tuple[Tensor, object]:
+        state = self._gating
+        state.asked = True
+        if self.model.training:
+            self.resolve_gate()  # where somebody's own loop trains
+        step = self._begin_micro_batch()
+        policy = GatedPolicy(self, state, model, inputs, step)
+        inputs = {name: value for name, value in inputs.items() if name != REFERENCE_TOKENS}
+        if state.gating.loss is not None:
+            return self._registered(policy, model, inputs, return_outputs)
+        stock = self.gate.kind == UNGATED and state.gating.layout == "trl"
+        found: Tensor | tuple[Tensor, object] = super()._compute_loss(
+            model if stock else policy, inputs, return_outputs
+        )
+        self._say(state.judge())
+        return found
+
+    def _registered(
+        self, policy: GatedPolicy, model: Module, inputs: Batch, return_outputs: bool
+    ) -> Tensor | tuple[Tensor, object]:
+        """A loss of ours in place of TRL's, whose pass through the model and whose metrics stay."""
+        with_reference = inputs
+        precomputed = self.precompute_ref_logps
+        if not precomputed:
+            # TRL would keep its reference log-probs to itself; ours needs them, so they are computed once here
+            chosen, rejected = self.compute_ref_log_probs(self.ref_model or model, inputs)
+            with_reference = {**inputs, "ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
+            self.precompute_ref_logps = True
+        try:
+            theirs = super()._compute_loss(policy, with_reference, return_outputs)
+        finally:
+            self.precompute_ref_logps = precomputed
+        self._say(self._gating.judge())
+        loss = self._registered_loss(policy, with_reference)
+        return (loss, theirs[1]) if return_outputs else loss
+
+    def _registered_loss(self, policy: GatedPolicy, inputs: Batch) -> Tensor:
+        gating, step, log_probs = self._gating.gating, policy.step, policy.output.log_probs
+        loss = get_loss(cast(str, gating.loss))
+        mask = inputs["completion_mask"][..., 1:]
+        log_probs = log_probs[:, -mask.shape[1] :]
+        sums = torch.float32 if log_probs.device.type == "mps" else loss.sums  # Apple's GPUs have no float64
+        chosen, rejected = log_probs.sum(dim=1, dtype=sums).chunk(2)
+        chosen_tokens, rejected_tokens = mask.sum(dim=1).chunk(2)
+        whole = None if step is None else step.effective_batch(self.accelerator)
+        finished = self.state.global_step / max(1, self.state.max_steps)
+        pairs = PairLogProbs(
+            chosen, rejected, inputs["ref_chosen_logps"], inputs["ref_rejected_logps"],
+            chosen_tokens, rejected_tokens, min(1.0, finished) if self.model.training else 1.0, whole,
+        )  # fmt: skip
+        per_pair: Tensor = loss.function(pairs, loss.make_parameters(**gating.loss_parameters))
+        mean: Tensor = per_pair.mean().to(log_probs.dtype)
+        if step is not None and whole is not None:
+            # the means of micro-batches and processes are averaged: where these differ in size, not every pair counts
+            # alike
+            mean = mean * (len(chosen) * len(step.batches) * self.accelerator.num_processes / whole.pairs)
+        if self.aux_loss_enabled and policy.output.aux_loss is not None:
+            mean = mean + self.router_aux_loss_coef * policy.output.aux_loss
+        return mean
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        mode = mode_of(self.model)
+        for name, value in self._gating.log.take(mode).items():
+            self._metrics[mode][name] = [value]
+        super().log(logs, start_time)
