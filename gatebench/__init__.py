@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from gatebench.objectives.gates import Gate
     from gatebench.objectives.pairs import PairLogProbs
     from gatebench.objectives.registry import Loss
-    from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
+    from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer, GateMixin, gate
 
 __version__ = version("gatebench")
-__all__ = ["Gate", "GatedDPOConfig", "GatedDPOTrainer", "Loss", "PairLogProbs", "__version__"]
+__all__ = ["Gate", "GateMixin", "GatedDPOConfig", "GatedDPOTrainer", "Loss", "PairLogProbs", "__version__", "gate"]
 _HOME = {
     "Gate": "gates", "PairLogProbs": "pairs", "Loss": "registry", "GatedDPOConfig": "trl", "GatedDPOTrainer": "trl",
+    "GateMixin": "trl", "gate": "trl",
 }  # fmt: skip
 
 

@@ -184,28 +184,35 @@ import json, sys
 import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import DPOConfig, DPOTrainer
 from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
 
 model, rows, out, arguments = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
 for name, more in arguments.items():
-    trainer = GatedDPOTrainer(
+    config, kind = (DPOConfig, DPOTrainer) if name == "stock" else (GatedDPOConfig, GatedDPOTrainer)
+    trainer = kind(
         model=AutoModelForCausalLM.from_pretrained(model), processing_class=AutoTokenizer.from_pretrained(model),
-        args=GatedDPOConfig(output_dir=out, **more), train_dataset=Dataset.from_list(rows),
+        args=config(output_dir=out, **more), train_dataset=Dataset.from_list(rows),
+        eval_dataset=Dataset.from_list(rows[:5]),
     )
     trainer.train()
-    if trainer.accelerator.is_main_process:
-        weights = {name: w.detach() for name, w in trainer.accelerator.unwrap_model(trainer.model).named_parameters()}
-        torch.save((weights, trainer.state.log_history, trainer.gate.source.tau), f"{out}/{name}.pt")
+    trainer.evaluate()
+    weights = {name: w.detach() for name, w in trainer.accelerator.unwrap_model(trainer.model).named_parameters()}
+    gate = None if name == "stock" else (trainer.gate.source.tau, trainer.gate.source.alpha)
+    torch.save((weights, trainer.state.log_history, gate), f"{out}/{name}-{trainer.accelerator.process_index}.pt")
 """
 
 
 @pytest.mark.slow
-def test_two_processes_give_a_control_and_a_mean_over_tokens_the_weights_of_one(model_paths, preference_rows, tmp_path):
+def test_two_processes_train_as_one_does_and_as_trls(model_paths, preference_rows, tmp_path):
+    """Controls, means over tokens, percentiles and the lines of the log are those of the whole batch and data."""
     settings = {
         **STEP, "max_steps": 3, "logging_steps": 1, "gradient_checkpointing": False, "bf16": False, "report_to": [],
         "save_strategy": "no", "disable_tqdm": True, "use_cpu": True, "max_length": 64, "seed": 1,
+        "per_device_eval_batch_size": 2,
     }  # fmt: skip
-    trainings = {"sft": {"loss": "sft"}, "token": {**SEQ, "gate": "token"}}
+    trainings = {"stock": {}, "none": {}, "open": {"gate": "seq", "gate_alpha": 1e30, "gate_tau": 0.0}}
+    trainings |= {"sft": {"loss": "sft"}, "token": {**SEQ, "gate": "token"}, "q10": {**SEQ, "gate": "q10"}}
     trainings |= {name: CONTROLS[name] for name in ("constant of seq", "shuffled of seq", "shuffled of token")}
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
@@ -214,24 +221,33 @@ def test_two_processes_give_a_control_and_a_mean_over_tokens_the_weights_of_one(
         out = tmp_path / str(processes)
         out.mkdir()
         given = {
-            name: {**settings, **arguments, "per_device_train_batch_size": micro}
+            name: {**settings, **arguments, "per_device_train_batch_size": micro, "logging_steps": 1}
             for name, arguments in trainings.items()
         }
         launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        # fifteen pairs: one process has a pair less to measure than the other
         done = subprocess.run(
-            [*launch, script, model_paths["llama"], json.dumps(preference_rows), out, json.dumps(given)],
+            [*launch, script, model_paths["llama"], json.dumps(preference_rows[:15]), out, json.dumps(given)],
             capture_output=True, text=True, check=False, cwd=ROOT,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr[-3000:]
-        return {name: torch.load(out / f"{name}.pt") for name in trainings}
+        return {name: [torch.load(out / f"{name}-{rank}.pt") for rank in range(processes)] for name in trainings}
 
     one, two = run(1, 4), run(2, 2)
+    for name in ("none", "open"):  # TRL's bit for bit
+        for part, expected in two["stock"][0][0].items():
+            assert torch.equal(two[name][0][0][part], expected)
     for name in trainings:
-        (ours, logged, tau), (theirs, expected, same) = two[name], one[name]
-        assert tau == pytest.approx(same, rel=1e-6) if isinstance(same, float) else tau == same
+        ((theirs, expected, same),) = one[name]
+        (ours, logged, gate), (other, _, twin) = two[name]
+        assert gate == twin
+        assert gate == (pytest.approx(same, rel=1e-6) if same and not isinstance(same[0], str) else same)
         for part in theirs:
             torch.testing.assert_close(ours[part], theirs[part], atol=1e-6, rtol=0)
-        for mine, other in zip(logged, expected, strict=True):
-            for quantity in ("gate/mean", "gate/q05", "gate/q95"):
-                if quantity in other:
-                    assert mine[quantity] == pytest.approx(other[quantity], abs=1e-6)
+            assert torch.equal(ours[part], other[part])
+        for mine, line in zip(logged, expected, strict=True):
+            evaluated = [] if name in CONTROLS else ["eval_gate/mean", "eval_gate/q05", "eval_gate/q95"]
+            for quantity in ("gate/mean", "gate/q05", "gate/q95", *evaluated):  # a control's field is a batch there
+                if quantity in line:
+                    assert mine[quantity] == pytest.approx(line[quantity], abs=1e-6)
+    assert "eval_gate/q05" in one["token"][0][1][-1]
