@@ -67,6 +67,12 @@ class GateMixin(DPOTrainer):
 
     def begin_gating(self, gating: Gating) -> None:
         """What a gated trainer has beside an ordinary one, and all that is said of its arguments before a step."""
+        parallel = self.accelerator.parallelism_config
+        if gating != Gating() and parallel is not None and parallel.non_data_parallel_size > 1:
+            raise ValueError(
+                "a gate, a loss or a layout of gatebench needs whole responses on every process: tensor, context and "
+                "sequence parallelism share them out. Train with data parallelism (DDP, FSDP, DeepSpeed)"
+            )
         self._gating = GateState(gating, gating.gate)
         columns = list(self.train_dataset.column_names or ())
         self.data_collator = with_own_columns(self.data_collator, columns)
@@ -80,8 +86,7 @@ class GateMixin(DPOTrainer):
             self.add_callback(thresholds.GateThresholds(self.resolve_gate, lambda: self.gate, self._adopt_thresholds))
         self._gating.layout_caution = layouts.caution(self, gating.layout)
         for sentence in (*self._cautions(), self.layout_caution):
-            if sentence:
-                logger.warning(sentence)
+            self._say(sentence)
 
     @property
     def gate(self) -> Gate:
@@ -157,7 +162,7 @@ class GateMixin(DPOTrainer):
         return done
 
     def _say(self, sentence: str | None) -> None:
-        if sentence:
+        if sentence and self.is_world_process_zero():
             logger.warning(sentence)
 
     def resolve_gate(self) -> None:
@@ -212,7 +217,7 @@ class GateMixin(DPOTrainer):
         policy = GatedPolicy(self, state, model, inputs, step)
         inputs = {name: value for name, value in inputs.items() if name != REFERENCE_TOKENS}
         if state.gating.loss is not None:
-            return self._registered(policy, model, inputs, return_outputs)
+            return self._registered(policy, inputs, return_outputs)
         stock = self.gate.kind == UNGATED and state.gating.layout == "trl"
         found: Tensor | tuple[Tensor, object] = super()._compute_loss(
             model if stock else policy, inputs, return_outputs
@@ -220,15 +225,13 @@ class GateMixin(DPOTrainer):
         self._say(state.judge())
         return found
 
-    def _registered(
-        self, policy: GatedPolicy, model: Module, inputs: Batch, return_outputs: bool
-    ) -> Tensor | tuple[Tensor, object]:
+    def _registered(self, policy: GatedPolicy, inputs: Batch, return_outputs: bool) -> Tensor | tuple[Tensor, object]:
         """A loss of ours in place of TRL's, whose pass through the model and whose metrics stay."""
         with_reference = inputs
         precomputed = self.precompute_ref_logps
         if not precomputed:
             # TRL would keep its reference log-probs to itself; ours needs them, so they are computed once here
-            chosen, rejected = self.compute_ref_log_probs(self.ref_model or model, inputs)
+            chosen, rejected = self.compute_ref_log_probs(self.ref_model or self.model, inputs)
             with_reference = {**inputs, "ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
             self.precompute_ref_logps = True
         try:

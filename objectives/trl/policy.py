@@ -93,8 +93,10 @@ class GatedPolicy:
         g = self._weights(measured, mask)
         if state.unjudged is not None:
             state.unjudged.append(gates.counted_probabilities(gate.source.kind, measured, mask).cpu())
-        rows = g.masked_fill(~mask, torch.nan) if g.dim() == 2 else g[:, None]
-        state.log.add(mode_of(self.trainer.model), gathered_rows(self.trainer.accelerator, rows))
+        mode = mode_of(self.trainer.model)
+        if mode == "eval" or self.trainer.args.logging_strategy != "no":  # else nobody would ever take them
+            rows = g.masked_fill(~mask, torch.nan) if g.dim() == 2 else g[:, None]
+            state.log.add(mode, gathered_rows(self.trainer.accelerator, rows))
         g = (g if g.dim() == 2 else g[:, None]).to(log_probs.dtype)
         return torch.cat([chosen, gates.apply_gate(rejected, g, gate.side)])
 

@@ -36,10 +36,11 @@ def resolved(trainer: DPOTrainer, gate: Gate) -> Gate:
         return gates.resolve_thresholds(gate, torch.tensor([]))
     p = measured_probabilities(trainer, gate.source)
     found = gates.resolve_thresholds(gate, p)
-    logger.info("gate_tau %s is %.4g, gate_alpha %.4g on this data", gate.source.tau, *tau_and_alpha(found))
     sentence = gates.constant_caution(found, p)
-    if sentence:
-        logger.warning(sentence)
+    if trainer.is_world_process_zero():
+        logger.info("gate_tau %s is %.4g, gate_alpha %.4g on this data", gate.source.tau, *tau_and_alpha(found))
+        if sentence:
+            logger.warning(sentence)
     return found
 
 
@@ -115,7 +116,7 @@ def _rows(trainer: DPOTrainer) -> tuple[_Rows, Collator]:
     if isinstance(data, Dataset):
         return _Rows(trainer._remove_unused_columns(data, "training")), trainer.data_collator
     rows = list(data.take(STREAM_MEASURED))
-    if len(rows) == STREAM_MEASURED:
+    if len(rows) == STREAM_MEASURED and trainer.is_world_process_zero():
         logger.warning(
             "gate_tau: the data are a stream, so its percentile is measured on the first %d pairs of it",
             STREAM_MEASURED,
@@ -147,7 +148,7 @@ class GateThresholds(TrainerCallback, ExportableState):
             if before:
                 self.adopt(before["tau"], before["alpha"])
             else:
-                if state.global_step:
+                if state.global_step and state.is_world_process_zero:
                     logger.warning(
                         "gate_tau %s: the checkpoint does not say what it is, so it is measured on the policy after "
                         "step %d, not on the one before the first", self.known().source.tau, state.global_step,

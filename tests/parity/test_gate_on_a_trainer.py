@@ -122,6 +122,17 @@ def test_what_can_have_no_gate_is_refused(make, model_paths, tmp_path):
         gate(other)
 
 
+def test_processes_that_share_a_response_out_are_refused(make, monkeypatch):
+    """Tensor, context and sequence parallelism; each needs several devices, so the plan of them alone is real here."""
+    from accelerate import Accelerator
+    from accelerate.parallelism_config import ParallelismConfig
+
+    trainer = make(DPOTrainer)
+    monkeypatch.setattr(Accelerator, "parallelism_config", ParallelismConfig(tp_size=2), raising=False)
+    with pytest.raises(ValueError, match="needs whole responses on every process"):
+        gate(trainer, "seq")
+
+
 def test_a_control_takes_a_gate(make):
     trainer = gate(make(DPOTrainer), "shuffled", of=Gate("seq", "5/tau", "q50"))
     trainer.train()
