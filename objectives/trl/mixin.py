@@ -17,7 +17,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import Module
-from transformers.trainer import TRAINER_STATE_NAME, TrainerState
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import DPOTrainer
 
@@ -128,13 +127,14 @@ class GateMixin(DPOTrainer):
         super()._set_signature_columns_if_needed()
         self._signature_columns = list(dict.fromkeys([*self._signature_columns, *HARNESS_COLUMNS]))
 
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Module | None = None) -> None:
-        super()._load_from_checkpoint(resume_from_checkpoint, model)
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:  # resumed, however the model is held
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
         # TRL forgets the tokens it counted before the checkpoint; its last log line remembers them
-        state = TrainerState.load_from_json(str(Path(resume_from_checkpoint) / TRAINER_STATE_NAME))
-        counted = [entry["num_tokens"] for entry in state.log_history if "num_tokens" in entry]
+        counted = [entry["num_tokens"] for entry in self.state.log_history if "num_tokens" in entry]
         self._total_train_tokens = int(counted[-1]) if counted else 0
-        recent = Path(resume_from_checkpoint) / RECENT_WEIGHTS
+        recent = Path(checkpoint, RECENT_WEIGHTS)
         self._gating.recent = [pair for _, pair in sorted(load_file(recent).items())] if recent.exists() else []
 
     def _save_checkpoint(self, model: Module, trial: object) -> None:
