@@ -24,6 +24,7 @@ class PairLogProbs:
     chosen_tokens, rejected_tokens: [B] number of response tokens
     progress:                      share of the optimizer steps already taken, in [0, 1]
     part_of:                       the effective batch that these pairs are a part of, where they are not all of it
+    chosen_unscored:               [B] how many of chosen_tokens have no log-prob: the first, where there is no prompt
 
     Raises ValueError when a field is not a vector of the batch's length.
     """
@@ -36,6 +37,7 @@ class PairLogProbs:
     rejected_tokens: Tensor
     progress: float = 0.0
     part_of: EffectiveBatch | None = None
+    chosen_unscored: Tensor | None = None
 
     def __post_init__(self) -> None:
         batch = self.chosen.shape
@@ -49,8 +51,13 @@ class PairLogProbs:
             raise ValueError(f"PairLogProbs.progress must be in [0, 1], got {self.progress}")
 
     @property
+    def chosen_scored(self) -> Tensor:
+        """Number of chosen tokens whose log-probs are in `chosen`, [B]."""
+        return self.chosen_tokens if self.chosen_unscored is None else self.chosen_tokens - self.chosen_unscored
+
+    @property
     def effective_batch(self) -> EffectiveBatch:
-        return self.part_of or EffectiveBatch(self.chosen.numel(), self.chosen_tokens.sum())
+        return self.part_of or EffectiveBatch(self.chosen.numel(), self.chosen_scored.sum())
 
     @property
     def chosen_ratio(self) -> Tensor:

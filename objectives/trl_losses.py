@@ -101,7 +101,7 @@ def discopop(pairs: PairLogProbs, p: TRL) -> Tensor:
 
 
 def sft(pairs: PairLogProbs, p: TRL) -> Tensor:
-    return -pairs.chosen * pairs.chosen.numel() / pairs.chosen_tokens.sum()
+    return -pairs.chosen * pairs.chosen.numel() / pairs.chosen_scored.sum()
 
 
 def sigmoid_norm(pairs: PairLogProbs, p: TRL) -> Tensor:

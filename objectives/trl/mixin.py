@@ -84,6 +84,8 @@ class GateMixin(DPOTrainer):
         if not self.gate.is_resolved:
             self.add_callback(thresholds.GateThresholds(self.resolve_gate, lambda: self.gate, self._adopt_thresholds))
         self._gating.layout_caution = layouts.caution(self, gating.layout)
+        if gating.layout != "trl" and not self.layout_caution:
+            layouts.install(self)
         for sentence in (*self._cautions(), self.layout_caution):
             self._say(sentence)
 
@@ -249,12 +251,13 @@ class GateMixin(DPOTrainer):
         log_probs = log_probs[:, -mask.shape[1] :]
         sums = torch.float32 if log_probs.device.type == "mps" else loss.sums  # Apple's GPUs have no float64
         chosen, rejected = log_probs.sum(dim=1, dtype=sums).chunk(2)
-        chosen_tokens, rejected_tokens = mask.sum(dim=1).chunk(2)
+        chosen_tokens, rejected_tokens = inputs["completion_mask"].sum(dim=1).chunk(2)
+        unscored = chosen_tokens - mask.sum(dim=1).chunk(2)[0]
         whole = None if step is None else step.effective_batch(self.accelerator)
         finished = self.state.global_step / max(1, self.state.max_steps)
         pairs = PairLogProbs(
             chosen, rejected, inputs["ref_chosen_logps"], inputs["ref_rejected_logps"],
-            chosen_tokens, rejected_tokens, min(1.0, finished) if self.model.training else 1.0, whole,
+            chosen_tokens, rejected_tokens, min(1.0, finished) if self.model.training else 1.0, whole, unscored,
         )  # fmt: skip
         per_pair: Tensor = loss.function(pairs, loss.make_parameters(**gating.loss_parameters))
         mean: Tensor = per_pair.mean().to(log_probs.dtype)

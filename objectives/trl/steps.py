@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -60,7 +59,3 @@ def gathered_rows(accelerator: Accelerator, rows: Tensor) -> Tensor:
         rows = accelerator.pad_across_processes(rows, dim=dim, pad_index=float("nan"))
     found: Tensor = accelerator.gather_for_metrics(rows)
     return found
-
-
-def first_said(sentences: Sequence[str | None]) -> str | None:
-    return next(filter(None, sentences), None)

@@ -1,9 +1,6 @@
 """The cut of an effective batch into micro-batches and processes changes neither a control nor a loss of ours."""
 
-import json
 import logging
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -16,7 +13,7 @@ from gatebench.objectives.controls import MIN_FIELD
 from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
 from gatebench.objectives.trl.mixin import RECENT_WEIGHTS
 from gatebench.objectives.trl.weight_log import WeightLog
-from tests.helpers import ROOT
+from tests.parity.processes import trained_on
 from tests.parity.test_trainer import assert_same_bits, train, weights
 
 SEQ = {"gate": "seq", "gate_alpha": "5/tau", "gate_tau": "q50"}
@@ -179,75 +176,34 @@ def test_a_control_of_one_pair_is_warned_of(trained, caplog):
         assert len(said(caplog, "the effective batch is one pair")) == 1
 
 
-SCRIPT = """
-import json, sys
-import torch
-from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from trl import DPOConfig, DPOTrainer
-from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
-
-model, rows, out, arguments = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
-for name, more in arguments.items():
-    config, kind = (DPOConfig, DPOTrainer) if name == "stock" else (GatedDPOConfig, GatedDPOTrainer)
-    trainer = kind(
-        model=AutoModelForCausalLM.from_pretrained(model), processing_class=AutoTokenizer.from_pretrained(model),
-        args=config(output_dir=out, **more), train_dataset=Dataset.from_list(rows),
-        eval_dataset=Dataset.from_list(rows[:5]),
-    )
-    trainer.train()
-    trainer.evaluate()
-    weights = {name: w.detach() for name, w in trainer.accelerator.unwrap_model(trainer.model).named_parameters()}
-    gate = None if name == "stock" else (trainer.gate.source.tau, trainer.gate.source.alpha)
-    torch.save((weights, trainer.state.log_history, gate), f"{out}/{name}-{trainer.accelerator.process_index}.pt")
-"""
-
-
 @pytest.mark.slow
 def test_two_processes_train_as_one_does_and_as_trls(model_paths, preference_rows, tmp_path):
     """Controls, means over tokens, percentiles and the lines of the log are those of the whole batch and data."""
-    settings = {
-        **STEP, "max_steps": 3, "logging_steps": 1, "gradient_checkpointing": False, "bf16": False, "report_to": [],
-        "save_strategy": "no", "disable_tqdm": True, "use_cpu": True, "max_length": 64, "seed": 1,
-        "per_device_eval_batch_size": 2,
-    }  # fmt: skip
     trainings = {"stock": {}, "none": {}, "open": {"gate": "seq", "gate_alpha": 1e30, "gate_tau": 0.0}}
     trainings |= {"sft": {"loss": "sft"}, "token": {**SEQ, "gate": "token"}, "q10": {**SEQ, "gate": "q10"}}
     trainings |= {name: CONTROLS[name] for name in ("constant of seq", "shuffled of seq", "shuffled of token")}
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
 
     def run(processes, micro):
-        out = tmp_path / str(processes)
-        out.mkdir()
-        given = {
-            name: {**settings, **arguments, "per_device_train_batch_size": micro, "logging_steps": 1}
-            for name, arguments in trainings.items()
-        }
-        launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        given = {name: {**arguments, "per_device_train_batch_size": micro} for name, arguments in trainings.items()}
         # fifteen pairs: one process has a pair less to measure than the other
-        done = subprocess.run(
-            [*launch, script, model_paths["llama"], json.dumps(preference_rows[:15]), out, json.dumps(given)],
-            capture_output=True, text=True, check=False, cwd=ROOT,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
-        return {name: [torch.load(out / f"{name}-{rank}.pt") for rank in range(processes)] for name in trainings}
+        return trained_on(processes, model_paths["llama"], preference_rows[:15], given, tmp_path / str(processes))
 
     one, two = run(1, 4), run(2, 2)
     for name in ("none", "open"):  # TRL's bit for bit
-        for part, expected in two["stock"][0][0].items():
-            assert torch.equal(two[name][0][0][part], expected)
+        for part, expected in two["stock"][0]["weights"].items():
+            assert torch.equal(two[name][0]["weights"][part], expected)
     for name in trainings:
-        ((theirs, expected, same),) = one[name]
-        (ours, logged, gate), (other, _, twin) = two[name]
-        assert gate == twin
+        (alone,) = one[name]
+        first, second = two[name]
+        gate, same = first["gate"], alone["gate"]
+        assert gate == second["gate"]
         assert gate == (pytest.approx(same, rel=1e-6) if same and not isinstance(same[0], str) else same)
-        for part in theirs:
-            torch.testing.assert_close(ours[part], theirs[part], atol=1e-6, rtol=0)
-            assert torch.equal(ours[part], other[part])
-        for mine, line in zip(logged, expected, strict=True):
+        for part, expected in alone["weights"].items():
+            torch.testing.assert_close(first["weights"][part], expected, atol=1e-6, rtol=0)
+            assert torch.equal(first["weights"][part], second["weights"][part])
+        for mine, line in zip(first["log"], alone["log"], strict=True):
             evaluated = [] if name in CONTROLS else ["eval_gate/mean", "eval_gate/q05", "eval_gate/q95"]
             for quantity in ("gate/mean", "gate/q05", "gate/q95", *evaluated):  # a control's field is a batch there
                 if quantity in line:
                     assert mine[quantity] == pytest.approx(line[quantity], abs=1e-6)
-    assert "eval_gate/q05" in one["token"][0][1][-1]
+    assert "eval_gate/q05" in one["token"][0]["log"][-1]
