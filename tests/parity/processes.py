@@ -13,7 +13,10 @@ import json, sys
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, set_seed
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.distributed import DistributedConfig
 from trl import DPOConfig, DPOTrainer
 from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer, layouts
 
@@ -28,8 +31,12 @@ for name, more in arguments.items():
     config, kind = (DPOConfig, DPOTrainer) if name == "stock" else (GatedDPOConfig, GatedDPOTrainer)
     adapter = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM") if more.pop("lora", False) else None
     fallen_back.clear()
+    shared_out = more.pop("shared_out", None)
+    loading = {"distributed_config": DistributedConfig(fsdp_size=2)} if shared_out == "when it is loaded" else {}
     trainer = kind(
-        model=AutoModelForCausalLM.from_pretrained(model), processing_class=AutoTokenizer.from_pretrained(model),
+        model=AutoModelForCausalLM.from_pretrained(model, **loading),
+        ref_model=None if adapter else AutoModelForCausalLM.from_pretrained(model),
+        processing_class=AutoTokenizer.from_pretrained(model),
         args=config(output_dir=out, **more), train_dataset=Dataset.from_list(rows),
         eval_dataset=Dataset.from_list(rows[:5]), peft_config=adapter,
     )
@@ -37,10 +44,18 @@ for name, more in arguments.items():
     trainer.add_callback(type("Watch", (type(trainer.callback_handler.callbacks[0]),), {
         "on_step_end": lambda self, *_, **__: wrapped.append(type(trainer.model_wrapped).__name__)
     }))
+    if shared_out == "when the training begins":  # as accelerate does it, which refuses to on a CPU
+        network = trainer.accelerator.unwrap_model(trainer.model)
+        for part in (*network.model.layers, network):
+            fully_shard(part)
+        trainer.is_distributed_loading_by_transformers = True
     trainer.train()
     trainer.evaluate()
+    whole = {}
+    for part, weight in trainer.accelerator.unwrap_model(trainer.model).named_parameters():
+        whole[part] = weight.full_tensor().detach() if isinstance(weight, DTensor) else weight.detach()
     torch.save({
-        "weights": {n: w.detach() for n, w in trainer.accelerator.unwrap_model(trainer.model).named_parameters()},
+        "weights": whole,
         "log": trainer.state.log_history, "fallen_back": list(fallen_back), "wrapped": wrapped[0],
         "gate": None if name == "stock" else (trainer.gate.source.tau, trainer.gate.source.alpha),
         "caution": None if name == "stock" else trainer.layout_caution,

@@ -52,3 +52,42 @@ def test_two_processes_train_one_model(model_paths, rows, tmp_path):
         else:
             assert fell[0]
             assert not any(map(any, fell))
+
+
+SHARDED = {
+    "loaded": {"shared_out": "when it is loaded", **SEQ},
+    "loaded, one_row": {"shared_out": "when it is loaded", "layout": "one_row", **SEQ},
+    "one_row": {"shared_out": "when the training begins", "layout": "one_row", **SEQ},
+    "packed": {
+        "shared_out": "when the training begins",
+        "layout": "packed",
+        **SEQ,
+        "gate": "shuffled",
+        "gate_of": "seq",
+    },
+    "uneven": {"shared_out": "when the training begins", **SEQ, **TRAININGS["one_row, some uneven"]},
+}
+
+
+@pytest.mark.slow
+def test_parameters_that_are_shared_out(model_paths, rows, tmp_path):
+    """FSDP2 over gloo: thresholds, weights and controls are those of whole models."""
+
+    ours = {name: {**own, "per_device_train_batch_size": 2} for name, own in SHARDED.items()}
+    plain = {name: {**own, "shared_out": None, "layout": "trl"} for name, own in ours.items()}
+    found = trained_on(2, model_paths["llama"], rows, ours, tmp_path / "sharded")
+    expected = trained_on(2, model_paths["llama"], rows, plain, tmp_path / "whole")
+    for name in ours:
+        first, second = found[name]
+        assert first["wrapped"].startswith("FSDP")
+        assert first["gate"] == second["gate"] == pytest.approx(expected[name][0]["gate"], rel=1e-5)
+        for part, weight in first["weights"].items():
+            torch.testing.assert_close(weight, expected[name][0]["weights"][part], atol=2e-6, rtol=0)
+        fell = [own["fallen_back"] for own in (first, second)]
+        if name == "loaded, one_row":
+            assert "was loaded in parts on several processes" in first["caution"] == second["caution"]
+        elif name == "uneven":
+            assert fell[0] != fell[1]
+        elif "loaded" not in name:
+            assert fell[0]
+            assert not any(map(any, fell))
