@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gatebench.objectives.gates import Gate
     from gatebench.objectives.trl import GatedDPOTrainer
 
-VERSION = 5
+VERSION = 6
 TRAIN_CURVES = "curves.parquet"
 LOGGING_STEPS = 5
 

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -22,9 +22,8 @@ from trl import DPOTrainer
 
 from gatebench.objectives import controls
 from gatebench.objectives.gates import CONTROLS, UNGATED, Gate
-from gatebench.objectives.pairs import PairLogProbs
 from gatebench.objectives.registry import coupling_caution, get_loss
-from gatebench.objectives.trl import layouts, scores, thresholds
+from gatebench.objectives.trl import layouts, own_loss, scores, thresholds
 from gatebench.objectives.trl.collators import HARNESS_COLUMNS, REFERENCE_TOKENS, Batch, Collator, with_own_columns
 from gatebench.objectives.trl.config import GatedDPOConfig, Gating
 from gatebench.objectives.trl.policy import GatedPolicy, GateState
@@ -241,33 +240,8 @@ class GateMixin(DPOTrainer):
         finally:
             self.precompute_ref_logps = precomputed
         self._say(self._gating.judge())
-        loss = self._registered_loss(policy, with_reference)
+        loss = own_loss.of_batch(self, self._gating.gating, policy, with_reference)
         return (loss, theirs[1]) if return_outputs else loss
-
-    def _registered_loss(self, policy: GatedPolicy, inputs: Batch) -> Tensor:
-        gating, step, log_probs = self._gating.gating, policy.step, policy.output.log_probs
-        loss = get_loss(cast(str, gating.loss))
-        mask = inputs["completion_mask"][..., 1:]
-        log_probs = log_probs[:, -mask.shape[1] :]
-        sums = torch.float32 if log_probs.device.type == "mps" else loss.sums  # Apple's GPUs have no float64
-        chosen, rejected = log_probs.sum(dim=1, dtype=sums).chunk(2)
-        chosen_tokens, rejected_tokens = inputs["completion_mask"].sum(dim=1).chunk(2)
-        unscored = chosen_tokens - mask.sum(dim=1).chunk(2)[0]
-        whole = None if step is None else step.effective_batch(self.accelerator)
-        finished = self.state.global_step / max(1, self.state.max_steps)
-        pairs = PairLogProbs(
-            chosen, rejected, inputs["ref_chosen_logps"], inputs["ref_rejected_logps"],
-            chosen_tokens, rejected_tokens, min(1.0, finished) if self.model.training else 1.0, whole, unscored,
-        )  # fmt: skip
-        per_pair: Tensor = loss.function(pairs, loss.make_parameters(**gating.loss_parameters))
-        mean: Tensor = per_pair.mean().to(log_probs.dtype)
-        if step is not None and whole is not None:
-            # the means of micro-batches and processes are averaged: where these differ in size, not every pair counts
-            # alike
-            mean = mean * (len(chosen) * len(step.batches) * self.accelerator.num_processes / whole.pairs)
-        if self.aux_loss_enabled and policy.output.aux_loss is not None:
-            mean = mean + self.router_aux_loss_coef * policy.output.aux_loss
-        return mean
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         mode = mode_of(self.model)

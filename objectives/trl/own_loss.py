@@ -1,0 +1,43 @@
+"""A loss of ours in place of TRL's, from what TRL's own pass through the model put out."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+from trl import DPOTrainer
+
+from gatebench.objectives.pairs import PairLogProbs
+from gatebench.objectives.registry import get_loss
+from gatebench.objectives.trl.collators import Batch
+from gatebench.objectives.trl.config import Gating
+from gatebench.objectives.trl.policy import GatedPolicy
+
+
+def of_batch(trainer: DPOTrainer, gating: Gating, policy: GatedPolicy, inputs: Batch) -> Tensor:
+    """The share of a micro-batch in the mean over the effective batch, [].
+
+    policy: after its call; inputs: with ref_chosen_logps and ref_rejected_logps [B]. A router's loss is added as TRL
+    adds it.
+    """
+    loss, step, log_probs = get_loss(cast(str, gating.loss)), policy.step, policy.output.log_probs
+    mask = inputs["completion_mask"][..., 1:]
+    log_probs = log_probs[:, -mask.shape[1] :]
+    sums = torch.float32 if log_probs.device.type == "mps" else loss.sums  # Apple's GPUs have no float64
+    chosen, rejected = log_probs.sum(dim=1, dtype=sums).chunk(2)
+    chosen_tokens, rejected_tokens = inputs["completion_mask"].sum(dim=1).chunk(2)
+    whole = None if step is None else step.effective_batch(trainer.accelerator)
+    progress = min(1.0, trainer.state.global_step / max(1, trainer.state.max_steps)) if trainer.model.training else 1.0
+    pairs = PairLogProbs(
+        chosen, rejected, inputs["ref_chosen_logps"], inputs["ref_rejected_logps"], chosen_tokens, rejected_tokens,
+        progress, whole, chosen_tokens - mask.sum(dim=1).chunk(2)[0],
+    )  # fmt: skip
+    per_pair: Tensor = loss.function(pairs, loss.make_parameters(**gating.loss_parameters))
+    mean: Tensor = per_pair.mean().to(log_probs.dtype)
+    if step is not None and whole is not None:
+        # the means of micro-batches and processes are averaged: where these differ in size, not every pair counts alike
+        mean = mean * (len(chosen) * len(step.batches) * trainer.accelerator.num_processes / whole.pairs)
+    if trainer.aux_loss_enabled and policy.output.aux_loss is not None:
+        mean = mean + trainer.router_aux_loss_coef * policy.output.aux_loss
+    return mean
