@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from gatebench.objectives.gates import Gate
     from gatebench.objectives.pairs import PairLogProbs
     from gatebench.objectives.registry import Loss
-    from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer, GateMixin, gate
+    from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer, GateMixin, SqueezingCallback, gate
 
 __version__ = version("gatebench")
-__all__ = ["Gate", "GateMixin", "GatedDPOConfig", "GatedDPOTrainer", "Loss", "PairLogProbs", "__version__", "gate"]
+__all__ = [
+    "Gate", "GateMixin", "GatedDPOConfig", "GatedDPOTrainer", "Loss", "PairLogProbs", "SqueezingCallback",
+    "__version__", "gate",
+]  # fmt: skip
 _HOME = {
     "Gate": "gates", "PairLogProbs": "pairs", "Loss": "registry", "GatedDPOConfig": "trl", "GatedDPOTrainer": "trl",
-    "GateMixin": "trl", "gate": "trl",
+    "GateMixin": "trl", "SqueezingCallback": "trl", "gate": "trl",
 }  # fmt: skip
 
 

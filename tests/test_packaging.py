@@ -119,7 +119,7 @@ def test_the_public_names_are_those_of_the_core(tmp_path):
     code = "import gatebench; print(*(f'{n}={getattr(gatebench, n)!r}' for n in gatebench.__all__), sep=chr(10))"
     found = dict(line.split("=", 1) for line in python(code, tmp_path).splitlines())
     assert found["GatedDPOTrainer"] == "<class 'gatebench.objectives.trl.trainer.GatedDPOTrainer'>"
-    names = "Gate GateMixin GatedDPOConfig GatedDPOTrainer Loss PairLogProbs __version__ gate"
+    names = "Gate GateMixin GatedDPOConfig GatedDPOTrainer Loss PairLogProbs SqueezingCallback __version__ gate"
     assert found.keys() == set(names.split())
 
 

@@ -9,12 +9,15 @@ or leave the script as it is and gate its trainer before it trains:
     from gatebench import gate
     gate(trainer, "seq", tau="q50").train()
 
+or only measure where the probability mass goes, in any trainer: `callbacks=[SqueezingCallback()]`.
+
 A class derived from DPOTrainer becomes a gated one by `class Mine(GateMixin, Theirs)`. This folder alone imports trl
 (pinned to 1.16).
 """
 
 from gatebench.objectives.trl.config import GatedDPOConfig, Gating
 from gatebench.objectives.trl.mixin import GateMixin
+from gatebench.objectives.trl.squeezing import SqueezingCallback
 from gatebench.objectives.trl.trainer import GatedDPOTrainer, gate
 
-__all__ = ["GateMixin", "GatedDPOConfig", "GatedDPOTrainer", "Gating", "gate"]
+__all__ = ["GateMixin", "GatedDPOConfig", "GatedDPOTrainer", "Gating", "SqueezingCallback", "gate"]

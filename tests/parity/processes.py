@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.distributed import DistributedConfig
 from trl import DPOConfig, DPOTrainer
-from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer, layouts
+from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer, SqueezingCallback, layouts
 
 model, rows, out, arguments = sys.argv[1], json.loads(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4])
 output, fallen_back = layouts.output, []
@@ -31,7 +31,7 @@ for name, more in arguments.items():
     config, kind = (DPOConfig, DPOTrainer) if name == "stock" else (GatedDPOConfig, GatedDPOTrainer)
     adapter = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM") if more.pop("lora", False) else None
     fallen_back.clear()
-    shared_out = more.pop("shared_out", None)
+    shared_out, watched_too = more.pop("shared_out", None), more.pop("squeezing", False)
     loading = {"distributed_config": DistributedConfig(fsdp_size=2)} if shared_out == "when it is loaded" else {}
     trainer = kind(
         model=AutoModelForCausalLM.from_pretrained(model, **loading),
@@ -39,6 +39,7 @@ for name, more in arguments.items():
         processing_class=AutoTokenizer.from_pretrained(model),
         args=config(output_dir=out, **more), train_dataset=Dataset.from_list(rows),
         eval_dataset=Dataset.from_list(rows[:5]), peft_config=adapter,
+        callbacks=[SqueezingCallback(every=1)] if watched_too else None,
     )
     wrapped = []
     trainer.add_callback(type("Watch", (type(trainer.callback_handler.callbacks[0]),), {

@@ -180,7 +180,12 @@ def test_a_control_of_one_pair_is_warned_of(trained, caplog):
 def test_two_processes_train_as_one_does_and_as_trls(model_paths, preference_rows, tmp_path):
     """Controls, means over tokens, percentiles and the lines of the log are those of the whole batch and data."""
     trainings = {"stock": {}, "none": {}, "open": {"gate": "seq", "gate_alpha": 1e30, "gate_tau": 0.0}}
-    trainings |= {"sft": {"loss": "sft"}, "token": {**SEQ, "gate": "token"}, "q10": {**SEQ, "gate": "q10"}}
+    trainings |= {
+        "watched": {"squeezing": True},
+        "sft": {"loss": "sft"},
+        "token": {**SEQ, "gate": "token"},
+        "q10": {**SEQ, "gate": "q10"},
+    }
     trainings |= {name: CONTROLS[name] for name in ("constant of seq", "shuffled of seq", "shuffled of token")}
 
     def run(processes, micro):
@@ -206,4 +211,8 @@ def test_two_processes_train_as_one_does_and_as_trls(model_paths, preference_row
             for quantity in ("gate/mean", "gate/q05", "gate/q95", *evaluated):  # a control's field is a batch there
                 if quantity in line:
                     assert mine[quantity] == pytest.approx(line[quantity], abs=1e-6)
+    for mine, line in zip(two["watched"][0]["log"], one["watched"][0]["log"], strict=True):
+        probed = {name: value for name, value in line.items() if name.startswith("squeezing/")}
+        assert {name: mine[name] for name in probed} == pytest.approx(probed, abs=1e-4)
+    assert "squeezing/delta_argmax" in one["watched"][0]["log"][0]
     assert "eval_gate/q05" in one["token"][0]["log"][-1]

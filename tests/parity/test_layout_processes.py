@@ -55,7 +55,7 @@ def test_two_processes_train_one_model(model_paths, rows, tmp_path):
 
 
 SHARDED = {
-    "loaded": {"shared_out": "when it is loaded", **SEQ},
+    "loaded": {"shared_out": "when it is loaded", "squeezing": True, **SEQ},
     "loaded, one_row": {"shared_out": "when it is loaded", "layout": "one_row", **SEQ},
     "one_row": {"shared_out": "when the training begins", "layout": "one_row", **SEQ},
     "packed": {

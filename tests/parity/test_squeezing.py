@@ -1,0 +1,242 @@
+"""The callback that only measures: right numbers, in every trainer, and no bit of the training changed."""
+
+import json
+import logging
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import LoraConfig, PromptTuningConfig
+from transformers import AutoModelForCausalLM, TrainerCallback
+from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+
+from gatebench import SqueezingCallback
+from gatebench.objectives.trl import gate
+from tests.parity.processes import SETTINGS
+from tests.parity.test_trainer import assert_same_bits
+
+ADAPTER = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
+
+DROPOUT = LoraConfig(r=4, lora_dropout=0.3, target_modules="all-linear", task_type="CAUSAL_LM")
+
+
+class Tracker(TrainerCallback):
+    """A tracker as trainers put it first: what it is handed of every line."""
+
+    def __init__(self):
+        self.lines = []
+
+    def on_log(self, args, state, control, logs=None, **_):
+        self.lines.append(dict(logs))
+
+
+@pytest.fixture
+def make(model_paths, tokenizer, preference_rows, tmp_path):
+    def made(*callbacks, trainer=DPOTrainer, config=DPOConfig, rows=None, peft_config=None, model="llama", **arguments):
+        torch.manual_seed(0)
+        return trainer(
+            model=AutoModelForCausalLM.from_pretrained(model_paths[model]),
+            args=config(str(tmp_path / "out"), per_device_train_batch_size=4, **SETTINGS | arguments),
+            train_dataset=Dataset.from_list(rows or preference_rows), processing_class=tokenizer,
+            callbacks=list(callbacks), peft_config=peft_config,
+        )  # fmt: skip
+
+    return made
+
+
+def by_hand(model, tokenizer, prompt, response):
+    """Log-prob of a response and of the most likely tokens along it, with its end token, one row at a time."""
+    start = len(tokenizer(prompt)["input_ids"])
+    ids = torch.tensor([[*tokenizer(prompt + response)["input_ids"], tokenizer.eos_token_id]])[:, :64]
+    with torch.no_grad():
+        log_p = model.eval()(input_ids=ids).logits[0, start - 1 : -1].log_softmax(dim=-1)
+    return log_p.gather(1, ids[0, start:, None]).sum().item(), log_p.max(dim=-1).values.sum().item()
+
+
+@pytest.mark.parametrize("given", ["rows", "nothing"])
+def test_the_numbers_are_those_of_plain_transformers(make, tokenizer, model_paths, preference_rows, given):
+    probes = preference_rows[:6]
+    callback = SqueezingCallback(probes, every=1) if given == "rows" else SqueezingCallback(every=1)
+    trainer = make(callback, rows=None if given == "rows" else probes)
+    start = AutoModelForCausalLM.from_pretrained(model_paths["llama"])
+    trainer.train()
+    last = [entry for entry in trainer.state.log_history if "loss" in entry][-1]
+
+    def mean(model, which, response):
+        return (
+            sum(by_hand(model, tokenizer, row["prompt"], response(i, row))[which] for i, row in enumerate(probes)) / 6
+        )
+
+    quantities = {
+        "chosen": (0, lambda i, row: row["chosen"]),
+        "rejected": (0, lambda i, row: row["rejected"]),
+        "unrelated": (0, lambda i, row: probes[(i + 1) % 6]["chosen"]),
+        "argmax": (1, lambda i, row: row["chosen"]),
+    }
+    for name, (which, response) in quantities.items():
+        before, after = mean(start, which, response), mean(trainer.model, which, response)
+        assert last[f"squeezing/{name}"] == pytest.approx(after, abs=1e-3)
+        assert last[f"squeezing/delta_{name}"] == pytest.approx(after - before, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"gradient_checkpointing": True},
+        {"bf16": True},
+        {"peft_config": ADAPTER},
+        {"peft_config": DROPOUT, "disable_dropout": False},
+    ],
+    ids=["plain", "checkpointing", "bf16", "adapter", "dropout"],
+)
+def test_no_bit_of_the_training_changes(make, more):
+    trained = []
+    for callbacks in ([SqueezingCallback(every=1)], []):
+        trainer = make(*callbacks, **more)  # which sets the seed that a dropout draws from
+        trainer.train()
+        trained.append(trainer)
+    watched, alone = trained
+    assert_same_bits(watched, alone)
+    assert "squeezing/delta_chosen" in watched.state.log_history[0]
+
+
+def test_a_tracker_that_stands_before_it_is_handed_the_same_line(make):
+    tracker = Tracker()
+    trainer = make(tracker, SqueezingCallback(every=1))
+    trainer.train()
+    (first, *_), history = tracker.lines, trainer.state.log_history
+    assert first["squeezing/delta_rejected"] == history[0]["squeezing/delta_rejected"]
+    assert {name for name in first if name.startswith("squeezing/")} == {
+        name for name in history[0] if name.startswith("squeezing/")
+    }
+
+
+def test_what_the_loss_pushes_down_goes_down_and_a_shut_gate_keeps_it(make):
+    found = []
+    for shut in (False, True):
+        trainer = make(SqueezingCallback(), optim="adamw_torch", learning_rate=1e-3, max_steps=30, num_train_epochs=9)
+        if shut:
+            gate(trainer, "constant", value=0.0)
+        trainer.train()
+        found.append(trainer.state.log_history[-1]["squeezing/delta_rejected"])
+    assert found[0] < -2
+    assert found[1] > found[0] + 2
+
+
+def test_how_often(make):
+    trainer = make(SqueezingCallback(), max_steps=40, num_train_epochs=10)
+    trainer.train()
+    measured = [entry["step"] for entry in trainer.state.log_history if "squeezing/chosen" in entry]
+    assert measured == [*range(2, 41, 2), 40]  # the last in its line and in that of the end
+    trainer = make(SqueezingCallback(every=3), max_steps=7, num_train_epochs=10, logging_steps=2)
+    trainer.train()
+    steps = [entry["step"] for entry in trainer.state.log_history if "squeezing/chosen" in entry]
+    assert list(dict.fromkeys(steps)) == [4, 6, 7]  # the first lines at or after 3 and 6, and the end
+
+
+def test_a_resumed_training_counts_from_before_the_first_step(make, tmp_path, caplog):
+    whole = make(SqueezingCallback(every=1), save_strategy="steps", save_steps=1)
+    whole.train()
+    point = tmp_path / "out" / "checkpoint-2"
+    resumed = make(SqueezingCallback(every=1))
+    resumed.train(resume_from_checkpoint=str(point))
+    name = "squeezing/delta_chosen"
+    assert resumed.state.log_history[-1][name] == pytest.approx(whole.state.log_history[-1][name], abs=1e-6)
+    state = json.loads((point / "trainer_state.json").read_text())
+    del state["stateful_callbacks"]["SqueezingCallback"]
+    (point / "trainer_state.json").write_text(json.dumps(state))
+    with caplog.at_level(logging.WARNING, logger="gatebench"):
+        make(SqueezingCallback(every=1), save_strategy="steps", save_steps=1).train(resume_from_checkpoint=str(point))
+    assert "squeezing: the checkpoint has no measurement; changes are since step 2" in caplog.text
+
+
+def test_supervised_fine_tuning_is_measured_too(make, preference_rows):
+    texts = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in preference_rows]
+    trainer = make(
+        SqueezingCallback(preference_rows[:4]), trainer=SFTTrainer, config=SFTConfig, rows=texts, max_steps=6,
+        learning_rate=1e-1,
+    )  # fmt: skip
+    trainer.train()
+    assert trainer.state.log_history[-1]["squeezing/delta_chosen"] > 0
+    with pytest.raises(
+        ValueError, match="the training data are no table of tokenized pairs, so probes have to be given"
+    ):
+        make(SqueezingCallback(), trainer=SFTTrainer, config=SFTConfig, rows=texts).train()
+
+
+def test_virtual_tokens_are_read(make, preference_rows):
+    """What an adapter puts before a row is before it here too: the log-probs are those that TRL logs."""
+    tuning = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    trainer = make(SqueezingCallback(every=1), peft_config=tuning, rows=preference_rows[:4], learning_rate=0.0)
+    trainer.train()
+    first = trainer.state.log_history[0]
+    assert first["squeezing/chosen"] == pytest.approx(first["logps/chosen"], abs=1e-3)
+    assert first["squeezing/rejected"] == pytest.approx(first["logps/rejected"], abs=1e-3)
+
+
+def test_messages_are_written_as_trl_writes_them(make, model_paths, tokenizer, preference_rows):
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": row["prompt"]}],
+            **{side: [{"role": "assistant", "content": row[side]}] for side in ("chosen", "rejected")},
+        }
+        for row in preference_rows[:4]
+    ]
+    if tokenizer.chat_template is None:
+        tokenizer = type(tokenizer).from_pretrained(model_paths["llama"])
+        tokenizer.chat_template = (
+            "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}\n{% endfor %}"
+            "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+        )
+    trainer = DPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(model_paths["llama"]), processing_class=tokenizer,
+        args=DPOConfig("out", per_device_train_batch_size=4, **{**SETTINGS, "learning_rate": 0.0, "max_steps": 1}),
+        train_dataset=Dataset.from_list(rows), callbacks=[SqueezingCallback(rows, every=1)],
+    )  # fmt: skip
+    trainer.train()
+    first = trainer.state.log_history[0]
+    assert first["squeezing/chosen"] == pytest.approx(first["logps/chosen"], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ([], "the probes have no row"),
+        (
+            [{"question": "a", "chosen": "b"}],
+            "probe 0 has no prompt and no rejected; a probe has prompt, chosen and rej",
+        ),
+        ([{"prompt": "a " * 80, "chosen": "b", "rejected": "c"}], "probe 0 has no token of its chosen response within"),
+    ],
+)
+def test_probes_that_are_none_are_refused_in_a_sentence(make, rows, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        make(SqueezingCallback(rows)).train()
+
+
+def test_a_number_of_steps_that_is_none():
+    with pytest.raises(ValueError, match="every=0 is no number of steps; write 1 or more"):
+        SqueezingCallback(every=0)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "argmax", "end"),
+    [
+        (-3.0, 2.0, "The chosen responses lost mass and the most likely tokens gained it: squeezing"),
+        (-3.0, -2.0, "The chosen responses lost mass, and not to the most likely tokens"),
+        (3.0, 2.0, None),
+    ],
+)
+def test_the_conclusion_says_what_was_measured(caplog, chosen, argmax, end):
+    callback = SqueezingCallback()
+    moved = {"chosen": chosen, "rejected": -9.0, "argmax": argmax}
+    noise = (-0.2, 0.1, 0.0, 0.1)
+    callback.before = {(i, kind): -50.0 for i in range(4) for kind in moved}
+    now = {(i, kind): -50.0 + change + noise[i] for i in range(4) for kind, change in moved.items()}
+    with caplog.at_level(logging.INFO, logger="gatebench"):
+        callback._conclude(now, 7)
+    (record,) = caplog.records
+    assert "over 7 steps, in nats (mean ± standard error of 4 probes): chosen" in record.getMessage()
+    assert record.levelno == (logging.WARNING if end else logging.INFO)
+    assert not end or record.getMessage().endswith(end)
