@@ -70,8 +70,8 @@ def run(source: Path, place: Path, mode: str) -> tuple[dict[str, str], str]:
     """Result by test, and the output."""
     own = Path(__file__).parent
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "swap", "-p", "no:cacheprovider", "-v", "-rfE", "--tb=line", "-o", "addopts=",
-         "--rootdir", source, source / "tests" / "test_dpo_trainer.py"],
+        [sys.executable, "-m", "pytest", "-p", "swap", "-p", "no:cacheprovider", "-v", "-rfE", "--tb=line",
+         "-o", "addopts=", "--rootdir", source, source / "tests" / "test_dpo_trainer.py"],
         cwd=place, capture_output=True, text=True, check=False,
         env={**os.environ, "SWAP": mode, "PYTHONPATH": str(own), "HF_HUB_OFFLINE": "1", "CI": "true",
              "ACCELERATE_USE_CPU": "true", "COLUMNS": "400", "HF_DATASETS_CACHE": str(place / "cache")},
