@@ -4,6 +4,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from gatebench.bench.suite.reader import load_suite
 from tests.helpers import ROOT, write
 
@@ -38,3 +40,22 @@ def test_the_objective_of_one_file_works(tmp_path):
 
 def test_no_placeholder_is_left():
     assert "{{" not in README
+
+
+@pytest.mark.parametrize("words", ["gate(trainer", "SqueezingCallback())"])
+def test_the_lines_for_a_trainer_that_is_there_work(tmp_path, model_paths, words):
+    """Of README.md and docs/trl.md, between the script of the README and its last line."""
+    script = block("python", "GatedDPOTrainer").replace("path/or/hub-id", model_paths["llama"])
+    script = script.replace('    gate="seq",\n    gate_alpha=100,\n    gate_tau="q50",  # new\n', "")
+    script = script.replace(
+        "from gatebench import GatedDPOConfig, GatedDPOTrainer", "from trl import DPOConfig, DPOTrainer"
+    )
+    script = script.replace("GatedDPO", "DPO").removesuffix("trainer.train()\n")
+    text = README + (ROOT / "docs" / "trl.md").read_text(encoding="utf-8")
+    (lines,) = [
+        own for own in re.findall(r"```python\n(.*?)```", text, re.S) if words in own and "DPOConfig" not in own
+    ]
+    (tmp_path / "script.py").write_text(script + lines + ("" if "train()" in lines else "trainer.train()\n"))
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert ("gate/tau" if "gate(" in words else "squeezing/delta_argmax") in done.stdout
