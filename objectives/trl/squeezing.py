@@ -7,10 +7,9 @@ import logging
 import math
 from collections.abc import Iterable, Mapping, Sized
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, cast
 
 from transformers import DefaultFlowCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_callback import ExportableState
 
 from gatebench.objectives.trl import probes
 from gatebench.objectives.trl.probes import ProbeResponse, ProbeRow
@@ -22,24 +21,14 @@ if TYPE_CHECKING:
     from gatebench.objectives.causal_lm import Tokenizer
 
 logger = logging.getLogger(__name__)
+PROBES_KEPT = "gatebench.squeezing"  # in a checkpoint's trainer_state.json
 FIRST_PAIRS = 64  # of the training data, where none are given
 MEASUREMENTS = 20  # of a training, beside the one before its first step
 QUANTITIES = (*probes.RESPONSE_KINDS, "argmax")
 Found = Mapping[tuple[int, str], float]
 
 
-class Attributes(TypedDict):
-    before: list[tuple[int, str, float]]
-
-
-class Kept(TypedDict):
-    """What a checkpoint keeps of the callback."""
-
-    args: dict[str, int | None]
-    attributes: Attributes
-
-
-class SqueezingCallback(TrainerCallback, ExportableState):
+class SqueezingCallback(TrainerCallback):
     """Logs beside a trainer's own metrics what its model thinks of chosen, rejected and unrelated responses.
 
     squeezing/chosen, rejected, unrelated: mean summed log-prob of a response, nats; squeezing/argmax: the same of the
@@ -70,14 +59,14 @@ class SqueezingCallback(TrainerCallback, ExportableState):
         self._go_first()
         model = cast("Module", given["model"])
         self.responses = self._responses(args, cast("DataLoader[ProbeRow]", given["train_dataloader"]), given)
-        kept = cast("dict[str, Kept]", state.stateful_callbacks)
-        before = kept[type(self).__name__]["attributes"]["before"] if type(self).__name__ in kept else []
+        kept = cast("dict[str, list[tuple[int, str, float]]]", state.stateful_callbacks)
+        before = kept.get(PROBES_KEPT, [])
         if state.global_step and not before:
             logger.warning("squeezing: the checkpoint has no measurement; changes are since step %d", state.global_step)
         self.before = {(p, kind): value for p, kind, value in before} or probes.summed_log_probs(model, self.responses)
         self.now = self.before if not state.global_step else probes.summed_log_probs(model, self.responses)
         self.measured_at = state.global_step
-        kept[type(self).__name__] = self.state()  # a checkpoint of another training has none, and cannot be saved anew
+        kept[PROBES_KEPT] = [(probe, kind, value) for (probe, kind), value in self.before.items()]
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
@@ -97,10 +86,6 @@ class SqueezingCallback(TrainerCallback, ExportableState):
         state.log_history[-1].update(values)
         if at_its_end and state.is_world_process_zero:
             self._conclude(self.now, state.global_step)
-
-    def state(self) -> Kept:
-        before = [(probe, kind, value) for (probe, kind), value in self.before.items()]
-        return {"args": {"every": self.every}, "attributes": {"before": before}}
 
     def _go_first(self) -> None:
         """Before the trackers, which a trainer puts before the callbacks that it is given: they are handed one and the

@@ -8,14 +8,13 @@ random generator. A checkpoint remembers what was measured: a resumed training d
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
 from datasets import Dataset
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_callback import ExportableState
 from transformers.utils.logging import tqdm
 from trl import DPOTrainer
 
@@ -25,9 +24,8 @@ from gatebench.objectives.trl import scores
 from gatebench.objectives.trl.collators import Batch, Collator, Example
 
 logger = logging.getLogger(__name__)
-STREAM_MEASURED = (
-    1024  # pairs of a stream: a percentile of so many is known to 1.6 points (standard error of the median's)
-)
+THRESHOLDS_KEPT = "gatebench.thresholds"  # in a checkpoint's trainer_state.json
+STREAM_MEASURED = 1024  # pairs: a percentile of so many is known to 1.6 points (standard error at the median)
 
 
 def resolved(trainer: DPOTrainer, gate: Gate) -> Gate:
@@ -124,26 +122,20 @@ def _rows(trainer: DPOTrainer) -> tuple[_Rows, Collator]:
     return _Rows(rows), trainer._get_collator_with_removed_columns(trainer.data_collator, "training")
 
 
-class GateThresholds(TrainerCallback, ExportableState):
+class GateThresholds(TrainerCallback):
     """Has the thresholds measured when a training begins, and remembers them in its checkpoints.
 
-    resolve: measures; known: the gate as it is; adopt: takes over a gate from a checkpoint."""
+    resolve: measures; known: the gate as it is; adopt: takes over tau and alpha from a checkpoint. What is kept stands
+    beside the states of callbacks, not as one: a Trainer makes those anew when it restores them."""
 
     def __init__(self, resolve: Callable[[], None], known: Callable[[], Gate], adopt: Callable[[float, float], None]):
         self.resolve, self.known, self.adopt = resolve, known, adopt
 
-    def state(self) -> dict[str, dict[str, float]]:
-        gate = self.known()
-        if not gate.is_resolved:
-            return {"args": {}, "attributes": {}}
-        tau, alpha = tau_and_alpha(gate)
-        return {"args": {}, "attributes": {"tau": tau, "alpha": alpha}}
-
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
     ) -> None:
-        kept = cast("dict[str, Mapping[str, Mapping[str, float]]]", state.stateful_callbacks)
-        before = kept.get(type(self).__name__, {}).get("attributes", {})
+        kept = cast("dict[str, dict[str, float]]", state.stateful_callbacks)
+        before = kept.get(THRESHOLDS_KEPT)
         if not self.known().is_resolved:
             if before:
                 self.adopt(before["tau"], before["alpha"])
@@ -154,4 +146,5 @@ class GateThresholds(TrainerCallback, ExportableState):
                         "step %d, not on the one before the first", self.known().source.tau, state.global_step,
                     )  # fmt: skip
                 self.resolve()
-        kept[type(self).__name__] = self.state()  # a checkpoint of another trainer has none, and cannot be saved anew
+        tau, alpha = tau_and_alpha(self.known())
+        kept[THRESHOLDS_KEPT] = {"tau": tau, "alpha": alpha}

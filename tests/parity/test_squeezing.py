@@ -12,6 +12,7 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from gatebench import SqueezingCallback
 from gatebench.objectives.trl import gate
+from gatebench.objectives.trl.squeezing import PROBES_KEPT
 from tests.parity.processes import SETTINGS
 from tests.parity.test_trainer import assert_same_bits
 
@@ -139,12 +140,12 @@ def test_a_resumed_training_counts_from_before_the_first_step(make, tmp_path, ca
     whole = make(SqueezingCallback(every=1), save_strategy="steps", save_steps=1)
     whole.train()
     point = tmp_path / "out" / "checkpoint-2"
-    resumed = make(SqueezingCallback(every=1))
+    resumed = make(SqueezingCallback(every=1), restore_callback_states_from_checkpoint=True)
     resumed.train(resume_from_checkpoint=str(point))
     name = "squeezing/delta_chosen"
     assert resumed.state.log_history[-1][name] == pytest.approx(whole.state.log_history[-1][name], abs=1e-6)
     state = json.loads((point / "trainer_state.json").read_text())
-    del state["stateful_callbacks"]["SqueezingCallback"]
+    del state["stateful_callbacks"][PROBES_KEPT]
     (point / "trainer_state.json").write_text(json.dumps(state))
     with caplog.at_level(logging.WARNING, logger="gatebench"):
         make(SqueezingCallback(every=1), save_strategy="steps", save_steps=1).train(resume_from_checkpoint=str(point))

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, set_seed
 
 from gatebench.objectives import gates
 from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
-from gatebench.objectives.trl.thresholds import STREAM_MEASURED
+from gatebench.objectives.trl.thresholds import STREAM_MEASURED, THRESHOLDS_KEPT
 from tests.parity.test_trainer import assert_same_bits
 
 SEQ = {"gate": "seq", "gate_alpha": "5/tau", "gate_tau": "q50"}
@@ -170,7 +170,7 @@ def test_what_was_measured_is_in_the_log_the_checkpoint_and_the_card(make, tmp_p
     first = trainer.state.log_history[0]
     assert (first["gate/tau"], first["gate/alpha"]) == (tau, alpha)
     state = json.loads((tmp_path / "out" / "checkpoint-1" / "trainer_state.json").read_text())
-    assert state["stateful_callbacks"]["GateThresholds"]["attributes"] == {"tau": tau, "alpha": alpha}
+    assert state["stateful_callbacks"][THRESHOLDS_KEPT] == {"tau": tau, "alpha": alpha}
     card = (tmp_path / "out" / "README.md").read_text()
     assert f"alpha {alpha:.6g} (5/tau), tau {tau:.6g} (q50), side both" in card
 
@@ -180,12 +180,15 @@ def test_a_resumed_training_takes_the_threshold_of_its_checkpoint(make, model_pa
     whole.train()
     point = tmp_path / "out" / "checkpoint-1"
     moved = AutoModelForCausalLM.from_pretrained(point)  # as a script that starts from where it was
-    resumed = make(model=moved, ref_model=AutoModelForCausalLM.from_pretrained(model_paths["llama"]), **SEQ)
+    resumed = make(
+        model=moved, ref_model=AutoModelForCausalLM.from_pretrained(model_paths["llama"]), **SEQ,
+        restore_callback_states_from_checkpoint=True,
+    )  # fmt: skip
     resumed.train(resume_from_checkpoint=str(point))
     assert resumed.gate == whole.gate
     assert_same_bits(resumed, whole)
     state = json.loads((point / "trainer_state.json").read_text())
-    del state["stateful_callbacks"]["GateThresholds"]
+    del state["stateful_callbacks"][THRESHOLDS_KEPT]
     (point / "trainer_state.json").write_text(json.dumps(state))
     unaware = make(**SEQ, save_strategy="steps", save_steps=1)
     with caplog.at_level(logging.WARNING, logger="gatebench"):
