@@ -4,10 +4,11 @@ value is a `Loss`: one file in its own package, nothing here changes."""
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
@@ -48,7 +49,26 @@ class Loss(Generic[P]):
             if name not in known:
                 raise UnknownWord(f"parameter of {self.name}", name, known)
         make: Callable[..., P] = self.parameters
-        return make(**values)
+        hints = get_type_hints(self.parameters)
+        return make(**{name: _checked(f"{self.name}'s {name}", hints[name], value) for name, value in values.items()})
+
+
+def _checked(what: str, kind: object, value: object) -> object:
+    """A parameter of a loss, as its type has it; ValueError for another."""
+    if kind is float:
+        try:
+            number = math.nan if isinstance(value, bool) else float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            raise ValueError(f"{what} {value!r} is no finite number")
+        if what.endswith(" beta") and number <= 0:
+            raise ValueError(f"{what} {value!r} has no meaning; write a number above 0")
+        return number if isinstance(value, str) else value  # a whole number stays one, in keys too
+    words = get_args(kind)
+    if words and get_origin(kind) is Literal and value not in words:
+        raise UnknownWord(what, str(value), words)
+    return value
 
 
 AnyLoss: TypeAlias = Loss[Any]  # where several meet, each with parameters of its own

@@ -8,8 +8,10 @@ from functools import cache
 from pathlib import Path
 
 from gatebench.bench.data import toolbox
+from gatebench.bench.errors import UserError
 
 TOOLBOX = "builtin:toolbox"
+MOST_DATA_FILES = 10_000  # of one data set
 ROWS_A_STEP = 8  # of a data set that is cut for a few steps
 
 
@@ -59,14 +61,30 @@ def data_content_of(path: str, subset: str | None, revision: str | None, *more: 
 
 
 def file_digest(path: str) -> str:
-    """sha256 of a file, or of a folder's files in the order of their names."""
+    """sha256 of a file, or of a folder's files in the order of their names. Raises UserError where one cannot be read,
+    and for a folder of more files than a data set has."""
     root = Path(path)
-    files = [root] if root.is_file() else sorted(p for p in root.rglob("*") if p.is_file())
     total = hashlib.sha256()
-    for file in files:
-        stat = file.stat()
-        total.update(f"{file.relative_to(root)}\0{_file_digest(str(file), stat.st_mtime_ns, stat.st_size)}\n".encode())
+    try:
+        for file in [root] if root.is_file() else _files_of(root):
+            stat = file.stat()
+            own = _file_digest(str(file), stat.st_mtime_ns, stat.st_size)
+            total.update(f"{file.relative_to(root)}\0{own}\n".encode())
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: cannot be read ({error.strerror}); expected data files") from None
     return total.hexdigest()
+
+
+def _files_of(folder: Path) -> list[Path]:
+    files: list[Path] = []
+    for file in folder.rglob("*"):
+        if file.is_file():
+            files.append(file)
+        if len(files) > MOST_DATA_FILES:
+            raise UserError(
+                f"{folder}: more than {MOST_DATA_FILES:,} files, which is no data set; name the folder of its own files"
+            )
+    return sorted(files)
 
 
 @cache

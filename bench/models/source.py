@@ -22,6 +22,13 @@ class Adapter:
     alpha: int = 32
     dropout: float = 0.0
 
+    def __post_init__(self) -> None:
+        for name, value in (("r", self.r), ("alpha", self.alpha)):
+            if value < 1:
+                raise ValueError(f"{name} {value} makes no adapter; write 1 or more")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout {self.dropout:g} is no share; write one in [0, 1)")
+
 
 @dataclass(frozen=True)
 class ModelSource:

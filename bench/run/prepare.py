@@ -37,14 +37,14 @@ def _command(suite: Path, profile: str | None, settings: list[str] | None, only:
 
 
 def settings_of(given: list[str]) -> dict[str, object]:
-    import yaml
+    from gatebench.bench.suite.strict_yaml import parse
 
     found = {}
     for setting in given:
         key, equals, value = setting.partition("=")
         if not equals:
             raise UserError(f"--set {setting}: expected KEY=VALUE, as in train.learning_rate=1e-6")
-        found[key] = yaml.safe_load(value)
+        found[key], _ = parse(value, f"--set {key}")
     return found
 
 

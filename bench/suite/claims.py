@@ -30,6 +30,8 @@ class Contrast(Strict):
     def _one(self) -> Contrast:
         if (self.gate is None) == (self.cell is None):
             raise ValueError("give either gate: [OURS, THEIRS] or cell: [{...}, {...}]")
+        if any(ours == theirs for ours, theirs in self.sides()):
+            raise ValueError("a side is compared with itself; name two that differ")
         return self
 
     def sides(self) -> list[tuple[Mapping[str, object], Mapping[str, object]]]:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeGuard, get_args, get_type_hints
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from gatebench.bench.errors import UserError, at
 from gatebench.bench.suite.schema import Suite
+from gatebench.bench.suite.strict_yaml import Location, parse, read_text
 from gatebench.objectives.names import nearest
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 Raw: TypeAlias = dict[str, object]  # a mapping of a suite file, as YAML reads it
-Location: TypeAlias = tuple[str | int, ...]  # keys and places in lists, from the top
 
 
 def load_suite(file: Path, profile: str | None = None, settings: Mapping[str, object] | None = None) -> Suite:
@@ -28,30 +27,34 @@ def load_suite(file: Path, profile: str | None = None, settings: Mapping[str, ob
     mistake, each with file, line, key and the nearest valid word.
     """
     raw, lines = _read(file)
-    profiles = _mapping(raw.pop("profiles", None))
+    profiles = _block(file, lines, raw.pop("profiles", {}), "profiles")
     if profile is not None:
         if profile not in profiles:
             raise UserError(
-                f"{file}: profiles: no profile {profile!r}; "
+                f"{at(file, lines.get(('profiles',)))} profiles: no profile {profile!r}; "
                 + (nearest(profile, profiles) if profiles else "the suite has none")
             )
-        raw = _overlay(raw, _mapping(profiles[profile]))
+        raw = _overlay(raw, _block(file, lines, profiles[profile], "profiles", profile))
         lines = {**lines, **{key[2:]: line for key, line in lines.items() if key[:2] == ("profiles", profile)}}
+    given = [tuple(key.split(".")) for key in settings or {}]
     for key, value in (settings or {}).items():
         raw = _overlay(raw, _nested(key, value))
     try:
         return Suite.model_validate(raw)
     except ValidationError as error:
-        raise UserError(*(_sentence(file, lines, problem) for problem in error.errors())) from None
+        raise UserError(*(_sentence(file, lines, given, problem) for problem in error.errors())) from None
 
 
 def profiles_of(file: Path) -> list[str]:
     """The names of a suite's profiles."""
-    return list(_mapping(_read(file)[0].get("profiles")))
+    raw, lines = _read(file)
+    return list(_block(file, lines, raw.get("profiles", {}), "profiles"))
 
 
-def _mapping(value: object) -> Raw:
-    return value if isinstance(value, dict) else {}
+def _block(file: Path, lines: Mapping[Location, int], value: object, *path: str) -> Raw:
+    if not isinstance(value, dict):
+        raise UserError(f"{at(file, lines.get(path), '.'.join(path))}: expected a mapping of keys (got {value!r})")
+    return value
 
 
 def _read(file: Path) -> tuple[Raw, dict[Location, int]]:
@@ -59,14 +62,7 @@ def _read(file: Path) -> tuple[Raw, dict[Location, int]]:
     if not file.exists():
         others = [path.name for path in file.parent.glob("*.yaml")] if file.parent.exists() else []
         raise UserError(f"{file}: no such suite file" + (f"; {nearest(file.name, others)}" if others else ""))
-    text = file.read_text(encoding="utf-8")
-    try:
-        raw, lines = yaml.safe_load(text), _lines(yaml.compose(text, Loader=yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise UserError(
-            f"{at(file, mark.line + 1 if mark else None)} not YAML ({getattr(error, 'problem', error)})"
-        ) from None
+    raw, lines = parse(read_text(file), file)
     if not isinstance(raw, dict):
         raise UserError(f"{file}: expected a mapping with name, models, datasets, objectives and gates")
     return raw, lines
@@ -86,27 +82,15 @@ def _overlay(below: Raw, above: Raw) -> Raw:
     return merged
 
 
-def _lines(node: yaml.Node | None, path: Location = ()) -> dict[Location, int]:
-    """The line of every key and list item of a YAML document."""
-    found: dict[Location, int] = {}
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            found[(*path, key.value)] = key.start_mark.line + 1
-            found |= _lines(value, (*path, key.value))
-    elif isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            found[(*path, index)] = item.start_mark.line + 1
-            found |= _lines(item, (*path, index))
-    return found
-
-
-def _sentence(file: Path, lines: Mapping[Location, int], problem: ErrorDetails) -> str:
+def _sentence(file: Path, lines: Mapping[Location, int], settings: Sequence[Location], problem: ErrorDetails) -> str:
     location = tuple(part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("function-")))
     known = location
     while known and known not in lines:
         known = known[:-1]
     key = ".".join(map(str, location))
     place = at(file, lines.get(known), key).removesuffix(":")  # without a key it ends in a colon
+    if any(location[: len(setting)] == setting for setting in settings):
+        place = f"--set {key}"
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{place}: unknown key; {nearest(str(location[-1]), _keys_at(location[:-1]))}"
     if problem["type"] == "missing":

@@ -13,8 +13,8 @@ from gatebench.bench.models.encoding import Lengths
 from gatebench.objectives.names import UnknownWord
 
 Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(gt=0)]
-STRICT = ConfigDict(extra="forbid")
+Count = Annotated[int, Field(gt=0, lt=2**40)]
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from gatebench.bench.data.source import TOOLBOX
-from gatebench.bench.models.ladder import NAMES, PREFIX
+from gatebench.bench.metrics import registry
+from gatebench.bench.models.ladder import NAMES
 from gatebench.bench.models.source import Adapter
 from gatebench.bench.suite.claims import Claim
 from gatebench.bench.suite.recipes import (
@@ -23,11 +24,12 @@ from gatebench.bench.suite.recipes import (
     Warmup,
     with_own_keys,
 )
-from gatebench.bench.suite.strict import Strict
+from gatebench.bench.suite.strict import Name, Place, Strict
 from gatebench.bench.suite.tuning import Tune
 from gatebench.objectives.gates import CONTROLS, UNGATED, Gate, Side, Whose
 from gatebench.objectives.names import UnknownWord, nearest
 
+Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]  # what every random generator takes
 WARMUPS = ("sft", "extended_sft", "none")
 
 
@@ -42,8 +44,8 @@ class Model(Strict):
     (bfloat16 is autocast, as bf16=True is in TRL); those that lie frozen under an adapter are held in it.
     """
 
-    path: str
-    name: str = ""
+    path: Place
+    name: Name = ""
     revision: str | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     adapter: Adapter | None = None
@@ -58,7 +60,7 @@ class Model(Strict):
 
     @model_validator(mode="after")
     def _known(self) -> Model:
-        if self.path.startswith(PREFIX.split("/")[0]) and self.path not in NAMES:
+        if self.path.startswith("builtin:") and self.path not in NAMES:
             raise UnknownWord("built-in model", self.path, NAMES)
         return self
 
@@ -70,14 +72,14 @@ class Dataset(Strict):
     and "Assistant:" turns stay text or are read as the messages of a conversation.
     """
 
-    path: str
-    name: str = ""
+    path: Place
+    name: Name = ""
     subset: str | None = None
     revision: str | None = None
     train: Count | None = None
     test: Count | None = None
-    test_path: str | None = None
-    probes: str | None = None
+    test_path: Place | None = None
+    probes: Place | None = None
     train_split: str = "train"
     test_split: str = "test"
     max_dropped: Annotated[float, Field(ge=0, le=1)] = 0.05
@@ -102,7 +104,7 @@ class Dataset(Strict):
 class Objective(Strict):
     """A warm-up and a loss with its parameters."""
 
-    name: str
+    name: Name
     loss: str
     warmup: Literal["sft", "extended_sft", "none"] = "sft"
     parameters: dict[str, object] = Field(default_factory=dict)
@@ -120,7 +122,8 @@ class Objective(Strict):
         name = given.setdefault("name", given.get("loss"))
         given.setdefault("loss", name)
         own = {key: given.pop(key) for key in list(given) if key not in cls.model_fields}
-        return {**given, "parameters": {**given.get("parameters", {}), **own}}
+        parameters = given.get("parameters", {})
+        return {**given, "parameters": {**parameters, **own} if isinstance(parameters, dict) else parameters}
 
     @model_validator(mode="after")
     def _known(self) -> Objective:
@@ -137,7 +140,7 @@ class GateAxis(Strict):
     """A gate: a kind with alpha and tau, or a control of another gate (`of`: a gate of this suite)."""
 
     kind: str
-    name: str = ""
+    name: Name = ""
     alpha: float | str = 100.0
     tau: float | str = "q50"
     side: Side = "both"
@@ -208,18 +211,19 @@ class Override(Strict):
                 known = [field.name for field in dataclasses.fields(schema)]
                 if key not in known:
                     raise UnknownWord("key", key, known)
+            schema(**block)  # raises for a value that its recipe would refuse later
         return self
 
 
 class Suite(Strict):
     """One YAML file: axes, training recipe, evaluation, claims."""
 
-    name: str
+    name: Name
     models: Annotated[list[Model], Field(min_length=1)]
     datasets: Annotated[list[Dataset], Field(min_length=1)]
     objectives: Annotated[list[Objective], Field(min_length=1)]
     gates: Annotated[list[GateAxis], Field(min_length=1)]
-    seeds: Annotated[list[int], Field(min_length=1, default_factory=lambda: [0])]
+    seeds: Annotated[list[Seed], Field(min_length=1, default_factory=lambda: [0])]
     exclude: list[dict[str, object]] = Field(default_factory=list)
     overrides: list[Override] = Field(default_factory=list)
     base: Base = Base()
@@ -243,9 +247,18 @@ class Suite(Strict):
         for where in [*self.exclude, *(override.where for override in self.overrides)]:
             self._check_where(where)
         for claim in self.claims:
+            self._check_measured(claim)
             for side in (side for pair in claim.contrast.sides() for side in pair):
                 self._check_where(side, f"claim {claim.name!r}")
         return self
+
+    def _check_measured(self, claim: Claim) -> None:
+        """What a claim is about must be measured by a stage that this suite has."""
+        source = registry.get_metric(claim.metric).source.stage
+        if source in Evaluate.model_fields and getattr(self.evaluate, source) is None:
+            raise ValueError(
+                f"claim {claim.name!r}: {claim.metric} is measured by evaluate.{source}, which this suite does not have"
+            )
 
     def _check_where(self, where: Mapping[str, object], place: str = "where") -> None:
         values: dict[str, Sequence[object]] = {
@@ -271,5 +284,7 @@ class Suite(Strict):
                 raise ValueError(
                     f"gate {axis.name}: of: no gate {axis.of!r}; {nearest(axis.of, [g.name for g in self.gates])}"
                 )
+            if found[0].kind in CONTROLS:
+                raise ValueError(f"gate {axis.name}: of: {axis.of} is a control itself; name a selective gate")
             of = self.gate(found[0])
         return axis.to_gate(of)
