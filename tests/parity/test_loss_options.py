@@ -81,6 +81,15 @@ def test_a_loss_with_trls_beta_is_trls(model_paths, tokenizer, preference_rows, 
         assert mine["rewards/margins"] == other["rewards/margins"]
 
 
+@pytest.mark.parametrize("gate", [{}, {"gate": "seq", "gate_alpha": 1e30, "gate_tau": 0.0}], ids=["none", "open"])
+def test_experts_are_trls_bit_for_bit(tokenizer, preference_rows, tmp_path, gate):
+    path = save("mixtral", tokenizer, tmp_path / "model")
+    ours = train("ours", path, tokenizer, preference_rows, tmp_path, router_aux_loss_coef=0.5, **gate)
+    theirs = train("stock", path, tokenizer, preference_rows, tmp_path, router_aux_loss_coef=0.5)
+    assert_same_bits(ours, theirs)
+    assert "aux_loss" in theirs.state.log_history[0]
+
+
 def test_the_routers_loss_is_added(tokenizer, preference_rows, tmp_path):
     path = save("mixtral", tokenizer, tmp_path / "model")
     ours, theirs = (
