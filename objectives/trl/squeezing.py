@@ -17,6 +17,7 @@ from gatebench.objectives.trl.probes import ProbeResponse, ProbeRow
 if TYPE_CHECKING:
     from torch.nn import Module
     from torch.utils.data import DataLoader
+    from transformers import PreTrainedConfig
 
     from gatebench.objectives.causal_lm import Tokenizer
 
@@ -108,8 +109,8 @@ class SqueezingCallback(TrainerCallback):
                     "SqueezingCallback(probes=rows), rows of prompt, chosen and rejected"
                 )
         processing = given["processing_class"]
-        tokenizer = cast("Tokenizer", getattr(processing, "tokenizer", processing))
-        return probes.responses_of(rows, tokenizer, getattr(args, "max_length", None))
+        tokenizer = cast("Tokenizer | None", getattr(processing, "tokenizer", processing))
+        return probes.responses_of(rows, tokenizer, _room(args, cast("Module", given["model"])))
 
     def _values(self, now: Found) -> dict[str, float]:
         found = {}
@@ -142,3 +143,12 @@ class SqueezingCallback(TrainerCallback):
             logger.warning("%s. The chosen responses lost mass, and not to the most likely tokens", line)
         else:
             logger.info("%s", line)
+
+
+def _room(args: TrainingArguments, model: Module) -> probes.Room:
+    """What the trainer cuts at; where it does not, how far the model's positions go."""
+    tokens = getattr(args, "max_length", None)
+    if tokens is None:
+        config = cast("PreTrainedConfig", model.config)
+        tokens = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return probes.Room(tokens, keep_end=getattr(args, "truncation_mode", None) == "keep_end")

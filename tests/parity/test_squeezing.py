@@ -176,37 +176,17 @@ def test_virtual_tokens_are_read(make, preference_rows):
     assert first["squeezing/rejected"] == pytest.approx(first["logps/rejected"], abs=1e-3)
 
 
-def test_messages_are_written_as_trl_writes_them(make, model_paths, tokenizer, preference_rows):
-    rows = [
-        {
-            "prompt": [{"role": "user", "content": row["prompt"]}],
-            **{side: [{"role": "assistant", "content": row[side]}] for side in ("chosen", "rejected")},
-        }
-        for row in preference_rows[:4]
-    ]
-    if tokenizer.chat_template is None:
-        tokenizer = type(tokenizer).from_pretrained(model_paths["llama"])
-        tokenizer.chat_template = (
-            "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}\n{% endfor %}"
-            "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-        )
-    trainer = DPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(model_paths["llama"]), processing_class=tokenizer,
-        args=DPOConfig("out", per_device_train_batch_size=4, **{**SETTINGS, "learning_rate": 0.0, "max_steps": 1}),
-        train_dataset=Dataset.from_list(rows), callbacks=[SqueezingCallback(rows, every=1)],
-    )  # fmt: skip
-    trainer.train()
-    first = trainer.state.log_history[0]
-    assert first["squeezing/chosen"] == pytest.approx(first["logps/chosen"], abs=1e-3)
-
-
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
         ([], "the probes have no row"),
         (
             [{"question": "a", "chosen": "b"}],
-            "probe 0 has no prompt and no rejected; a probe has prompt, chosen and rej",
+            "probe 0 has no rejected; a probe has prompt, chosen and rejected",
+        ),
+        (
+            [{"prompt_ids": [7], "chosen_ids": [8], "rejected_ids": []}],
+            "probe 0 has no token of its rejected response; l",
         ),
         ([{"prompt": "a " * 80, "chosen": "b", "rejected": "c"}], "probe 0 has no token of its chosen response within"),
     ],
