@@ -139,8 +139,12 @@ class SqueezingCallback(TrainerCallback):
         )
         if sure["chosen"] < 0 < sure["argmax"]:
             logger.warning("%s. The chosen responses lost mass and the most likely tokens gained it: squeezing", line)
-        elif sure["chosen"] < 0:
+        elif sure["chosen"] < 0 and sure["argmax"] < 0:
             logger.warning("%s. The chosen responses lost mass, and not to the most likely tokens", line)
+        elif sure["chosen"] < 0:
+            logger.warning(
+                "%s. The chosen responses lost mass; these probes do not tell whether to the most likely tokens", line
+            )
         else:
             logger.info("%s", line)
 

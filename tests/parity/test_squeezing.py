@@ -206,6 +206,7 @@ def test_a_number_of_steps_that_is_none():
     [
         (-3.0, 2.0, "The chosen responses lost mass and the most likely tokens gained it: squeezing"),
         (-3.0, -2.0, "The chosen responses lost mass, and not to the most likely tokens"),
+        (-3.0, 0.05, "The chosen responses lost mass; these probes do not tell whether to the most likely tokens"),
         (3.0, 2.0, None),
     ],
 )
