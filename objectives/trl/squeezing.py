@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sized
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, cast
 
-from transformers import DefaultFlowCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import CallbackHandler
 
 from gatebench.objectives.trl import probes
 from gatebench.objectives.trl.probes import ProbeResponse, ProbeRow
@@ -90,11 +91,14 @@ class SqueezingCallback(TrainerCallback):
 
     def _go_first(self) -> None:
         """Before the trackers, which a trainer puts before the callbacks that it is given: they are handed one and the
-        same line of the log in turn, and no event gives a callback the list that it stands in."""
-        for callbacks in gc.get_referrers(self):
-            if isinstance(callbacks, list) and any(isinstance(other, DefaultFlowCallback) for other in callbacks):
-                callbacks.remove(self)
-                callbacks.insert(0, self)
+        same line of the log in turn, and no event gives a callback the list that it stands in: who called holds it."""
+        frame = sys._getframe()
+        while frame.f_back and not isinstance(frame.f_locals.get("self"), CallbackHandler):
+            frame = frame.f_back
+        callbacks = getattr(frame.f_locals.get("self"), "callbacks", [])
+        if self in callbacks:
+            callbacks.remove(self)
+            callbacks.insert(0, self)
 
     def _responses(
         self, args: TrainingArguments, loader: DataLoader[ProbeRow], given: Mapping[str, object]

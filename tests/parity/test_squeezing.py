@@ -1,5 +1,6 @@
 """The callback that only measures: right numbers, in every trainer, and no bit of the training changed."""
 
+import gc
 import json
 import logging
 
@@ -102,9 +103,19 @@ def test_no_bit_of_the_training_changes(make, more):
     assert "squeezing/delta_chosen" in watched.state.log_history[0]
 
 
-def test_a_tracker_that_stands_before_it_is_handed_the_same_line(make):
+@pytest.fixture
+def frozen():
+    """What is there is out of the garbage collector's sight, as scripts do before they fork."""
+    yield gc.freeze
+    gc.unfreeze()
+
+
+@pytest.mark.parametrize("frozen_first", [False, True])
+def test_a_tracker_that_stands_before_it_is_handed_the_same_line(make, frozen, frozen_first):
     tracker = Tracker()
     trainer = make(tracker, SqueezingCallback(every=1))
+    if frozen_first:
+        frozen()
     trainer.train()
     (first, *_), history = tracker.lines, trainer.state.log_history
     assert first["squeezing/delta_rejected"] == history[0]["squeezing/delta_rejected"]
