@@ -12,6 +12,8 @@ import torch
 from accelerate import PartialState
 from torch import Tensor
 from torch.nn import Module
+from transformers import PreTrainedConfig
+from transformers.utils.logging import tqdm
 from trl.data_utils import common_prefix_length, extract_prompt
 
 from gatebench.objectives.causal_lm import Tokenizer
@@ -19,6 +21,8 @@ from gatebench.objectives.trl.steps import gathered
 
 RESPONSE_KINDS = ("chosen", "rejected", "unrelated")
 ROWS_AT_ONCE = 8
+LOGITS_AT_ONCE = 2**26  # 256 MiB in float32: TRL's trainers make none, so a training's memory may have no room for more
+SECONDS_OF_SILENCE = 2
 ProbeRow = Mapping[str, object]
 
 
@@ -137,22 +141,39 @@ def _ids(tokenizer: Tokenizer, text: object, options: Mapping[str, object], *, a
 
 
 @torch.no_grad()
-def summed_log_probs(model: Module, responses: Sequence[ProbeResponse]) -> dict[tuple[int, str], float]:
+def summed_log_probs(model: Module, responses: Sequence[ProbeResponse], *, quiet: bool) -> dict[tuple[int, str], float]:
     """Summed log-prob in nats by probe and kind, and as kind "argmax" that of the most likely tokens along the chosen
     response (teacher-forced): Ren & Sutherland 2025, arXiv 2407.10490, section 4.
 
     By ordinary forward passes of whatever wraps the model, in the precision that it computes in; every process scores
-    its share, all in as many passes. Nothing is drawn, and the model's modes are left as they are.
+    its share, all in as many passes. Nothing is drawn, and the model's modes are left as they are. quiet: without the
+    bar of a measurement that takes seconds.
     """
     state = PartialState()
     order = sorted(responses, key=lambda own: len(own.prompt) + len(own.tokens))
-    batches = [order[start : start + ROWS_AT_ONCE] for start in range(0, len(order), ROWS_AT_ONCE)]
+    batches = _batches(order, cast("PreTrainedConfig", model.config).get_text_config().vocab_size)
+    turns = range(0, len(batches), state.num_processes)
     found: dict[tuple[int, str], float] = {}
     with _evaluated(model):
-        for turn in range(0, len(batches), state.num_processes):
+        for turn in tqdm(
+            turns, desc="squeezing: probes", leave=False, delay=SECONDS_OF_SILENCE,
+            disable=quiet or not state.is_main_process,
+        ):  # fmt: skip
             found |= _of_batch(model, batches[(turn + state.process_index) % len(batches)])
     if state.num_processes > 1:
         found = {key: value for part in gathered(found) for key, value in part.items()}
+    return found
+
+
+def _batches(order: Sequence[ProbeResponse], vocabulary: int) -> list[list[ProbeResponse]]:
+    """Responses in the order of their lengths, as many at once as the bounds of rows and of logits let."""
+    found: list[list[ProbeResponse]] = []
+    for own in order:
+        length = len(own.prompt) + len(own.tokens)
+        most = max(1, min(ROWS_AT_ONCE, LOGITS_AT_ONCE // (length * vocabulary)))
+        if not found or len(found[-1]) >= most:
+            found.append([])
+        found[-1].append(own)
     return found
 
 

@@ -65,8 +65,8 @@ class SqueezingCallback(TrainerCallback):
         before = kept.get(PROBES_KEPT, [])
         if state.global_step and not before:
             logger.warning("squeezing: the checkpoint has no measurement; changes are since step %d", state.global_step)
-        self.before = {(p, kind): value for p, kind, value in before} or probes.summed_log_probs(model, self.responses)
-        self.now = self.before if not state.global_step else probes.summed_log_probs(model, self.responses)
+        self.before = {(p, kind): value for p, kind, value in before} or self._measured(args, model)
+        self.now = self.before if not state.global_step else self._measured(args, model)
         self.measured_at = state.global_step
         kept[PROBES_KEPT] = [(probe, kind, value) for (probe, kind), value in self.before.items()]
 
@@ -81,7 +81,7 @@ class SqueezingCallback(TrainerCallback):
         if not at_its_end and state.global_step // every == self.measured_at // every:
             return
         if state.global_step != self.measured_at:
-            self.now = probes.summed_log_probs(cast("Module", given["model"]), self.responses)
+            self.now = self._measured(args, cast("Module", given["model"]))
             self.measured_at = state.global_step
         values = self._values(self.now)
         logs.update(values)
@@ -99,6 +99,9 @@ class SqueezingCallback(TrainerCallback):
         if self in callbacks:
             callbacks.remove(self)
             callbacks.insert(0, self)
+
+    def _measured(self, args: TrainingArguments, model: Module) -> dict[tuple[int, str], float]:
+        return probes.summed_log_probs(model, self.responses, quiet=bool(args.disable_tqdm))
 
     def _responses(
         self, args: TrainingArguments, loader: DataLoader[ProbeRow], given: Mapping[str, object]

@@ -117,3 +117,23 @@ def test_what_a_trainer_lacks_to_read_probes_is_said(plain, model_paths, tokeniz
     endless.eos_token = None
     with pytest.raises(ValueError, match="tokenizer has no end token, which ends the response of a probe; set tokeni"):
         plain(SqueezingCallback(rows), processing_class=endless).train()
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ([], "the probes have no row"),
+        (
+            [{"question": "a", "chosen": "b"}],
+            "probe 0 has no rejected; a probe has prompt, chosen and rejected",
+        ),
+        (
+            [{"prompt_ids": [7], "chosen_ids": [8], "rejected_ids": []}],
+            "probe 0 has no token of its rejected response; l",
+        ),
+        ([{"prompt": "a " * 80, "chosen": "b", "rejected": "c"}], "probe 0 has no token of its chosen response within"),
+    ],
+)
+def test_probes_that_are_none_are_refused_in_a_sentence(plain, rows, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        plain(SqueezingCallback(rows)).train()
