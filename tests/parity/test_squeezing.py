@@ -1,8 +1,10 @@
 """The callback that only measures: right numbers, in every trainer, and no bit of the training changed."""
 
 import gc
+import gzip
 import json
 import logging
+from statistics import fmean
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from gatebench import SqueezingCallback
 from gatebench.objectives.trl import gate, probes
 from gatebench.objectives.trl.squeezing import PROBES_KEPT
+from tests.needs import SHARED
 from tests.parity.processes import SETTINGS
 from tests.parity.test_trainer import assert_same_bits
 
@@ -46,10 +49,10 @@ def make(model_paths, tokenizer, preference_rows, tmp_path):
     return made
 
 
-def by_hand(model, tokenizer, prompt, response):
+def by_hand(model, tokenizer, prompt, response, room=64):
     """Log-prob of a response and of the most likely tokens along it, with its end token, one row at a time."""
     start = len(tokenizer(prompt)["input_ids"])
-    ids = torch.tensor([[*tokenizer(prompt + response)["input_ids"], tokenizer.eos_token_id]])[:, :64]
+    ids = torch.tensor([[*tokenizer(prompt + response)["input_ids"], tokenizer.eos_token_id]])[:, :room]
     with torch.no_grad():
         log_p = model.eval()(input_ids=ids).logits[0, start - 1 : -1].log_softmax(dim=-1)
     return log_p.gather(1, ids[0, start:, None]).sum().item(), log_p.max(dim=-1).values.sum().item()
@@ -207,29 +210,23 @@ def test_virtual_tokens_are_read(make, preference_rows):
     assert first["squeezing/rejected"] == pytest.approx(first["logps/rejected"], abs=1e-3)
 
 
-def test_a_number_of_steps_that_is_none():
-    with pytest.raises(ValueError, match="every=0 is no number of steps; write 1 or more"):
-        SqueezingCallback(every=0)
-
-
-@pytest.mark.parametrize(
-    ("chosen", "argmax", "end"),
-    [
-        (-3.0, 2.0, "The chosen responses lost mass and the most likely tokens gained it: squeezing"),
-        (-3.0, -2.0, "The chosen responses lost mass, and not to the most likely tokens"),
-        (-3.0, 0.05, "The chosen responses lost mass; these probes do not tell whether to the most likely tokens"),
-        (3.0, 2.0, None),
-    ],
-)
-def test_the_conclusion_says_what_was_measured(caplog, chosen, argmax, end):
-    callback = SqueezingCallback()
-    moved = {"chosen": chosen, "rejected": -9.0, "argmax": argmax}
-    noise = (-0.2, 0.1, 0.0, 0.1)
-    callback.before = {(i, kind): -50.0 for i in range(4) for kind in moved}
-    now = {(i, kind): -50.0 + change + noise[i] for i in range(4) for kind, change in moved.items()}
-    with caplog.at_level(logging.INFO, logger="gatebench"):
-        callback._conclude(now, 7)
-    (record,) = caplog.records
-    assert "over 7 steps, in nats (mean ± standard error of 4 probes): chosen" in record.getMessage()
-    assert record.levelno == (logging.WARNING if end else logging.INFO)
-    assert not end or record.getMessage().endswith(end)
+@pytest.mark.hh
+def test_probes_of_real_pairs(make, tokenizer, model_paths):
+    """Each with an unrelated response of its own; what the loss pushes down falls most."""
+    with gzip.open(SHARED / "data" / "hh_probes_train.jsonl.gz", "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    rows = [row for row in rows if len(tokenizer(row["prompt"])["input_ids"]) < 64][:6]
+    probed = [
+        {name: row[name] for name in ("prompt", "chosen", "rejected")} | {"unrelated": row["irr_hum"]} for row in rows
+    ]
+    pairs = [{name: row[name] for name in ("prompt", "chosen", "rejected")} for row in probed]
+    trainer = make(
+        SqueezingCallback(probed), rows=pairs, optim="adamw_torch", learning_rate=1e-3, max_steps=12, max_length=128
+    )
+    start = AutoModelForCausalLM.from_pretrained(model_paths["llama"])
+    trainer.train()
+    last = trainer.state.log_history[-1]
+    for model, sign in ((start, -1), (trainer.model, 0)):
+        own = fmean(by_hand(model, tokenizer, row["prompt"], row["unrelated"], 128)[0] for row in probed)
+        assert last["squeezing/unrelated"] + sign * last["squeezing/delta_unrelated"] == pytest.approx(own, abs=1e-2)
+    assert last["squeezing/delta_rejected"] < min(-2, last["squeezing/delta_chosen"], last["squeezing/delta_unrelated"])

@@ -1,6 +1,7 @@
 """Which tokens the callback that only measures reads of a row: those that TRL trains on."""
 
 import json
+from statistics import fmean
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from trl import DPOConfig, DPOTrainer
 
 from gatebench import SqueezingCallback
 from tests.parity.processes import SETTINGS
+from tests.parity.test_squeezing import by_hand
 
 
 def text(prompt, response):
@@ -95,14 +97,8 @@ def test_any_trainer_of_transformers_is_measured(plain, tokenizer, preference_ro
     rows = [long, *preference_rows[1:4]]
     trainer = plain(SqueezingCallback(rows, every=1))
     trainer.train()
-    ends = []
-    for row in rows:
-        start = len(tokenizer(row["prompt"])["input_ids"])
-        ids = torch.tensor([[*tokenizer(row["prompt"] + row["chosen"])["input_ids"], tokenizer.eos_token_id]])[:, :48]
-        with torch.no_grad():
-            log_p = trainer.model.eval()(input_ids=ids).logits[0, start - 1 : -1].log_softmax(dim=-1)
-        ends.append(log_p.gather(1, ids[0, start:, None]).sum().item())
-    assert trainer.state.log_history[-1]["squeezing/chosen"] == pytest.approx(sum(ends) / 4, abs=1e-3)
+    own = fmean(by_hand(trainer.model, tokenizer, row["prompt"], row["chosen"], 48)[0] for row in rows)
+    assert trainer.state.log_history[-1]["squeezing/chosen"] == pytest.approx(own, abs=1e-3)
 
 
 def test_what_a_trainer_lacks_to_read_probes_is_said(plain, model_paths, tokenizer, preference_rows):
