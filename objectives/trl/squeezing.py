@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import math
+import sys
 from collections.abc import Iterable, Mapping, Sized
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, cast
 
-from transformers import DefaultFlowCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import CallbackHandler
 
 from gatebench.objectives.trl import probes
 from gatebench.objectives.trl.probes import ProbeResponse, ProbeRow
@@ -17,6 +18,7 @@ from gatebench.objectives.trl.probes import ProbeResponse, ProbeRow
 if TYPE_CHECKING:
     from torch.nn import Module
     from torch.utils.data import DataLoader
+    from transformers import PreTrainedConfig
 
     from gatebench.objectives.causal_lm import Tokenizer
 
@@ -63,8 +65,8 @@ class SqueezingCallback(TrainerCallback):
         before = kept.get(PROBES_KEPT, [])
         if state.global_step and not before:
             logger.warning("squeezing: the checkpoint has no measurement; changes are since step %d", state.global_step)
-        self.before = {(p, kind): value for p, kind, value in before} or probes.summed_log_probs(model, self.responses)
-        self.now = self.before if not state.global_step else probes.summed_log_probs(model, self.responses)
+        self.before = {(p, kind): value for p, kind, value in before} or self._measured(args, model)
+        self.now = self.before if not state.global_step else self._measured(args, model)
         self.measured_at = state.global_step
         kept[PROBES_KEPT] = [(probe, kind, value) for (probe, kind), value in self.before.items()]
 
@@ -79,7 +81,7 @@ class SqueezingCallback(TrainerCallback):
         if not at_its_end and state.global_step // every == self.measured_at // every:
             return
         if state.global_step != self.measured_at:
-            self.now = probes.summed_log_probs(cast("Module", given["model"]), self.responses)
+            self.now = self._measured(args, cast("Module", given["model"]))
             self.measured_at = state.global_step
         values = self._values(self.now)
         logs.update(values)
@@ -89,11 +91,17 @@ class SqueezingCallback(TrainerCallback):
 
     def _go_first(self) -> None:
         """Before the trackers, which a trainer puts before the callbacks that it is given: they are handed one and the
-        same line of the log in turn, and no event gives a callback the list that it stands in."""
-        for callbacks in gc.get_referrers(self):
-            if isinstance(callbacks, list) and any(isinstance(other, DefaultFlowCallback) for other in callbacks):
-                callbacks.remove(self)
-                callbacks.insert(0, self)
+        same line of the log in turn, and no event gives a callback the list that it stands in: who called holds it."""
+        frame = sys._getframe()
+        while frame.f_back and not isinstance(frame.f_locals.get("self"), CallbackHandler):
+            frame = frame.f_back
+        callbacks = getattr(frame.f_locals.get("self"), "callbacks", [])
+        if self in callbacks:
+            callbacks.remove(self)
+            callbacks.insert(0, self)
+
+    def _measured(self, args: TrainingArguments, model: Module) -> dict[tuple[int, str], float]:
+        return probes.summed_log_probs(model, self.responses, quiet=bool(args.disable_tqdm))
 
     def _responses(
         self, args: TrainingArguments, loader: DataLoader[ProbeRow], given: Mapping[str, object]
@@ -108,8 +116,8 @@ class SqueezingCallback(TrainerCallback):
                     "SqueezingCallback(probes=rows), rows of prompt, chosen and rejected"
                 )
         processing = given["processing_class"]
-        tokenizer = cast("Tokenizer", getattr(processing, "tokenizer", processing))
-        return probes.responses_of(rows, tokenizer, getattr(args, "max_length", None))
+        tokenizer = cast("Tokenizer | None", getattr(processing, "tokenizer", processing))
+        return probes.responses_of(rows, tokenizer, _room(args, cast("Module", given["model"])))
 
     def _values(self, now: Found) -> dict[str, float]:
         found = {}
@@ -138,7 +146,20 @@ class SqueezingCallback(TrainerCallback):
         )
         if sure["chosen"] < 0 < sure["argmax"]:
             logger.warning("%s. The chosen responses lost mass and the most likely tokens gained it: squeezing", line)
-        elif sure["chosen"] < 0:
+        elif sure["chosen"] < 0 and sure["argmax"] < 0:
             logger.warning("%s. The chosen responses lost mass, and not to the most likely tokens", line)
+        elif sure["chosen"] < 0:
+            logger.warning(
+                "%s. The chosen responses lost mass; these probes do not tell whether to the most likely tokens", line
+            )
         else:
             logger.info("%s", line)
+
+
+def _room(args: TrainingArguments, model: Module) -> probes.Room:
+    """What the trainer cuts at; where it does not, how far the model's positions go."""
+    tokens = getattr(args, "max_length", None)
+    if tokens is None:
+        config = cast("PreTrainedConfig", model.config)
+        tokens = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return probes.Room(tokens, keep_end=getattr(args, "truncation_mode", None) == "keep_end")

@@ -1,7 +1,10 @@
 """The callback that only measures: right numbers, in every trainer, and no bit of the training changed."""
 
+import gc
+import gzip
 import json
 import logging
+from statistics import fmean
 
 import pytest
 import torch
@@ -11,8 +14,9 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 
 from gatebench import SqueezingCallback
-from gatebench.objectives.trl import gate
+from gatebench.objectives.trl import gate, probes
 from gatebench.objectives.trl.squeezing import PROBES_KEPT
+from tests.needs import SHARED
 from tests.parity.processes import SETTINGS
 from tests.parity.test_trainer import assert_same_bits
 
@@ -45,10 +49,10 @@ def make(model_paths, tokenizer, preference_rows, tmp_path):
     return made
 
 
-def by_hand(model, tokenizer, prompt, response):
+def by_hand(model, tokenizer, prompt, response, room=64):
     """Log-prob of a response and of the most likely tokens along it, with its end token, one row at a time."""
     start = len(tokenizer(prompt)["input_ids"])
-    ids = torch.tensor([[*tokenizer(prompt + response)["input_ids"], tokenizer.eos_token_id]])[:, :64]
+    ids = torch.tensor([[*tokenizer(prompt + response)["input_ids"], tokenizer.eos_token_id]])[:, :room]
     with torch.no_grad():
         log_p = model.eval()(input_ids=ids).logits[0, start - 1 : -1].log_softmax(dim=-1)
     return log_p.gather(1, ids[0, start:, None]).sum().item(), log_p.max(dim=-1).values.sum().item()
@@ -102,9 +106,19 @@ def test_no_bit_of_the_training_changes(make, more):
     assert "squeezing/delta_chosen" in watched.state.log_history[0]
 
 
-def test_a_tracker_that_stands_before_it_is_handed_the_same_line(make):
+@pytest.fixture
+def frozen():
+    """What is there is out of the garbage collector's sight, as scripts do before they fork."""
+    yield gc.freeze
+    gc.unfreeze()
+
+
+@pytest.mark.parametrize("frozen_first", [False, True])
+def test_a_tracker_that_stands_before_it_is_handed_the_same_line(make, frozen, frozen_first):
     tracker = Tracker()
     trainer = make(tracker, SqueezingCallback(every=1))
+    if frozen_first:
+        frozen()
     trainer.train()
     (first, *_), history = tracker.lines, trainer.state.log_history
     assert first["squeezing/delta_rejected"] == history[0]["squeezing/delta_rejected"]
@@ -123,6 +137,26 @@ def test_what_the_loss_pushes_down_goes_down_and_a_shut_gate_keeps_it(make):
         found.append(trainer.state.log_history[-1]["squeezing/delta_rejected"])
     assert found[0] < -2
     assert found[1] > found[0] + 2
+
+
+def test_long_rows_of_a_large_vocabulary_are_read_fewer_at_once(make, monkeypatch, capfd):
+    """TRL's training makes no logits; a measurement makes no more than its bound, and shows that it is at work."""
+    found = []
+    for rows_of_logits in (8, 2):
+        shapes = []
+        trainer = make(SqueezingCallback(every=1), learning_rate=0.0, max_steps=1, disable_tqdm=rows_of_logits == 8)
+        vocabulary = trainer.model.config.vocab_size
+        monkeypatch.setattr(probes, "LOGITS_AT_ONCE", rows_of_logits * 40 * vocabulary)
+        monkeypatch.setattr(probes, "SECONDS_OF_SILENCE", 0)
+        trainer.model.register_forward_hook(
+            lambda model, given, made, into=shapes: None if model.training else into.append(made.logits.shape)
+        )
+        trainer.train()
+        assert all(rows * width <= rows_of_logits * 40 for rows, width, _ in shapes)
+        found.append((trainer.state.log_history[0]["squeezing/argmax"], max(rows for rows, *_ in shapes)))
+        assert ("squeezing: probes" in capfd.readouterr().err) == (rows_of_logits == 2)
+    assert found[0][0] == pytest.approx(found[1][0], abs=1e-4)
+    assert found[1][1] < found[0][1] == 8
 
 
 def test_how_often(make):
@@ -176,68 +210,23 @@ def test_virtual_tokens_are_read(make, preference_rows):
     assert first["squeezing/rejected"] == pytest.approx(first["logps/rejected"], abs=1e-3)
 
 
-def test_messages_are_written_as_trl_writes_them(make, model_paths, tokenizer, preference_rows):
-    rows = [
-        {
-            "prompt": [{"role": "user", "content": row["prompt"]}],
-            **{side: [{"role": "assistant", "content": row[side]}] for side in ("chosen", "rejected")},
-        }
-        for row in preference_rows[:4]
+@pytest.mark.hh
+def test_probes_of_real_pairs(make, tokenizer, model_paths):
+    """Each with an unrelated response of its own; what the loss pushes down falls most."""
+    with gzip.open(SHARED / "data" / "hh_probes_train.jsonl.gz", "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    rows = [row for row in rows if len(tokenizer(row["prompt"])["input_ids"]) < 64][:6]
+    probed = [
+        {name: row[name] for name in ("prompt", "chosen", "rejected")} | {"unrelated": row["irr_hum"]} for row in rows
     ]
-    if tokenizer.chat_template is None:
-        tokenizer = type(tokenizer).from_pretrained(model_paths["llama"])
-        tokenizer.chat_template = (
-            "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}\n{% endfor %}"
-            "{% if add_generation_prompt %}<|assistant|>{% endif %}"
-        )
-    trainer = DPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(model_paths["llama"]), processing_class=tokenizer,
-        args=DPOConfig("out", per_device_train_batch_size=4, **{**SETTINGS, "learning_rate": 0.0, "max_steps": 1}),
-        train_dataset=Dataset.from_list(rows), callbacks=[SqueezingCallback(rows, every=1)],
-    )  # fmt: skip
+    pairs = [{name: row[name] for name in ("prompt", "chosen", "rejected")} for row in probed]
+    trainer = make(
+        SqueezingCallback(probed), rows=pairs, optim="adamw_torch", learning_rate=1e-3, max_steps=12, max_length=128
+    )
+    start = AutoModelForCausalLM.from_pretrained(model_paths["llama"])
     trainer.train()
-    first = trainer.state.log_history[0]
-    assert first["squeezing/chosen"] == pytest.approx(first["logps/chosen"], abs=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("rows", "sentence"),
-    [
-        ([], "the probes have no row"),
-        (
-            [{"question": "a", "chosen": "b"}],
-            "probe 0 has no prompt and no rejected; a probe has prompt, chosen and rej",
-        ),
-        ([{"prompt": "a " * 80, "chosen": "b", "rejected": "c"}], "probe 0 has no token of its chosen response within"),
-    ],
-)
-def test_probes_that_are_none_are_refused_in_a_sentence(make, rows, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        make(SqueezingCallback(rows)).train()
-
-
-def test_a_number_of_steps_that_is_none():
-    with pytest.raises(ValueError, match="every=0 is no number of steps; write 1 or more"):
-        SqueezingCallback(every=0)
-
-
-@pytest.mark.parametrize(
-    ("chosen", "argmax", "end"),
-    [
-        (-3.0, 2.0, "The chosen responses lost mass and the most likely tokens gained it: squeezing"),
-        (-3.0, -2.0, "The chosen responses lost mass, and not to the most likely tokens"),
-        (3.0, 2.0, None),
-    ],
-)
-def test_the_conclusion_says_what_was_measured(caplog, chosen, argmax, end):
-    callback = SqueezingCallback()
-    moved = {"chosen": chosen, "rejected": -9.0, "argmax": argmax}
-    noise = (-0.2, 0.1, 0.0, 0.1)
-    callback.before = {(i, kind): -50.0 for i in range(4) for kind in moved}
-    now = {(i, kind): -50.0 + change + noise[i] for i in range(4) for kind, change in moved.items()}
-    with caplog.at_level(logging.INFO, logger="gatebench"):
-        callback._conclude(now, 7)
-    (record,) = caplog.records
-    assert "over 7 steps, in nats (mean ± standard error of 4 probes): chosen" in record.getMessage()
-    assert record.levelno == (logging.WARNING if end else logging.INFO)
-    assert not end or record.getMessage().endswith(end)
+    last = trainer.state.log_history[-1]
+    for model, sign in ((start, -1), (trainer.model, 0)):
+        own = fmean(by_hand(model, tokenizer, row["prompt"], row["unrelated"], 128)[0] for row in probed)
+        assert last["squeezing/unrelated"] + sign * last["squeezing/delta_unrelated"] == pytest.approx(own, abs=1e-2)
+    assert last["squeezing/delta_rejected"] < min(-2, last["squeezing/delta_chosen"], last["squeezing/delta_unrelated"])
