@@ -22,7 +22,7 @@ from gatebench.objectives.trl.steps import gathered
 RESPONSE_KINDS = ("chosen", "rejected", "unrelated")
 ROWS_AT_ONCE = 8
 LOGITS_AT_ONCE = 2**26  # 256 MiB in float32: TRL's trainers make none, so a training's memory may have no room for more
-SECONDS_OF_SILENCE = 2
+BAR_AFTER = 2  # seconds
 ProbeRow = Mapping[str, object]
 
 
@@ -156,7 +156,7 @@ def summed_log_probs(model: Module, responses: Sequence[ProbeResponse], *, quiet
     found: dict[tuple[int, str], float] = {}
     with _evaluated(model):
         for turn in tqdm(
-            turns, desc="squeezing: probes", leave=False, delay=SECONDS_OF_SILENCE,
+            turns, desc="squeezing: probes", leave=False, delay=BAR_AFTER,
             disable=quiet or not state.is_main_process,
         ):  # fmt: skip
             found |= _of_batch(model, batches[(turn + state.process_index) % len(batches)])
