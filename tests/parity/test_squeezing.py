@@ -147,7 +147,7 @@ def test_long_rows_of_a_large_vocabulary_are_read_fewer_at_once(make, monkeypatc
         trainer = make(SqueezingCallback(every=1), learning_rate=0.0, max_steps=1, disable_tqdm=rows_of_logits == 8)
         vocabulary = trainer.model.config.vocab_size
         monkeypatch.setattr(probes, "LOGITS_AT_ONCE", rows_of_logits * 40 * vocabulary)
-        monkeypatch.setattr(probes, "SECONDS_OF_SILENCE", 0)
+        monkeypatch.setattr(probes, "BAR_AFTER", 0)
         trainer.model.register_forward_hook(
             lambda model, given, made, into=shapes: None if model.training else into.append(made.logits.shape)
         )
