@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -109,7 +110,7 @@ def _pair(place: int, row: ProbeRow, tokenizer: Tokenizer | None) -> dict[str, l
         for kind in RESPONSE_KINDS
         if kind in whole
     }
-    shared = min(common_prefix_length(prompt, ids) for ids in wholes.values())
+    shared = min(common_prefix_length(prompt, wholes[kind]) for kind in RESPONSE_KINDS[:2])  # as TRL
     return {"prompt": prompt[:shared], **{kind: ids[shared:] for kind, ids in wholes.items()}}
 
 
@@ -138,6 +139,11 @@ def _ids(tokenizer: Tokenizer, text: object, options: Mapping[str, object], *, a
         return [*ids, end] if answered and end is not None and end not in ids[-1:] else ids
     written = tokenizer.apply_chat_template(text, tokenize=False, add_generation_prompt=not answered, **options)  # type: ignore[arg-type]
     return list(tokenizer(written, add_special_tokens=False)["input_ids"])
+
+
+def digest_of(responses: Sequence[ProbeResponse]) -> str:
+    """What tells these probes from others, tokenized and cut as they are."""
+    return hashlib.sha256(repr(responses).encode()).hexdigest()
 
 
 @torch.no_grad()

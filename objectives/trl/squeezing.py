@@ -61,14 +61,18 @@ class SqueezingCallback(TrainerCallback):
         self._go_first()
         model = cast("Module", given["model"])
         self.responses = self._responses(args, cast("DataLoader[ProbeRow]", given["train_dataloader"]), given)
-        kept = cast("dict[str, list[tuple[int, str, float]]]", state.stateful_callbacks)
-        before = kept.get(PROBES_KEPT, [])
-        if state.global_step and not before:
-            logger.warning("squeezing: the checkpoint has no measurement; changes are since step %d", state.global_step)
+        kept = cast("dict[str, dict[str, list[tuple[int, str, float]]]]", state.stateful_callbacks)
+        digest = probes.digest_of(self.responses)
+        before = kept.get(PROBES_KEPT, {}).get(digest, [])
+        if state.global_step and not before and state.is_world_process_zero:
+            logger.warning(
+                "squeezing: the checkpoint has no measurement of these probes; changes are since step %d",
+                state.global_step,
+            )
         self.before = {(p, kind): value for p, kind, value in before} or self._measured(args, model)
         self.now = self.before if not state.global_step else self._measured(args, model)
         self.measured_at = state.global_step
-        kept[PROBES_KEPT] = [(probe, kind, value) for (probe, kind), value in self.before.items()]
+        kept[PROBES_KEPT] = {digest: [(probe, kind, value) for (probe, kind), value in self.before.items()]}
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
@@ -99,6 +103,8 @@ class SqueezingCallback(TrainerCallback):
         if self in callbacks:
             callbacks.remove(self)
             callbacks.insert(0, self)
+        else:
+            logger.warning("squeezing: the trainer's callbacks were not found, so its trackers may not get the values")
 
     def _measured(self, args: TrainingArguments, model: Module) -> dict[tuple[int, str], float]:
         return probes.summed_log_probs(model, self.responses, quiet=bool(args.disable_tqdm))

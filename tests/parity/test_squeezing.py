@@ -183,7 +183,20 @@ def test_a_resumed_training_counts_from_before_the_first_step(make, tmp_path, ca
     (point / "trainer_state.json").write_text(json.dumps(state))
     with caplog.at_level(logging.WARNING, logger="gatebench"):
         make(SqueezingCallback(every=1), save_strategy="steps", save_steps=1).train(resume_from_checkpoint=str(point))
-    assert "squeezing: the checkpoint has no measurement; changes are since step 2" in caplog.text
+    assert "squeezing: the checkpoint has no measurement of these probes; changes are since step 2" in caplog.text
+
+
+@pytest.mark.parametrize("rows", [slice(8, 16), slice(0, 12)], ids=["others", "more"])
+def test_other_probes_than_the_checkpoints_are_counted_from_where_they_are(
+    make, preference_rows, tmp_path, caplog, rows
+):
+    """Row by row they would be compared with other responses."""
+    make(SqueezingCallback(preference_rows[:8], every=1), save_strategy="steps", save_steps=1).train()
+    resumed = make(SqueezingCallback(preference_rows[rows], every=1), learning_rate=0.0)
+    with caplog.at_level(logging.WARNING, logger="gatebench"):
+        resumed.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-2"))
+    assert "the checkpoint has no measurement of these probes; changes are since step 2" in caplog.text
+    assert abs(resumed.state.log_history[-1]["squeezing/delta_chosen"]) < 5
 
 
 def test_supervised_fine_tuning_is_measured_too(make, preference_rows):
