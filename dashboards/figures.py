@@ -195,6 +195,11 @@ def scale(summary: Summary, metric: str = "delta_chosen") -> Figure:
 def _interval(groups: Sequence[Group], metric: str) -> Figure:
     return {
         "type": "data", "symmetric": False, "thickness": 1.5, "width": 4,
-        "array": [group.metrics[f"{metric}_hi"] - group.metrics[metric] for group in groups],
-        "arrayminus": [group.metrics[metric] - group.metrics[f"{metric}_lo"] for group in groups],
+        "array": [abs(_bound(group, metric, "hi") - group.metrics[metric]) for group in groups],
+        "arrayminus": [abs(_bound(group, metric, "lo") - group.metrics[metric]) for group in groups],
     }  # fmt: skip
+
+
+def _bound(group: Group, metric: str, end: str) -> float:
+    """A bound of the interval; the value itself, which draws none, where there is no interval."""
+    return group.metrics.get(f"{metric}_{end}", group.metrics[metric])

@@ -73,18 +73,18 @@ class ScaleSlope:
     metric: str
     models: tuple[str, ...]
     slope: float
-    lo: float
-    hi: float
+    lo: float | None
+    hi: float | None
     p: float
     seeds: int
     gated: bool = True
 
 
-def flat(measures: Mapping[str, tuple[float, float, float]]) -> dict[str, float]:
-    """name -> value, name_lo, name_hi."""
+def flat(measures: Mapping[str, tuple[float, float | None, float | None]]) -> dict[str, float]:
+    """name -> value, and name_lo, name_hi where there is an interval."""
     return {
         f"{name}{end}": value for name, bounds in measures.items()
-        for end, value in zip(("", "_lo", "_hi"), bounds, strict=True)
+        for end, value in zip(("", "_lo", "_hi"), bounds, strict=True) if value is not None
     }  # fmt: skip
 
 

@@ -1,18 +1,19 @@
 """Claims on measured cells -> verdicts: paired over seeds and probes, corrected over all contrasts of a claim.
 
 Pure: no file is read here. A contrast compares two sides of cells that differ in what the claim names and are alike
-in every other axis; a cell without its counterpart takes no part.
+in every other axis; a cell that the suite gave no counterpart takes no part. A planned cell that takes part and has no
+result leaves its contrast undecided: what failed is rarely like what did not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gatebench.bench.analysis.probe_arrays import Measured, drawn_means
-from gatebench.bench.analysis.statistics import Array, ClaimVerdict, Draws, estimate, holm, together, verdict
+from gatebench.bench.analysis.statistics import Array, ClaimVerdict, Design, Draws, estimate, holm, together, verdict
 from gatebench.bench.plan.graph import POINT_AXES, Axes, Point, Where, matches, point_of
 from gatebench.bench.suite.claims import Claim
 
@@ -24,7 +25,7 @@ DATASET = POINT_AXES.index("dataset")
 class ContrastResult:
     """ours minus theirs. value, lo, hi: in the metric's unit; detectable: the smallest true effect that this design
     would have told from zero in four of five cases; power: the chance to have seen the claim's expected effect.
-    Without a value, reason says why."""
+    Without a p, reason says why; the value is then that of the cells that have one, if there are any."""
 
     label: str
     value: float | None = None
@@ -41,13 +42,25 @@ class ContrastResult:
 
 @dataclass(frozen=True)
 class ClaimResult:
-    """A claim with its verdict; undecided too where a contrast has no value."""
+    """A claim with its verdict; undecided too where a contrast has no p.
+
+    registered: when a run of the suite first met the claim, in seconds since 1970, None where none has; digest: of what
+    it says; seen: how many of its cells had a result by then. A claim with any was made after the fact.
+    """
 
     name: str
     metric: str
     expect: str
     verdict: ClaimVerdict
     contrasts: tuple[ContrastResult, ...]
+    registered: float | None = None
+    digest: str = ""
+    seen: int = 0
+
+    @property
+    def told(self) -> str:
+        """The verdict as a reader has to be told it."""
+        return f"{self.verdict}, after the fact" if self.seen else self.verdict
 
     @property
     def seeds(self) -> int:
@@ -60,11 +73,22 @@ def judge(claim: Claim, planned: Sequence[Axes], cells: Sequence[Measured]) -> C
     found = [_contrast(claim, *sides, planned, cells) for sides in _sides(claim, planned)]
     adjusted = iter(holm([contrast.p for contrast in found if contrast.p is not None]))
     found = [contrast if contrast.p is None else replace(contrast, p_holm=next(adjusted)) for contrast in found]
-    whole = [(c.value, c.p_holm) for c in found if c.value is not None and c.p_holm is not None and c.reason is None]
+    whole = [(c.value, c.p_holm) for c in found if c.value is not None and c.p_holm is not None]
     told: ClaimVerdict = "undecided"
     if found and len(whole) == len(found):
         told = verdict([value for value, _ in whole], [p for _, p in whole], SIGN[claim.expect])
     return ClaimResult(claim.name, claim.metric, claim.expect, told, tuple(found))
+
+
+def taking_part(claim: Claim, planned: Sequence[Axes]) -> list[Axes]:
+    """The planned cells that some contrast of a claim compares."""
+    found: list[Axes] = []
+    for at, ours, theirs in _sides(claim, planned):
+        own = [axes for axes in planned if matches(at, axes)]
+        pairs = _counterparts({point_of(axes): axes for axes in own}, ours, theirs)
+        points = {point for pair in pairs for point in pair}
+        found += [axes for axes in own if point_of(axes) in points and axes not in found]
+    return found
 
 
 def _sides(claim: Claim, planned: Sequence[Axes]) -> Iterator[tuple[Where, Where, Where]]:
@@ -79,7 +103,8 @@ def _contrast(
     claim: Claim, at: Where, ours: Where, theirs: Where, planned: Sequence[Axes], cells: Sequence[Measured]
 ) -> ContrastResult:
     label = ", ".join([f"{_words(ours)} vs {_words(theirs)}", *([_words(at)] if at else [])])
-    wanted = _counterparts({point_of(axes): axes for axes in planned if matches(at, axes)}, ours, theirs)
+    own = [axes for axes in planned if matches(at, axes)]
+    wanted = _counterparts({point_of(axes): axes for axes in own}, ours, theirs)
     rows = _rows([cell for cell in cells if matches(at, cell.axes)])
     pairs = [pair for pair in wanted if all(point in rows for point in pair)]
     if not pairs:
@@ -87,19 +112,36 @@ def _contrast(
     parts: list[Draws] = []
     points: list[Point] = []
     for stream, dataset in enumerate(dict.fromkeys(point[DATASET] for point, _ in pairs)):
-        own = list(dict.fromkeys(point for pair in pairs for point in pair if point[DATASET] == dataset))
-        part = drawn_means([rows[point] for point in own], claim.metric, stream)
+        mine = list(dict.fromkeys(point for pair in pairs for point in pair if point[DATASET] == dataset))
+        part = drawn_means([rows[point] for point in mine], claim.metric, stream)
         if part is None:
             return ContrastResult(label, reason=f"the cells have no seed or no probe with {claim.metric} in common")
         parts.append(part)
-        points += own
+        points += mine
     found = estimate(together(parts), _statistic(claim, points, pairs))
     design = found.design
+    reason = _undecided({point for pair in wanted for point in pair}, own, rows, design)
+    if reason:
+        return ContrastResult(label, found.value, found.lo, found.hi, seeds=design.seeds, probes=design.probes,
+                              reason=reason)  # fmt: skip
     return ContrastResult(
         label, found.value, found.lo, found.hi, found.p, None, design.detectable(),
         None if claim.effect is None else design.power(claim.effect), design.seeds, design.probes,
-        None if len(pairs) == len(wanted) else f"{len(pairs)} of {len(wanted)} pairs of cells are finished",
     )  # fmt: skip
+
+
+def _undecided(
+    wanted: Collection[Point], planned: Sequence[Axes], rows: Mapping[Point, Mapping[int, Measured]], design: Design
+) -> str | None:
+    """Why a value decides nothing; None where it may."""
+    own = [axes for axes in planned if point_of(axes) in wanted]
+    lacking = [axes for axes in own if axes["seed"] not in rows.get(point_of(axes), {})]
+    if lacking:
+        first = "/".join((*point_of(lacking[0]), str(lacking[0]["seed"])))
+        return f"{len(lacking)} of {len(own)} planned cells have no result, the first: {first}"
+    if max(design.seeds, design.probes) < 2:
+        return "one seed and one probe: nothing tells how far they would differ"
+    return None
 
 
 def _rows(cells: Sequence[Measured]) -> dict[Point, dict[int, Measured]]:

@@ -29,8 +29,8 @@ class Difference:
     ours: float
     theirs: float
     value: float
-    lo: float
-    hi: float
+    lo: float | None
+    hi: float | None
     p: float
     p_holm: float
     seeds: int

@@ -57,11 +57,11 @@ class Cube:
 
 
 class Bounds(NamedTuple):
-    """A mean with its 95 % interval."""
+    """A mean with its 95 % interval, which is missing where nothing varies that it could be told from."""
 
     value: float
-    lo: float
-    hi: float
+    lo: float | None
+    hi: float | None
 
 
 def cube(rows: Sequence[Mapping[int, Measured]], metric: str) -> Cube | None:
@@ -98,8 +98,10 @@ def with_intervals(seeds: Mapping[int, Measured], metrics: Sequence[str]) -> dic
         alike = [metric for metric, array in values.items() if array.shape == shape]
         resampled = draws(np.stack([values[metric] for metric in alike]))
         lo, hi = intervals(resampled)
+        known = max(shape) > 1
         for index, metric in enumerate(alike):
-            measures[metric] = Bounds(float(resampled.centre[index]), float(lo[index]), float(hi[index]))
+            value = float(resampled.centre[index])
+            measures[metric] = Bounds(value, float(lo[index]), float(hi[index])) if known else Bounds(value, None, None)
     return {metric: measures[metric] for metric in values}
 
 
@@ -113,11 +115,14 @@ def tasks(seeds: Mapping[int, Measured]) -> dict[str, Bounds]:
         own = [cell.tasks[name] for cell in seeds.values() if name in cell.tasks]
         if len(own) < len(seeds):
             continue
-        values = np.array([value for value, _ in own])
-        errors = np.array([error or 0.0 for _, error in own])
-        half = stats.norm.isf((1 - LEVEL) / 2) * float(np.sqrt((errors**2).mean()))
+        values, errors = np.array([value for value, _ in own]), [error for _, error in own]
+        value = float(values.mean())
+        if None in errors:
+            found[name] = Bounds(value, None, None)
+            continue
+        half = stats.norm.isf((1 - LEVEL) / 2) * float(np.sqrt((np.array(errors, dtype=float) ** 2).mean()))
         if len(values) > 1:
             between = stats.t.isf((1 - LEVEL) / 2, len(values) - 1) * float(values.std(ddof=1)) / np.sqrt(len(values))
             half = float(np.hypot(half, between))
-        found[name] = Bounds(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
+        found[name] = Bounds(value, value - half, value + half)
     return found

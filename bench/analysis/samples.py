@@ -50,7 +50,7 @@ class Asked:
 
 def side_by_side(generated: Iterable[tuple[Answering, str]], store: Store, wanted: Iterable[int]) -> list[Asked]:
     """The wanted prompts by number, with all answers to them. generated: cells with the key of their generate stage;
-    those that are not finished are left out."""
+    those that are not finished are left out. Raises Unsound for answers that are not what the store wrote."""
     import pandas
 
     numbers = list(wanted)
@@ -62,7 +62,9 @@ def side_by_side(generated: Iterable[tuple[Answering, str]], store: Store, wante
             continue
         axes = {axis: str(getattr(cell, axis)) for axis in NAME_AXES}
         policy = f"{cell.model}/{cell.dataset}/{cell.warmup} warm-up"
+        store.check("generate", key)
         own, start = store.path("generate", key), store.inputs("generate", key)["start"]
+        store.check("generate", start.name)
         for folder, who, of in ((start, policy, {}), (own, cell.id, axes)):
             if who in shown:  # the reference policy of an earlier cell
                 continue

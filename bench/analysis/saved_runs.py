@@ -12,10 +12,18 @@ from gatebench.bench.analysis.probe_arrays import Measured
 from gatebench.bench.analysis.summary import Summary, measured, read_summary
 from gatebench.bench.errors import UserError, at
 from gatebench.bench.metrics import registry
+from gatebench.bench.store.files import sha256_of
 from gatebench.bench.store.store import Store
 from gatebench.objectives.names import nearest
 
 PUBLISHED_AXES = ("model", "loss", "gate")
+BUILT = "built.json"  # what a run's folder was when it was written: digests of its files
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """sha256 of the files that a run's folder holds, of those that are written once and read again."""
+    names = ("summary.json", "plan.json", "cells.parquet", "report.html", "suite.yaml")
+    return {name: sha256_of(folder / name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,8 @@ class SavedRun:
                 f"{self.folder}: the store beside it lacks the dynamics of {missing[0]}"
                 f" ({len(missing)} cells in all); run the suite again"
             )
-        return [measured(cell, store, self.summary.tuned_on) for cell in self.summary.finished]
+        with store.in_use():
+            return [measured(cell, store, self.summary.tuned_on) for cell in self.summary.finished]
 
 
 def read_run(given: str, results: Path) -> SavedRun:
@@ -54,10 +63,32 @@ def read_run(given: str, results: Path) -> SavedRun:
             f"{given}: no run; expected a folder with summary.json or a suite that was run in {runs}"
             + (f"; {nearest(given, suites)}" if suites else "")
         )
-    plan = json.loads((folder / "plan.json").read_text())
-    stages = plan["stages"]
-    probes = {cell["dataset"]: stages[cell["stages"]["dynamics"]]["spec"]["data"] for cell in plan["cells"]}
-    return SavedRun(folder, read_summary(folder), probes)
+    _check(folder)
+    try:
+        plan = json.loads((folder / "plan.json").read_bytes())
+        stages = plan["stages"]
+        probes = {cell["dataset"]: stages[cell["stages"]["dynamics"]]["spec"]["data"] for cell in plan["cells"]}
+        return SavedRun(folder, read_summary(folder), probes)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):  # pydantic's is a ValueError
+        raise UserError(
+            f"{folder}: plan.json or summary.json cannot be read; `bench report` of its suite writes them anew"
+        ) from None
+
+
+def _check(folder: Path) -> None:
+    """Raise UserError where a file of a run's folder is not what was written, as far as that was written down."""
+    if not (folder / BUILT).exists():
+        return
+    try:
+        wanted = json.loads((folder / BUILT).read_bytes()).get("files", {})
+        found = digests(folder)
+        wrong = [name for name in wanted if found[name] != wanted[name]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        wrong = [BUILT]
+    if wrong:
+        raise UserError(
+            f"{folder}: {wrong[0]} is not what was written there; `bench report` of its suite writes it anew"
+        )
 
 
 def read_published(file: Path) -> list[Published]:

@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 RESAMPLES = 10_000
 LEVEL = 0.95
 SMALLEST_P = 1e-9
+ROUNDING = 1e-12  # of a value: what differs by less is equal
 RESAMPLING_SEED = 20_26
 
 
@@ -44,11 +45,12 @@ class Draws:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic with its 95 % interval, its two-sided p and its two standard errors."""
+    """A statistic with its 95 % interval, its two-sided p and its two standard errors. lo and hi are missing where
+    there is neither a second seed nor a second probe to tell them from; p is then 1."""
 
     value: float
-    lo: float
-    hi: float
+    lo: float | None
+    hi: float | None
     p: float
     design: Design
 
@@ -71,14 +73,17 @@ class Design:
         from scipy import stats
 
         parts = ((self.seed_error, self.seeds), (self.probe_error, self.probes))
-        return math.hypot(*(error * float(stats.t.isf(tail, n - 1)) for error, n in parts if n > 1 and error > 0))
+        return math.hypot(*(error * float(stats.t.isf(tail, _freedom(n))) for error, n in parts if error > 0))
 
     def p_value(self, value: float) -> float:
-        """The two-sided p at which the interval just touches zero."""
+        """The two-sided p at which the interval just touches zero. Where all units say the same, which no interval can
+        be told from, that of the sign test: n of n on one side; 1 for a single one."""
         from scipy import optimize
 
-        if value == 0 or self.reach(0.4) == 0:
-            return 1.0 if value == 0 else 0.0
+        if value == 0:
+            return 1.0
+        if self.reach(0.4) <= ROUNDING * abs(value):
+            return max(SMALLEST_P, 2.0 ** (1 - max(self.seeds, self.probes)))
         if self.reach(SMALLEST_P / 2) < abs(value):
             return SMALLEST_P
         return 2 * float(optimize.brentq(lambda tail: self.reach(tail) - abs(value), SMALLEST_P / 2, 0.5))
@@ -102,7 +107,8 @@ def draws(values: Array, resamples: int = RESAMPLES, seed: int = RESAMPLING_SEED
 
     Each part is scaled by sqrt(n/(n - 1)), since n resampled units vary too little. Seeds are few (three have ten
     different resamples, too few for a tail), so their weights are normal ones with the bootstrap's moments. With
-    one seed only the probes vary: the interval then says nothing about the spread between seeds.
+    one seed only the probes vary: the interval then says nothing about the spread between seeds. With one of each
+    nothing varies, and there is no interval.
     """
     cells, seeds, probes = values.shape
     centre = values.mean(axis=(1, 2))
@@ -123,6 +129,12 @@ def _probe_weights(probes: int, resamples: int, seed: int) -> Array:
     return counts / probes
 
 
+def _freedom(units: int) -> int:
+    """Student's degrees of freedom. A single unit beside parts with more, whose spread is all there is, counts as
+    two."""
+    return max(units - 1, 1)
+
+
 def together(parts: Sequence[Draws]) -> Draws:
     """Draws of cells on several data sets, resampled apart, as one; each part keeps the spread of its own probes."""
     return Draws(
@@ -141,9 +153,11 @@ def estimate(drawn: Draws, statistic: Callable[[Array], Array]) -> Estimate:
     tail = (1 - LEVEL) / 2
     centre = drawn.centre[:, None]
     value = float(statistic(centre)[0])
-    lo, hi = np.quantile(statistic(centre + _widened(drawn, tail)), [tail, 1 - tail])
     errors = [float(statistic(centre + part).std()) for part in (drawn.by_seed, drawn.by_probe)]
     design = Design(errors[0], errors[1], drawn.seeds, drawn.probes)
+    if max(drawn.seeds, drawn.probes) < 2:
+        return Estimate(value, None, None, 1.0, design)
+    lo, hi = np.quantile(statistic(centre + _widened(drawn, tail)), [tail, 1 - tail])
     return Estimate(value, min(float(lo), value), max(float(hi), value), design.p_value(value), design)
 
 
@@ -161,8 +175,7 @@ def _widened(drawn: Draws, tail: float) -> Array:
 
     wide = np.zeros_like(drawn.by_probe)
     for part, n in ((drawn.by_seed, drawn.seeds), (drawn.by_probe, drawn.probes)):
-        if n > 1:
-            wide = wide + part * (stats.t.isf(tail, n - 1) / stats.norm.isf(tail))
+        wide = wide + part * (stats.t.isf(tail, _freedom(n)) / stats.norm.isf(tail))
     return wide
 
 

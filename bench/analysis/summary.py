@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -23,12 +23,13 @@ from gatebench.bench.analysis.probe_arrays import Measured
 from gatebench.bench.executors.api import Outcome
 from gatebench.bench.metrics.dynamics import curves
 from gatebench.bench.metrics.tasks import ValueWithError
-from gatebench.bench.plan.graph import Axes, Cell, Plan
+from gatebench.bench.plan.graph import Axes, Cell, Node, Plan
 from gatebench.bench.stages.dynamics import CURVES, PROBES
 from gatebench.bench.stages.registry import stage_of
 from gatebench.bench.stages.stage import CAUTIONS
 from gatebench.bench.stages.train import TRAIN_CURVES
 from gatebench.bench.store.files import write_json
+from gatebench.bench.store.manifest import Unsound
 from gatebench.bench.store.store import Store
 from gatebench.objectives.gates import UNGATED
 
@@ -85,13 +86,16 @@ class Summary:
     gates: tuple[GateAggregate, ...] = ()
     scale: tuple[ScaleSlope, ...] = ()
     tuned_on: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def cautions(self) -> list[str]:
-        """What stages found out on their way: gates that are shut on the data, models that vLLM does not serve."""
+        """What makes the numbers less than they seem: notes on the whole, and what stages found out on their way, as
+        gates that are shut on the data and models that vLLM does not serve."""
         records = [record for cell in self.finished for record in cell.stages.values()]
         found = [record.facts.get(CAUTIONS) for record in records]
-        return sorted({str(sentence) for sentences in found if isinstance(sentences, list) for sentence in sentences})
+        told = {str(sentence) for sentences in found if isinstance(sentences, list) for sentence in sentences}
+        return [*self.notes, *sorted(told)]
 
     @property
     def remade(self) -> list[str]:
@@ -111,7 +115,7 @@ def run_id(plan: Plan) -> str:
 
 def cell_result(cell: Cell, plan: Plan, store: Store) -> CellResult:
     """A cell whose stages are all finished, with its metrics."""
-    found = _result(cell, plan, store, Outcome(), {})
+    found = _result(cell, plan, store, Outcome(), {}, {})
     return replace(found, metrics=metrics_of({cell.seed: measured(found, store, plan.tuned_on)}))
 
 
@@ -120,34 +124,67 @@ def summarize(
 ) -> Summary:
     """The results that the store holds for a plan; outcome adds what this run did and what failed.
 
-    known: cells whose metrics were computed already, by id.
+    known: cells whose metrics were computed already, by id. A cell that rests on a stage whose files are not what the
+    store wrote has no result.
     """
     outcome, known = outcome or Outcome(), known or {}
     records: dict[str, StageRecord] = {}
-    cells = [_result(cell, plan, store, outcome, records) for cell in plan.cells]
+    unsound = _unsound(plan, store)
+    cells = [_result(cell, plan, store, outcome, records, unsound) for cell in plan.cells]
     own = {cell.id: measured(cell, store, plan.tuned_on) for cell in cells if cell.status == "finished"}
     metrics = {
         cell.id: known[cell.id].metrics if cell.id in known else metrics_of({cell.seed: own[cell.id]})
         for cell in cells if cell.id in own
     }  # fmt: skip
     cells = [replace(cell, metrics=metrics[cell.id]) if cell.id in metrics else cell for cell in cells]
-    finished, planned = list(own.values()), [cell.axes() for cell in plan.cells]
+    finished = list(own.values())
     return Summary(
-        plan.suite, run_id(plan), tuple(cells), tuple(judge(claim, planned, finished) for claim in plan.claims),
+        plan.suite, run_id(plan), tuple(cells), tuple(judge(claim, plan.planned, finished) for claim in plan.claims),
         tuple(groups(finished)), tuple(gate_aggregates(finished)), tuple(scale_slopes(finished)), plan.tuned_on,
+        tuple(_notes(cells, plan)),
     )  # fmt: skip
 
 
+def _unsound(plan: Plan, store: Store) -> dict[str, str]:
+    """What is wrong with those finished stages of a plan that are not what the store wrote, by key."""
+    found = {}
+    for key in store.finished_among(plan.addresses):
+        try:
+            store.check(plan.nodes[key].kind, key)
+        except Unsound as error:
+            found[key] = str(error)
+    return found
+
+
+def _notes(cells: Sequence[CellResult], plan: Plan) -> Iterator[str]:
+    lacking = [cell for cell in cells if cell.status != "finished"]
+    if lacking and len(lacking) < len(cells):
+        yield (
+            f"{len(lacking)} of {len(cells)} planned cells have no result, the first {lacking[0].id} "
+            f"({lacking[0].reason}): means over seeds, gates over all points and slopes are of the others alone, and "
+            "what failed is rarely like what did not"
+        )
+    if plan.left_out:
+        yield f"{len(plan.left_out)} of {len(plan.planned)} cells of the suite were left out by --only"
+
+
 def measured(cell: CellResult, store: Store, tuned_on: int = 0) -> Measured:
-    """A finished cell with the values of all its stages by prompt, without the probes it was tuned on."""
+    """A finished cell with the values of all its stages by prompt, without the probes it was tuned on. Raises Unsound
+    where a file they are read from is not what the store wrote."""
     import pandas
 
     tables: list[pandas.DataFrame] = []
     tasks: dict[str, ValueWithError] = {}
     for kind, record in cell.stages.items():
         stage, folder = stage_of(kind), store.path(kind, record.key)
+        if not (stage.by_prompt or stage.with_errors):
+            continue
+        store.check(kind, record.key)
         if stage.by_prompt:
-            tables.append(stage.by_prompt(folder, store.inputs(kind, record.key)))
+            inputs = store.inputs(kind, record.key)
+            for place in inputs.values():
+                store.check(place.parent.name, place.name)
+            tables.append(stage.by_prompt(folder, inputs))
         if stage.with_errors:
             tasks |= stage.with_errors(folder)
     values = unseen(pandas.concat(tables, ignore_index=True), tuned_on)
@@ -161,22 +198,27 @@ def unseen(frame: pandas.DataFrame, tuned_on: int) -> pandas.DataFrame:
     return frame[(frame["split"] != "train") | (frame["prompt"] >= tuned_on)] if tuned_on else frame
 
 
-def _result(cell: Cell, plan: Plan, store: Store, outcome: Outcome, records: dict[str, StageRecord]) -> CellResult:
+def _result(
+    cell: Cell,
+    plan: Plan,
+    store: Store,
+    outcome: Outcome,
+    records: dict[str, StageRecord],
+    unsound: Mapping[str, str],
+) -> CellResult:
     own = [plan.nodes[key] for key in cell.stages.values()]
     for node in own:
-        if node.key not in records and store.is_finished(node.kind, node.key):
-            manifest = store.manifest(node.kind, node.key)
-            facts = {
-                k: found
-                for k in (*stage_of(node.kind).facts, CAUTIONS, REMADE)
-                if (found := manifest.get(k)) not in (None, [], "")
-            }
-            records[node.key] = StageRecord(node.key, manifest["seconds"], manifest.get("tokens"), facts)
+        if node.key not in records and node.key not in unsound and store.is_finished(node.kind, node.key):
+            records[node.key] = _record(node, store)
+    needed = plan.needed_by(cell) if unsound or outcome.failed else []
     stages = {node.kind: records[node.key] for node in own if node.key in records}
-    failure = next((outcome.failed[node.key] for node in plan.needed_by(cell) if node.key in outcome.failed), None)
-    reason = f"{failure.kind}: {failure.message}" if failure else None
+    failure = next((outcome.failed[node.key] for node in needed if node.key in outcome.failed), None)
+    damage = next((unsound[node.key] for node in needed if node.key in unsound), None)
+    reason = damage or (f"{failure.kind}: {failure.message}" if failure else None)
     log = failure.tail or None if failure else None
     result = CellResult(cell.id, **cell.axes(), status="missing", stages=stages, reason="not run yet", gated=cell.gated)
+    if damage:
+        return replace(result, reason=reason)
     if cell.stages["dynamics"] in records:  # what a later stage failed to add is missing; the rest is kept
         missing = [kind for kind in cell.stages if kind not in stages]
         why = reason or (f"{', '.join(missing)} not run yet" if missing else None)
@@ -184,10 +226,23 @@ def _result(cell: Cell, plan: Plan, store: Store, outcome: Outcome, records: dic
     return result if failure is None else replace(result, status="failed", reason=reason, log=log)
 
 
+def _record(node: Node, store: Store) -> StageRecord:
+    manifest = store.manifest(node.kind, node.key)
+    facts = {
+        name: found
+        for name in (*stage_of(node.kind).facts, CAUTIONS, REMADE)
+        if (found := manifest.get(name)) not in (None, [], "")
+    }
+    return StageRecord(node.key, manifest["seconds"], manifest.get("tokens"), facts)
+
+
 def cell_curves(store: Store, cell: CellResult, tuned_on: int = 0) -> tuple[pandas.DataFrame, pandas.DataFrame]:
-    """(learning dynamics by step, training log by step) of a finished cell, without probes it was tuned on."""
+    """(learning dynamics by step, training log by step) of a finished cell, without probes it was tuned on. Raises
+    Unsound where a file they are read from is not what the store wrote."""
     import pandas
 
+    for kind in ("dynamics", "train"):
+        store.check(kind, cell.stages[kind].key)
     place = store.path("dynamics", cell.stages["dynamics"].key)
     if tuned_on:
         dynamics = curves(unseen(pandas.read_parquet(place / PROBES), tuned_on))

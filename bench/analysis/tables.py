@@ -71,9 +71,12 @@ def _axes(group: Group) -> dict[str, str]:
 
 
 def with_interval(metrics: Mapping[str, float], name: str) -> str:
-    """A metric with half the width of its 95 % interval, "1.23 ±0.45"; empty where it is missing."""
+    """A metric with half the width of its 95 % interval, "1.23 ±0.45"; without where nothing varies that one could be
+    told from; empty where it is missing."""
     if name not in metrics:
         return ""
+    if f"{name}_lo" not in metrics:
+        return f"{metrics[name]:.2f}"
     return f"{metrics[name]:.2f} ±{(metrics[name + '_hi'] - metrics[name + '_lo']) / 2:.2f}"
 
 
@@ -95,14 +98,19 @@ def claims_table(summary: Summary) -> Table:
     rows: list[TableRow] = []
     for claim in summary.claims:
         told = bold(f"{claim.name}: {claim.metric} {claim.expect}")
-        rows.append(row(told, bold(claim.verdict), "", "", "", str(claim.seeds), section=True))
+        rows.append(row(told, bold(claim.told), "", "", "", str(claim.seeds), section=True))
         rows += [row(f"  {label}", *figures) for label, *figures in map(_contrast, claim.contrasts)]
     head = (Column("claim and contrasts", wraps=True), *CONTRAST_NUMBERS)
     return Table("claims", head, tuple(rows), _caveat(summary.claims))
 
 
 def _caveat(claims: Sequence[ClaimResult]) -> str | None:
-    return ONE_SEED if any(claim.seeds == 1 for claim in claims) else None
+    """What a reader has to know of these verdicts."""
+    told = [
+        f"{claim.name} was made after the fact: {claim.seen} of its cells had a result when a run first met it"
+        for claim in claims if claim.seen
+    ]  # fmt: skip
+    return "; ".join([*([ONE_SEED] if any(claim.seeds == 1 for claim in claims) else []), *told]) or None
 
 
 def contrasts_table(claim: ClaimResult) -> Table:
@@ -114,7 +122,7 @@ def contrasts_table(claim: ClaimResult) -> Table:
 def verdicts_table(summary: Summary) -> Table:
     """Every contrast that has a value, with its claim and the claim's verdict."""
     rows = tuple(
-        row(claim.name, claim.verdict, *_contrast(contrast)[:3])
+        row(claim.name, claim.told, *_contrast(contrast)[:3])
         for claim in summary.claims for contrast in claim.contrasts if contrast.value is not None
     )  # fmt: skip
     head = (*texts("claim", "verdict", "contrast"), *numbers("difference", "p (Holm)"))
@@ -126,9 +134,9 @@ def _contrast(contrast: ContrastResult) -> tuple[str, ...]:
     if contrast.value is None:
         return (f"{contrast.label}: {contrast.reason}",)
     note = f" ({contrast.reason})" if contrast.reason else ""
+    p, detectable = ("" if number is None else f"{number:.2g}" for number in (contrast.p_holm, contrast.detectable))
     return (
-        f"{contrast.label}{note}", f"{contrast.value:.2f} {interval(contrast.lo, contrast.hi)}",
-        f"{contrast.p_holm:.2g}", f"{contrast.detectable:.2g}" if contrast.detectable is not None else "",
+        f"{contrast.label}{note}", f"{contrast.value:.2f} {interval(contrast.lo, contrast.hi)}", p, detectable,
         "" if contrast.power is None else f"{contrast.power:.2f}", str(contrast.seeds),
     )  # fmt: skip
 

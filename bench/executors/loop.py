@@ -28,15 +28,24 @@ SECONDS_BETWEEN_LOOKS = 0.2  # at a stage that another run on the same store is 
 def check_store(plan: Plan, store: Store) -> list[Damaged]:
     """Set aside every damaged stage of the plan; one event each.
 
-    What a stage to be run will read is hashed; for the rest, size and time of the files are believed.
+    What a stage to be run will read is hashed, and so is what results are read from; for models that nothing will
+    read, size and time of the files are believed.
     """
     finished = store.finished_among(plan.addresses)
     read = {i for key, node in plan.nodes.items() if key not in finished for _, _, i in node.inputs}
     events = []
     for key in finished:
         node = plan.nodes[key]
-        if not store.is_sound(node.kind, key, thorough=key in read):
-            events.append(Damaged(node, store.set_aside(node.kind, key)))
+        if store.is_sound(node.kind, key, thorough=key in read):
+            continue
+        lock = store.lock(node.kind, key)
+        if lock is None:
+            continue  # another run has seen it as well
+        try:
+            if store.is_finished(node.kind, key) and not store.is_sound(node.kind, key, thorough=key in read):
+                events.append(Damaged(node, store.set_aside(node.kind, key)))
+        finally:
+            lock.release()
     return events
 
 

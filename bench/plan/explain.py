@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from gatebench.bench.errors import UserError
 from gatebench.bench.plan.graph import Cell, Node, Plan, identity
+from gatebench.bench.store.manifest import Unsound
 from gatebench.bench.store.store import Store
 from gatebench.objectives.names import nearest
 
@@ -29,7 +30,10 @@ def _reason(node: Node, store: Store) -> str:
     ours = _flat(identity(node.kind, node.spec, node.inputs))
     best: tuple[str, list[str]] | None = None
     for key in store.finished(node.kind):
-        manifest = store.manifest(node.kind, key)
+        try:
+            manifest = store.manifest(node.kind, key)
+        except Unsound:
+            continue
         theirs = _flat({name: manifest.get(name) for name in ("kind", "version", "spec", "inputs", "libraries")})
         changes = [
             f"{name} {_shown(theirs.get(name))} -> {_shown(ours.get(name))}"

@@ -71,13 +71,20 @@ class Cell:
 class Plan:
     """cells in the order of the suite; nodes by key, inputs before what needs them; claims to be judged at the end.
 
-    tuned_on: how many of the first probes of training prompts are left out of every figure."""
+    tuned_on: how many of the first probes of training prompts are left out of every figure; left_out: cells of the
+    suite that this plan is not to make."""
 
     suite: str
     cells: tuple[Cell, ...]
     nodes: Mapping[str, Node]
     claims: tuple[Claim, ...] = ()
     tuned_on: int = 0
+    left_out: tuple[Axes, ...] = ()
+
+    @property
+    def planned(self) -> list[Axes]:
+        """The axes of all cells of the suite, which its claims are about."""
+        return [*(cell.axes() for cell in self.cells), *self.left_out]
 
     @property
     def addresses(self) -> list[tuple[str, str]]:

@@ -66,7 +66,9 @@ def make_plan(suite: Suite, sources: Sources, only: Callable[[Where], bool] = la
         raise UserError(*mistakes)
     if sources.judge:
         cells = [_judged(cell, cells, next(iter(ungated), None), nodes, sources.judge) for cell in cells]
-    return Plan(suite.name, tuple(cells), nodes.by_key, tuple(suite.claims), suite.evaluate.dynamics.tuned_on)
+    left_out = tuple(axes for axes in points if not only(axes))
+    tuned_on = suite.evaluate.dynamics.tuned_on
+    return Plan(suite.name, tuple(cells), nodes.by_key, tuple(suite.claims), tuned_on, left_out)
 
 
 def _points(suite: Suite) -> Iterator[Axes]:

@@ -18,14 +18,15 @@ def prepare(suite: Path, profile: str | None, results: Path, settings: list[str]
     from gatebench.bench.plan.planner import make_plan
     from gatebench.bench.plan.resolve import resolve
     from gatebench.bench.run.suite_run import Prepared
-    from gatebench.bench.suite.reader import load_suite
+    from gatebench.bench.suite.reader import load_suite, text_of_suite
 
-    loaded = load_suite(suite, profile, settings_of(settings or []))
+    text = text_of_suite(suite)
+    loaded = load_suite(suite, profile, settings_of(settings or []), text)
     sources = resolve(loaded, suite)
     made = make_plan(loaded, sources, only_of(only))
     if not made.cells:
         raise UserError(f"{suite}: no cell is left; loosen --only or exclude")
-    return Prepared(suite, made, sources, results, _command(suite, profile, settings, only))
+    return Prepared(suite, text, made, sources, results, _command(suite, profile, settings, only))
 
 
 def _command(suite: Path, profile: str | None, settings: list[str] | None, only: str | None) -> str:

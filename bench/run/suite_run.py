@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, partial
@@ -14,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from gatebench import dashboards
 from gatebench.bench import keys
+from gatebench.bench.analysis import saved_runs
 from gatebench.bench.analysis import summary as summaries
+from gatebench.bench.analysis.saved_runs import BUILT
 from gatebench.bench.console import PLAIN
 from gatebench.bench.cost.calibration import remember, timed
 from gatebench.bench.data.source import file_digest
@@ -28,16 +29,15 @@ from gatebench.bench.plan.hub import check_hub
 from gatebench.bench.plan.readable import check_rows
 from gatebench.bench.plan.resolve import check_data
 from gatebench.bench.run.live_report import LiveReport
+from gatebench.bench.run.registration import register, with_registered
+from gatebench.bench.secrets import without_secrets
 from gatebench.bench.stages.registry import run_of_kind
 from gatebench.bench.stages.stage import Run
-from gatebench.bench.store.files import write_json
+from gatebench.bench.store.files import write_json, write_text
 from gatebench.bench.store.store import Store
 from gatebench.bench.tracking.delivery import tracking_uri
 from gatebench.bench.tracking.tracker import Tracker
 from gatebench.dashboards.report import REPORT_FILE, write_report
-
-BUILT = "built.json"
-CODE = (".py", ".html", ".css", ".js")
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,13 +45,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A suite file read, resolved and planned, and the folder of its results."""
+    """A suite file read, resolved and planned, and the folder of its results. text: of the file, as it was read;
+    command: that makes this run, with its profile and settings."""
 
     file: Path
+    text: str
     plan: Plan
     sources: Sources
     results: Path
-    command: str = ""  # that makes this run, with its profile and settings
+    command: str = ""
 
     @property
     def store(self) -> Store:
@@ -60,7 +62,12 @@ class Prepared:
     @property
     def folder(self) -> Path:
         """Where this run's results go; equal cells have an equal folder."""
-        return self.results / "runs" / self.plan.suite / summaries.run_id(self.plan)
+        return self.runs / summaries.run_id(self.plan)
+
+    @property
+    def runs(self) -> Path:
+        """Where the folders of all runs of this suite are."""
+        return self.results / "runs" / self.plan.suite
 
     @property
     def missing(self) -> int:
@@ -96,6 +103,12 @@ def run(prepared: Prepared, err: Console, manner: Manner = Manner()) -> Done:
 
     Raises KeyboardInterrupt through, with all workers stopped; DiskFull when nothing more can be written.
     """
+    prepared.store.root.mkdir(parents=True, exist_ok=True)
+    with prepared.store.in_use():
+        return _run(prepared, err, manner)
+
+
+def _run(prepared: Prepared, err: Console, manner: Manner) -> Done:
     started = time.monotonic()
     plan, store = prepared.plan, prepared.store
     tracker = Tracker(plan, store, prepared.folder, summaries.run_id(plan), tracking_uri(prepared.results))
@@ -106,19 +119,27 @@ def run(prepared: Prepared, err: Console, manner: Manner = Manner()) -> Done:
         watchers: list[Tracker | LiveReport] = [tracker, *([_live(prepared, tracker, err)] if manner.live else [])]
         outcome = _make_stages(prepared, err, manner, damaged, watchers)
         remember(timed(plan, store, outcome.ran), store, this_machine(plan.at_once))
-        summary = summaries.summarize(plan, store, outcome, tracker.results)
+        summary = results_of(prepared, outcome, tracker.results)
         build(summary, prepared)
     tracked = tracker.finish(summary, partial(err.print, **PLAIN))
     return Done(summary, outcome, prepared.folder / REPORT_FILE, tracked, time.monotonic() - started)
 
 
+def results_of(
+    prepared: Prepared, outcome: Outcome | None = None, known: Mapping[str, summaries.CellResult] | None = None
+) -> summaries.Summary:
+    """`summarize`, with what is known of when the claims were made."""
+    found = summaries.summarize(prepared.plan, prepared.store, outcome, known)
+    return with_registered(found, prepared.plan, prepared.store, prepared.runs)
+
+
 def _live(prepared: Prepared, tracker: Tracker, err: Console) -> LiveReport:
-    plan, store, folder = prepared.plan, prepared.store, prepared.folder
+    store, folder = prepared.store, prepared.folder
     say = partial(err.print, **PLAIN)
     say(f"report, kept up to date while the run goes on: {folder / REPORT_FILE}")
 
     def rebuild() -> None:
-        summary = summaries.summarize(plan, store, known=dict(tracker.results))
+        summary = results_of(prepared, known=dict(tracker.results))
         write_report(summary, store, folder, prepared.command, live=True)
 
     return LiveReport(rebuild, say)
@@ -126,28 +147,31 @@ def _live(prepared: Prepared, tracker: Tracker, err: Console) -> LiveReport:
 
 def build(summary: summaries.Summary, prepared: Prepared) -> Path:
     """Write all that a run's folder holds; returns the report."""
-    (prepared.folder / BUILT).unlink(missing_ok=True)
-    summaries.write_summary(summary, prepared.plan, prepared.folder)
-    report = write_report(summary, prepared.store, prepared.folder, prepared.command)
-    shutil.copyfile(prepared.file, prepared.folder / "suite.yaml")
-    if all(cell.status == "finished" and cell.reason is None for cell in summary.cells):
-        write_json(prepared.folder / BUILT, _maker(prepared))
+    folder = prepared.folder
+    (folder / BUILT).unlink(missing_ok=True)
+    summaries.write_summary(summary, prepared.plan, folder)
+    report = write_report(summary, prepared.store, folder, without_secrets(prepared.command))
+    write_text(folder / "suite.yaml", without_secrets(prepared.text))
+    whole = all(cell.status == "finished" and cell.reason is None for cell in summary.cells)
+    write_json(folder / BUILT, {**(_maker(prepared) if whole else {}), "files": saved_runs.digests(folder)})
     return report
 
 
 def _built(prepared: Prepared) -> bool:
-    """Whether this code wrote the folder from all of the run's cells, so that nothing in it can be out of date."""
+    """Whether this code wrote the folder from all of the run's cells, so that nothing in it can be out of date, and it
+    still is what was written."""
     try:
-        found: dict[str, str] = json.loads((prepared.folder / BUILT).read_text())
-    except (OSError, ValueError):
+        found = json.loads((prepared.folder / BUILT).read_bytes())
+        whole: bool = found == {**_maker(prepared), "files": saved_runs.digests(prepared.folder)}
+    except (OSError, ValueError, RecursionError):
         return False
-    return found == _maker(prepared)
+    return whole
 
 
 def _maker(prepared: Prepared) -> dict[str, str]:
     """What a run's folder follows from besides its cells."""
     plan = prepared.plan
-    judged = keys.digest([[claim.model_dump() for claim in plan.claims], plan.tuned_on])
+    judged = keys.digest([[claim.model_dump() for claim in plan.claims], plan.tuned_on, len(plan.left_out)])
     return {"code": _code(), "judged": judged}
 
 
@@ -170,11 +194,13 @@ def _make_stages(
 ) -> Outcome:
     plan, store = prepared.plan, prepared.store
     missing = prepared.missing
+    if missing:
+        check_data(prepared.sources)
+        check_hub(plan, plan.nodes.keys() - store.finished_among(plan.addresses), prepared.file)
+        check_rows(plan, prepared.sources)
+    register(plan, store, prepared.runs)
     if not missing:
         return Outcome(cached=set(plan.nodes))
-    check_data(prepared.sources)
-    check_hub(plan, plan.nodes.keys() - store.finished_among(plan.addresses), prepared.file)
-    check_rows(plan, prepared.sources)
     prepared.folder.mkdir(parents=True, exist_ok=True)
     count, threads, devices = default_workers(plan.at_once)
     count = min(manner.workers or count, missing)

@@ -18,6 +18,7 @@ from gatebench.bench.models.source import FLOAT32, Adapter
 from gatebench.bench.stages.stage import CAUTIONS, TRAINING, Amount, Facts, Inputs, Report, Stage
 from gatebench.bench.stages.training import change
 from gatebench.bench.stages.training.callbacks import CHECKPOINTS, Watch, save_callback, watch_callback
+from gatebench.bench.stages.training.resume import TRAINER
 from gatebench.bench.suite.recipes import Train
 
 if TYPE_CHECKING:
@@ -65,7 +66,6 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     from gatebench.bench.models.loading import MODEL, POINTER, load_tokenizer
     from gatebench.bench.stages.reference import PAIR_SIDES, REFERENCE_FILE
     from gatebench.bench.stages.training.memory import with_smaller_batches
-    from gatebench.bench.stages.training.supervised import TRAINER
     from gatebench.objectives import gates
     from gatebench.objectives.controls import small_batch_caution
     from gatebench.objectives.gates import UNGATED
@@ -165,13 +165,8 @@ class Given:
 
         from gatebench.bench.models.loading import load_policy, lora_config
         from gatebench.bench.stages.training.divergence import divergence_callback, has_an_end
-        from gatebench.bench.stages.training.supervised import (
-            TRAINER,
-            callback_for,
-            checkpoint_callback,
-            restore,
-            without_lines,
-        )
+        from gatebench.bench.stages.training.resume import checkpoint_callback, restore
+        from gatebench.bench.stages.training.supervised import callback_for, without_lines
         from gatebench.objectives.layout.attention import FLEX, flex_serves
         from gatebench.objectives.registry import get_loss
         from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
@@ -202,7 +197,7 @@ class Given:
                 callback_for(self.report, f"{spec.loss} x {gate.kind}"),
                 divergence_callback(may_rest=may_rest, may_grow=bool(spec.adapter)),
                 save_callback(recipe.evaluate_every, self.out),
-                checkpoint_callback(LOGGING_STEPS), *([watch_callback(self.watch)] if self.watch else []),
+                checkpoint_callback(LOGGING_STEPS, self.out), *([watch_callback(self.watch)] if self.watch else []),
             ],
         )  # fmt: skip
         if trainer.layout_caution:

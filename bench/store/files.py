@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+from functools import cache
 from pathlib import Path
+
+
+def sha256_of(file: Path) -> str:
+    """sha256 of a file's content, read once as long as neither its content nor its dates are touched."""
+    stat = file.stat()
+    return _sha256(str(file), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+
+
+@cache
+def _sha256(file: str, inode: int, size: int, changed: int, touched: int) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def size_of(entry: Path) -> int:

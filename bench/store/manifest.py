@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from typing import NotRequired, TypedDict
+import json
+from pathlib import Path
+from typing import NotRequired, TypedDict, cast
 
+from gatebench.bench import keys
+from gatebench.bench.errors import UserError
 from gatebench.bench.keys import Json
+
+MANIFEST = "manifest.json"
+
+
+class Unsound(UserError):
+    """A finished stage that is not what was written; a run makes it again."""
+
+    def __init__(self, folder: Path, what: str) -> None:
+        super().__init__(f"{folder}: {what}; `bench run` the suite again, which makes this stage anew")
 
 
 class KeptFile(TypedDict):
@@ -21,6 +34,7 @@ class Manifest(TypedDict):
     kind, version, spec (in canonical form), inputs (role -> key), libraries: what the key is the hash of.
     files: by their path below the stage's folder. seconds, peak_memory: of the run that made it, memory in bytes and
     only where a worker did. code: the package's revision. remade: earlier versions that were damaged. finished: when.
+    seal: the key of all the rest.
     """
 
     kind: str
@@ -37,3 +51,30 @@ class Manifest(TypedDict):
     tokens: NotRequired[int]
     cautions: NotRequired[list[str]]
     remade: NotRequired[list[str]]
+    seal: NotRequired[str]
+
+
+def sealed(told: object) -> dict[str, Json]:
+    """What a manifest is to hold, as JSON, with the seal by which a change of it is noticed."""
+    plain: dict[str, Json] = json.loads(json.dumps(told))
+    return {**plain, "seal": keys.digest_of_json(plain)}
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of a stage's folder, <kind>/<key>. Raises Unsound where it cannot be read, was changed, or is that
+    of another stage."""
+    try:
+        found = json.loads((folder / MANIFEST).read_bytes())
+        rest = {name: value for name, value in found.items() if name != "seal"}
+        whole = found.get("seal", keys.digest_of_json(rest)) == keys.digest_of_json(rest)
+        files = {name: (file["sha256"], file["bytes"]) for name, file in found["files"].items()}
+        own = (found["kind"], found["key"])
+    except OSError as error:
+        raise Unsound(folder, f"its manifest cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise Unsound(folder, "its manifest is not one") from None
+    if own != (folder.parent.name, folder.name):
+        raise Unsound(folder, f"its manifest is that of {own[0]} {own[1]}")
+    if not whole or any(Path(name).is_absolute() or ".." in Path(name).parts for name in files):
+        raise Unsound(folder, "its manifest was changed")
+    return cast("Manifest", found)

@@ -4,6 +4,7 @@
     ROOT/.partial/<stage>-<key>/                   being written, by whoever holds its lock
     ROOT/.locks/<stage>-<key>                      held (flock) while a stage is made; a dead process holds nothing
     ROOT/.damaged/<stage>-<key>-<n>/               set aside because a file is not what the manifest says
+    ROOT/.use                                      held (flock) by whoever uses the store, alone by who deletes from it
 
 What a stage leaves in one of RESUMABLE while it is written outlives a kill, so that it can go on from there.
 """
@@ -11,19 +12,18 @@ What a stage leaves in one of RESUMABLE while it is written outlives a kill, so 
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gatebench.bench.store.files import remove, sync, write_json
-from gatebench.bench.store.manifest import KeptFile, Manifest
+from gatebench.bench.errors import UserError
+from gatebench.bench.store.files import remove, sha256_of, sync, write_json
+from gatebench.bench.store.manifest import MANIFEST, KeptFile, Manifest, Unsound, read_manifest, sealed
 
-MANIFEST = "manifest.json"
-PARTIAL, LOCKS, DAMAGED = ".partial", ".locks", ".damaged"
+PARTIAL, LOCKS, DAMAGED, USE = ".partial", ".locks", ".damaged", ".use"
 RESUMABLE = ("trainer", "checkpoints")
 
 
@@ -49,9 +49,8 @@ class Store:
         return (self.path(kind, key) / MANIFEST).exists()
 
     def manifest(self, kind: str, key: str) -> Manifest:
-        """The manifest of a finished stage."""
-        found: Manifest = json.loads((self.path(kind, key) / MANIFEST).read_text())
-        return found
+        """The manifest of a finished stage. Raises Unsound where it is not its own any more."""
+        return read_manifest(self.path(kind, key))
 
     def inputs(self, kind: str, key: str) -> dict[str, Path]:
         """The folders that a finished stage was made from, by role, as far as they are there."""
@@ -63,7 +62,7 @@ class Store:
         """Keys of the finished stages of a kind."""
         folder = self.root / kind
         if folder.exists():
-            yield from (entry.name for entry in folder.iterdir() if (entry / MANIFEST).exists())
+            yield from sorted(entry.name for entry in folder.iterdir() if (entry / MANIFEST).exists())
 
     def finished_among(self, addresses: Iterable[tuple[str, str]]) -> set[str]:
         """The keys of those stages, given as (kind, key), that are finished."""
@@ -71,10 +70,50 @@ class Store:
         held = {kind: set(self.finished(kind)) for kind in {kind for kind, _ in wanted}}
         return {key for kind, key in wanted if key in held[kind]}
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While it lasts nothing is deleted from the store. A store that is not there, or cannot be written to, has
+        nothing that could be."""
+        if not self.root.is_dir():
+            yield
+            return
+        try:
+            handle = os.open(self.root / USE, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError:
+            yield
+            return
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            yield
+        finally:
+            os.close(handle)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """While it lasts nobody else uses the store. Raises UserError where somebody does."""
+        if not self.root.is_dir():
+            yield
+            return
+        handle = os.open(self.root / USE, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(
+                    f"{self.root}: a run or report is using this store; wait for its end or stop it"
+                ) from None
+            if any(self._held_by_another(entry) for entry in (self.root / LOCKS).glob("*")):
+                raise UserError(f"{self.root}: a run is writing to this store; wait for its end or stop it")
+            yield
+        finally:
+            os.close(handle)
+
     def lock(self, kind: str, key: str) -> Lock | None:
         """The right to make a stage, or None while another living process has it."""
         path = self.root / LOCKS / f"{kind}-{key}"
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():  # nothing of ours, and in the way
+            self._move_aside(path, f"{kind}-{key}")
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -85,9 +124,21 @@ class Store:
         os.close(handle)
         return None
 
+    def _held_by_another(self, entry: Path) -> bool:
+        """Whether a living process makes the stage that a lock or an unfinished folder is named after."""
+        kind, dash, key = entry.name.partition("-")
+        if not dash or (self.root / LOCKS / entry.name).is_dir():
+            return False  # nothing of ours
+        held = self.lock(kind, key)
+        if held is not None:
+            held.release()
+        return held is None
+
     def begin(self, kind: str, key: str) -> Path:
         """The folder to write a stage into, empty but for what a killed run left to go on from. Needs the lock."""
         place = self.root / PARTIAL / f"{kind}-{key}"
+        if place.is_file():
+            remove([place])
         place.mkdir(parents=True, exist_ok=True)
         for left in place.iterdir():
             if left.name not in RESUMABLE:
@@ -101,58 +152,61 @@ class Store:
         """
         files: dict[str, KeptFile] = {}
         for file in sorted(p for p in place.rglob("*") if p.is_file()):
-            with file.open("rb") as opened:
-                sha = hashlib.file_digest(opened, "sha256").hexdigest()
-                os.fsync(opened.fileno())
+            sync(file)
             stat = file.stat()
-            files[str(file.relative_to(place))] = {"sha256": sha, "bytes": stat.st_size, "changed": stat.st_mtime_ns}
-        write_json(place / MANIFEST, {**told, "kind": kind, "key": key, "files": files, "finished": time.time()})
+            files[str(file.relative_to(place))] = {
+                "sha256": sha256_of(file), "bytes": stat.st_size, "changed": stat.st_mtime_ns
+            }  # fmt: skip
+        whole = {**told, "kind": kind, "key": key, "files": files, "finished": time.time()}
+        write_json(place / MANIFEST, sealed(whole))
         target = self.path(kind, key)
         target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():  # without a manifest: what somebody left of a stage
+            self.set_aside(kind, key)
         os.rename(place, target)
         sync(target.parent)
         return target
 
     def is_sound(self, kind: str, key: str, thorough: bool) -> bool:
-        """Whether every file of a finished stage is what its manifest says.
-
-        A file of the recorded size and time is believed, any other is hashed; thorough: all are hashed.
-        """
+        """`check` as a question."""
         try:
-            files = self.manifest(kind, key)["files"]
-        except (ValueError, KeyError, TypeError):
+            self.check(kind, key, thorough)
+        except Unsound:
             return False
-        return all(_is_as_recorded(self.path(kind, key) / name, wanted, thorough) for name, wanted in files.items())
+        return True
+
+    def check(self, kind: str, key: str, thorough: bool = False) -> None:
+        """Raise Unsound where a file of a finished stage is not what its manifest says.
+
+        The files that results are read from, those of the stage's own folder, are always hashed. Of those in folders
+        below, models, one of the recorded size and time is believed; thorough: they are hashed as well.
+        """
+        folder = self.path(kind, key)
+        for name, wanted in self.manifest(kind, key)["files"].items():
+            if not _is_as_recorded(folder / name, wanted, thorough or "/" not in name):
+                raise Unsound(folder, f"{name} is not what its manifest says")
 
     def set_aside(self, kind: str, key: str) -> Path:
-        """Move a damaged stage out of the way, to be looked at and made again."""
+        """Move a damaged stage out of the way, to be looked at and made again. Needs the lock."""
+        return self._move_aside(self.path(kind, key), f"{kind}-{key}")
+
+    def _move_aside(self, place: Path, name: str) -> Path:
         folder = self.root / DAMAGED
         folder.mkdir(exist_ok=True)
-        target = folder / f"{kind}-{key}-{len(list(folder.glob(f'{kind}-{key}-*')))}"
-        os.rename(self.path(kind, key), target)
+        taken = {found.name for found in folder.glob(f"{name}-*")}
+        target = folder / next(own for n in range(len(taken) + 1) if (own := f"{name}-{n}") not in taken)
+        os.rename(place, target)
         return target
 
     def set_asides(self, kind: str, key: str) -> list[str]:
         """Names of the damaged earlier versions of a stage."""
         return sorted(place.name for place in (self.root / DAMAGED).glob(f"{kind}-{key}-*"))
 
-    def is_in_use(self) -> bool:
-        """Whether a living process is making a stage."""
-        for entry in (self.root / LOCKS).glob("*"):
-            held = self.lock(*entry.name.split("-", 1))
-            if held is None:
-                return True
-            held.release()
-        return False
-
     def leftovers(self) -> list[Path]:
         """Folders of unfinished stages that no living process writes, locks of the dead, and damaged stages."""
         found = list((self.root / DAMAGED).glob("*"))
-        for entry in [*(self.root / PARTIAL).glob("*"), *(self.root / LOCKS).glob("*")]:
-            held = self.lock(*entry.name.split("-", 1))
-            if held is not None:
-                held.release()
-                found.append(entry)
+        entries = [*(self.root / PARTIAL).glob("*"), *(self.root / LOCKS).glob("*")]
+        found += [entry for entry in entries if not self._held_by_another(entry)]
         return [entry for entry in found if entry.exists()]
 
 
@@ -163,7 +217,6 @@ def _is_as_recorded(file: Path, wanted: KeptFile, thorough: bool) -> bool:
             return False
         if not thorough and stat.st_mtime_ns == wanted.get("changed"):
             return True
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest() == wanted["sha256"]
+        return sha256_of(file) == wanted["sha256"]
     except OSError:
         return False

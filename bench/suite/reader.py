@@ -20,13 +20,26 @@ if TYPE_CHECKING:
 Raw: TypeAlias = dict[str, object]  # a mapping of a suite file, as YAML reads it
 
 
-def load_suite(file: Path, profile: str | None = None, settings: Mapping[str, object] | None = None) -> Suite:
+def text_of_suite(file: Path) -> str:
+    """What a suite file says. Raises UserError where there is none, or it is no small file of text."""
+    if not file.exists():
+        others = [path.name for path in file.parent.glob("*.yaml")] if file.parent.exists() else []
+        raise UserError(f"{file}: no such suite file" + (f"; {nearest(file.name, others)}" if others else ""))
+    return read_text(file)
+
+
+def load_suite(
+    file: Path,
+    profile: str | None = None,
+    settings: Mapping[str, object] | None = None,
+    text: str | None = None,
+) -> Suite:
     """Read, overlay and validate a suite file.
 
-    settings: dotted keys over the file's ("train.learning_rate": 1e-6). Raises UserError with every
-    mistake, each with file, line, key and the nearest valid word.
+    settings: dotted keys over the file's ("train.learning_rate": 1e-6); text: what the file says, where it was read
+    already. Raises UserError with every mistake, each with file, line, key and the nearest valid word.
     """
-    raw, lines = _read(file)
+    raw, lines = _parsed(file, text_of_suite(file) if text is None else text)
     profiles = _block(file, lines, raw.pop("profiles", {}), "profiles")
     if profile is not None:
         if profile not in profiles:
@@ -47,7 +60,7 @@ def load_suite(file: Path, profile: str | None = None, settings: Mapping[str, ob
 
 def profiles_of(file: Path) -> list[str]:
     """The names of a suite's profiles."""
-    raw, lines = _read(file)
+    raw, lines = _parsed(file, text_of_suite(file))
     return list(_block(file, lines, raw.get("profiles", {}), "profiles"))
 
 
@@ -57,12 +70,9 @@ def _block(file: Path, lines: Mapping[Location, int], value: object, *path: str)
     return value
 
 
-def _read(file: Path) -> tuple[Raw, dict[Location, int]]:
+def _parsed(file: Path, text: str) -> tuple[Raw, dict[Location, int]]:
     """The raw mapping of a suite file and the line of each of its keys."""
-    if not file.exists():
-        others = [path.name for path in file.parent.glob("*.yaml")] if file.parent.exists() else []
-        raise UserError(f"{file}: no such suite file" + (f"; {nearest(file.name, others)}" if others else ""))
-    raw, lines = parse(read_text(file), file)
+    raw, lines = parse(text, file)
     if not isinstance(raw, dict):
         raise UserError(f"{file}: expected a mapping with name, models, datasets, objectives and gates")
     return raw, lines

@@ -121,7 +121,7 @@ def cell_entry(cell: CellResult, plan: Plan, run: str, store: Store) -> Entry:
 def parent_entry(summary: Summary, folder: Path) -> Entry:
     """The parent run: what the claims came to, and the files of the run's folder."""
     tags = {"suite": summary.suite}
-    tags |= {f"claim.{claim.name}": claim.verdict for claim in summary.claims}
+    tags |= {f"claim.{claim.name}": claim.told for claim in summary.claims}
     tags |= {"cells": str(len(summary.cells)), "finished_cells": str(len(summary.finished))}
     files = tuple(str(folder / file) for file in PARENT_FILES if (folder / file).exists())
     version = keys.digest([sorted(map(version_of, summary.finished)), tags])

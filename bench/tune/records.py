@@ -8,6 +8,7 @@ from pathlib import Path
 
 from gatebench.bench.plan.graph import Plan, Sources
 from gatebench.bench.plan.planner import make_plan
+from gatebench.bench.secrets import without_secrets
 from gatebench.bench.suite.schema import GateAxis, Suite
 from gatebench.bench.suite.tuning import Tune
 from gatebench.bench.tune.space import Parameters, tuned_point
@@ -30,6 +31,11 @@ class Task:
     store: Path
     name: str
     storage: str
+
+    @property
+    def shown(self) -> str:
+        """The storage as it may be told."""
+        return without_secrets(self.storage)
 
     @property
     def tuned_on(self) -> int:

@@ -84,8 +84,7 @@ def tune(
     for task in tasks:
         if exists(task) and not resume:
             raise UserError(
-                f"{task.storage}: the study {task.name!r} exists; add --resume to go on with it,"
-                " or name another storage"
+                f"{task.shown}: the study {task.name!r} exists; add --resume to go on with it, or name another storage"
             )
     check_data(sources)
     count, threads, devices = default_workers(block.trials)
@@ -96,7 +95,7 @@ def tune(
     file = _write_best(suite, tasks[0], studies, folder)
     chosen = load_suite(file)
     found = resolve(chosen, file)
-    prepared = suite_run.Prepared(file, make_plan(chosen, found), found, results)
+    prepared = suite_run.Prepared(file, file.read_text(encoding="utf-8"), make_plan(chosen, found), found, results)
     prepared.folder.mkdir(parents=True, exist_ok=True)
     names = {"gates": "gate", "objective": "ungated loss"}
     figures = [figure for task in tasks for figure in draw(open_study(task), task.tune, names[task.tune.over])]
@@ -142,7 +141,7 @@ def _share(task: Task, workers: int, threads: int, devices: int, err: Console, f
 
 
 def _search(task: Task, workers: int, threads: int, devices: int, err: Console, folder: Path) -> Searched:
-    err.print(f"study {task.name!r} in {task.storage}: {task.tune.trials} trials, {workers} workers", **PLAIN)
+    err.print(f"study {task.name!r} in {task.shown}: {task.tune.trials} trials, {workers} workers", **PLAIN)
     found = run_trials(task, err, workers, threads, devices, folder / "logs")
     study = open_study(task)
     best = winner(study, task.tune)
@@ -155,7 +154,7 @@ def _search(task: Task, workers: int, threads: int, devices: int, err: Console, 
         (t.number, t.user_attrs[PARAMETERS], t.user_attrs[MEASURED])
         for t in front(completed(study), task.tune.maximize)
     )
-    return Searched(task.name, task.storage, tuple(task.tune.maximize), found, best, rows)
+    return Searched(task.name, task.shown, tuple(task.tune.maximize), found, best, rows)
 
 
 def _write_best(suite: Suite, task: Task, studies: list[Searched], folder: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gatebench.bench import keys
 from gatebench.bench.errors import UserError
 from gatebench.bench.plan.graph import Sources
+from gatebench.bench.secrets import without_secrets
 from gatebench.bench.suite.schema import Suite
 from gatebench.bench.suite.tuning import Dimension, Range, Tune
 from gatebench.bench.tune.records import CONSTRAINTS, Counts, Task
@@ -73,9 +74,9 @@ def storage(task: Task) -> optuna.storages.BaseStorage:
         )  # fmt: skip
     except Exception as error:  # SQLAlchemy, its drivers and Optuna each raise their own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        shown = task.storage if "@" not in task.storage else f"{kind}://...@{task.storage.rpartition('@')[2]}"
         raise UserError(
-            f"tune.storage: {shown}: {reason}; expected sqlite:///FILE, journal:FILE or postgresql://..."
+            f"tune.storage: {task.shown}: {without_secrets(reason)}; expected sqlite:///FILE, journal:FILE or "
+            "postgresql://..."
         ) from None
 
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from gatebench.bench.cli.options import DEFAULT_RESULTS, Results
-from gatebench.bench.errors import UserError
 from gatebench.bench.run.prepare import prepare
 
 
@@ -18,20 +17,21 @@ def gc_command(
     delete: Annotated[bool, typer.Option("--delete", help="Delete; without it, only show.")] = False,
 ) -> None:
     """Remove from the store what no named suite needs; shows what that is unless told to delete."""
+    from contextlib import nullcontext
+
     from gatebench.bench.plan.unneeded import unneeded
     from gatebench.bench.store.files import remove, size_of
     from gatebench.bench.store.store import Store
     from gatebench.bench.suite.reader import profiles_of
 
     store = Store(results / "store")
-    if delete and store.is_in_use():
-        raise UserError(f"{store.root}: a run is writing to this store; wait for its end or stop it")
     plans = [prepare(s, name, results, None, None).plan for s in suites for name in (None, *profiles_of(s))]
-    found = unneeded(plans, store)
-    for kind, places in found.items():
-        print(f"{kind}: {len(places)}, {sum(map(size_of, places)) / 1e6:.1f} MB")
-        if delete:
-            remove(places)
+    with store.alone() if delete else nullcontext():
+        found = unneeded(plans, store)
+        for kind, places in found.items():
+            print(f"{kind}: {len(places)}, {sum(map(size_of, places)) / 1e6:.1f} MB")
+            if delete:
+                remove(places)
     total = sum(map(len, found.values()))
     print(
         f"{total} {'deleted' if delete else 'to delete; nothing was: add --delete'}" if total else "nothing to delete"

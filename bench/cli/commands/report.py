@@ -14,8 +14,8 @@ def report_command(
     only: Only = None,
 ) -> None:
     """Rebuild the report and summary of a suite from the store, whatever of it is finished."""
-    from gatebench.bench.analysis.summary import summarize
     from gatebench.bench.run import suite_run
 
     prepared = prepare(suite, profile, results, settings, only)
-    print(suite_run.build(summarize(prepared.plan, prepared.store), prepared))
+    with prepared.store.in_use():
+        print(suite_run.build(suite_run.results_of(prepared), prepared))

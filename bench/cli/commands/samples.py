@@ -30,7 +30,8 @@ def samples_command(
     prepared = prepare(suite, profile, results, settings, only)
     plan = prepared.plan
     generated = [(cell, cell.stages["generate"]) for cell in plan.cells if "generate" in cell.stages]
-    found = answers_to(plan.suite, generated, prepared.store, prompt)
+    with prepared.store.in_use():
+        found = answers_to(plan.suite, generated, prepared.store, prompt)
     if not as_json:
         print_tables(map(samples_table, found))
         return

@@ -31,6 +31,7 @@ def tune_command(
     from gatebench.bench.plan.planner import make_plan
     from gatebench.bench.plan.readable import check_rows
     from gatebench.bench.plan.resolve import resolve
+    from gatebench.bench.store.store import Store
     from gatebench.bench.suite.reader import load_suite
     from gatebench.bench.tune.search import tune
     from gatebench.bench.tune.tables import study_table
@@ -41,8 +42,11 @@ def tune_command(
     made = make_plan(loaded, sources)
     check_hub(made, made.nodes, suite)
     check_rows(made, sources)
+    store = Store(results / "store")
+    store.root.mkdir(parents=True, exist_ok=True)
     try:
-        found = tune(loaded, sources, results, err, workers, resume)
+        with store.in_use():
+            found = tune(loaded, sources, results, err, workers, resume)
     except KeyboardInterrupt:
         err.print(f"stopped; finished trials are kept. To go on: {command_given()} --resume", **PLAIN)
         raise typer.Exit(130) from None

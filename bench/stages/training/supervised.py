@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from gatebench.bench.models.source import FLOAT32
 from gatebench.bench.stages.stage import Report
 from gatebench.bench.stages.training.divergence import divergence_callback
 from gatebench.bench.stages.training.packing import Row, collator
+from gatebench.bench.stages.training.resume import TRAINER, checkpoint_callback, restore
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
@@ -22,55 +21,7 @@ if TYPE_CHECKING:
     from gatebench.objectives.causal_lm import CausalLM
 
 M = TypeVar("M", bound="CausalLM")
-TRAINER = "trainer"
 STEPS_A_LOG_LINE = 10
-SECONDS_BETWEEN_CHECKPOINTS = 60.0
-
-
-def resume_point(out: Path) -> str | None:
-    """The newest whole checkpoint that a killed run left in a stage's folder, or None.
-
-    The Trainer writes its state last, so a checkpoint with a readable one is whole.
-    """
-    for folder in sorted((out / TRAINER).glob("checkpoint-*"), key=lambda p: -int(p.name.split("-")[1])):
-        try:
-            json.loads((folder / "trainer_state.json").read_text())
-        except (OSError, ValueError):
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
-            return str(folder)
-    return None
-
-
-def restore(model: CausalLM, out: Path) -> str | None:
-    """Put the weights of the newest checkpoint into the model and return the checkpoint's folder, if there is one.
-
-    The Trainer's own loading skips parameters that a checkpoint names otherwise than the model does (the head of a
-    GPT-NeoX), with no more than a warning; from_pretrained knows both names. Adapters are left to the Trainer.
-    """
-    point = resume_point(out)
-    if point is not None and not (Path(point) / "adapter_config.json").exists():
-        model.load_state_dict(type(model).from_pretrained(point, dtype=model.dtype).state_dict())
-    return point
-
-
-def checkpoint_callback(logging_steps: int) -> TrainerCallback:
-    """Saves the trainer's whole state about every SECONDS_BETWEEN_CHECKPOINTS, right after a logging step, so that
-    no half-accumulated metric is lost. When it saves does not change what it computes."""
-    from transformers import TrainerCallback
-
-    class Checkpoint(TrainerCallback):
-        last = time.monotonic()
-
-        def on_step_end(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
-            due = time.monotonic() - self.last >= SECONDS_BETWEEN_CHECKPOINTS
-            if due and state.global_step % logging_steps == 0 and state.global_step < state.max_steps:
-                control.should_save = True
-
-        def on_save(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
-            self.last = time.monotonic()
-
-    return Checkpoint()
 
 
 def callback_for(report: Report, text: str) -> TrainerCallback:
@@ -139,7 +90,7 @@ def fit(
             model=model, args=arguments, train_dataset=list(rows), data_collator=collate,
             callbacks=[
                 callback_for(report, "training"), divergence_callback(worst_loss=2 * math.log(vocabulary)),
-                checkpoint_callback(STEPS_A_LOG_LINE),
+                checkpoint_callback(STEPS_A_LOG_LINE, out),
             ],
         )  # fmt: skip
         without_lines(trainer)

@@ -46,6 +46,9 @@ class Stages:
     def inputs(self, kind, key):
         return {"start": self.path(kind, "start")}
 
+    def check(self, kind, key):
+        assert self.is_finished(kind, key)
+
 
 @pytest.fixture
 def stages(tmp_path):

@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
+from gatebench.bench.errors import UserError
 from gatebench.bench.store.files import remove, write_json
+from gatebench.bench.store.manifest import Unsound
 from gatebench.bench.store.store import DAMAGED, LOCKS, PARTIAL, Store
 from tests.helpers import ROOT
 
@@ -127,3 +129,77 @@ def test_write_json_replaces_whole_files(tmp_path):
     write_json(tmp_path / "a.json", {"a": 2})
     assert json.loads((tmp_path / "a.json").read_text()) == {"a": 2}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_result_whose_size_and_time_were_kept_is_hashed_all_the_same(tmp_path):
+    """What stands in the stage's own folder is what figures are read from."""
+    store = Store(tmp_path)
+    place = store.begin("train", "k")
+    (place / "curves").write_bytes(b"abc")
+    file = store.commit(place, "train", "k", {}) / "curves"
+    stat = file.stat()
+    assert store.is_sound("train", "k", thorough=False)
+    file.write_bytes(b"abd")
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    with pytest.raises(Unsound, match="curves is not what its manifest says; `bench run` the suite again"):
+        store.check("train", "k")
+
+
+def test_two_swapped_folders_are_noticed(tmp_path):
+    store = Store(tmp_path)
+    for key in ("a", "b"):
+        make(store, key, key.encode())
+    for old, new in (("a", "x"), ("b", "a"), ("x", "b")):
+        store.path("train", old).rename(store.path("train", new))
+    for key, other in (("a", "b"), ("b", "a")):
+        with pytest.raises(Unsound, match=f"its manifest is that of train {other}"):
+            store.manifest("train", key)
+
+
+def test_every_flipped_bit_of_a_manifest_is_noticed(tmp_path):
+    store = Store(tmp_path)
+    make(store)
+    file = store.path("train", "k") / "manifest.json"
+    whole = file.read_bytes()
+    missed = []
+    for bit in range(8 * len(whole)):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(content)
+        if store.is_sound("train", "k", thorough=False):
+            missed.append(bytes(content))
+    # spaces between tokens, and a seal that is not there under its name, change nothing that is read
+    same = [json.loads(content) for content in missed]
+    assert all(found | {"seal": 0} == json.loads(whole) | {"seal": 0} or "seal" not in found for found in same)
+    assert len(missed) < 0.05 * 8 * len(whole)
+
+
+def test_a_store_in_use_is_not_deleted_from(tmp_path):
+    store = Store(tmp_path)
+    with store.in_use(), store.in_use(), pytest.raises(UserError, match="is using this store"), store.alone():
+        pass
+    with store.alone():
+        pass
+    lock = store.lock("train", "k")
+    with pytest.raises(UserError, match="is writing to this store"), store.alone():
+        pass
+    lock.release()
+    with Store(tmp_path / "nowhere").alone(), Store(tmp_path / "nowhere").in_use():
+        pass
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_what_is_not_ours_among_the_locks_and_beside_stages_is_in_nobodys_way(tmp_path):
+    store = Store(tmp_path)
+    (tmp_path / LOCKS / "train-k").mkdir(parents=True)
+    (tmp_path / LOCKS / "stray").touch()
+    (tmp_path / PARTIAL).mkdir()
+    (tmp_path / PARTIAL / "train-k").write_text("a file")
+    store.path("train", "k").mkdir(parents=True)
+    (store.path("train", "k") / "half").touch()
+    make(store)
+    assert store.is_sound("train", "k", thorough=True)
+    with store.alone():
+        remove(store.leftovers())
+    assert store.leftovers() == []
+    assert list((tmp_path / LOCKS).iterdir()) == []

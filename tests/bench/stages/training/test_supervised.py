@@ -1,11 +1,12 @@
 """A stage killed in the middle goes on from its last checkpoint and ends with the same bits."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from gatebench.bench.stages.training import supervised
+from gatebench.bench.stages.training import resume
 from tests.helpers import DPO, no_report, plan_of, run_stage
 
 LONG = DPO.replace("steps: 4", "steps: 24").replace("evaluate_every: 2", "evaluate_every: 10")
@@ -46,11 +47,11 @@ def stages(request, tmp_path_factory):
 @pytest.mark.parametrize("kind", ["base", "warmup", "train"])
 def test_the_resumed_weights_are_the_uninterrupted_ones(stages, kind, tmp_path, monkeypatch):
     plan, cell, folder = stages
-    monkeypatch.setattr(supervised, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr(resume, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     node = plan.nodes[cell.stages[kind]]
     with pytest.raises(Killed):
         run_stage(node, folder, tmp_path, killed_after(0.7))
-    left = Path(supervised.resume_point(tmp_path))
+    left = Path(resume.resume_point(tmp_path))
     assert 0 < json.loads((left / "trainer_state.json").read_text())["global_step"] < 24
     assert not (tmp_path / "model").exists()
     run_stage(node, folder, tmp_path)
@@ -63,13 +64,56 @@ def test_the_resumed_weights_are_the_uninterrupted_ones(stages, kind, tmp_path, 
         pandas.testing.assert_frame_equal(one, two)
 
 
-def test_a_half_written_checkpoint_is_passed_over(tmp_path):
-    for step, state in ((5, "{}"), (10, "{half"), (15, None)):
-        folder = tmp_path / "trainer" / f"checkpoint-{step}"
-        folder.mkdir(parents=True)
-        if state is not None:
-            (folder / "trainer_state.json").write_text(state)
-    assert supervised.resume_point(tmp_path) == str(tmp_path / "trainer" / "checkpoint-5")
+@pytest.fixture(scope="module")
+def killed(stages, tmp_path_factory):
+    """What a training that was killed left, with a whole checkpoint and saved weights, and its folder's node."""
+    plan, cell, folder = stages
+    node, left = plan.nodes[cell.stages["train"]], tmp_path_factory.mktemp("killed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resume, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+        with pytest.raises(Killed):
+            run_stage(node, folder, left, killed_after(0.7))
+    assert list(left.glob("checkpoints/*/model.safetensors"))
+    return node, left
+
+
+def test_no_damage_of_a_checkpoint_goes_unnoticed(killed, tmp_path):
+    """Each of its files and of the weights saved before it: a bit flipped, cut, emptied, gone."""
+    _, left = killed
+    files = [file.relative_to(left) for file in sorted(left.glob("*/*/*"))]
+    assert len(files) > 8
+    for number, name in enumerate(files):
+        for damage in ("flip", "cut", "empty", "gone"):
+            out = tmp_path / f"{number}-{damage}"
+            shutil.copytree(left, out)
+            content = bytearray((out / name).read_bytes())
+            if damage == "gone":
+                (out / name).unlink()
+            else:
+                if damage == "flip":
+                    content[len(content) // 2] ^= 1
+                (out / name).write_bytes({"flip": content, "cut": content[:-1], "empty": b""}[damage])
+            assert resume.resume_point(out) is None, (name, damage)
+            assert not list(out.glob("trainer/checkpoint-*"))
+            shutil.rmtree(out)
+
+
+@pytest.mark.parametrize("damaged", ["model.safetensors", "optimizer.pt"])
+def test_a_damaged_checkpoint_costs_time_and_no_bits(stages, killed, tmp_path, damaged):
+    folder, (node, left) = stages[2], killed
+    shutil.copytree(left, tmp_path / "out")
+    (file,) = (tmp_path / "out/trainer").glob(f"checkpoint-*/{damaged}")
+    content = bytearray(file.read_bytes())
+    content[-100] ^= 64
+    file.write_bytes(content)
+    run_stage(node, folder, tmp_path / "out")
+    assert weights(tmp_path / "out") == weights(folder / node.key)
+
+
+def test_folders_that_are_no_checkpoint_are_passed_over(tmp_path):
+    for name in ("checkpoint-5", "checkpoint-x", "checkpoint-"):
+        (tmp_path / "trainer" / name).mkdir(parents=True)
+    assert resume.resume_point(tmp_path) is None
 
 
 def test_a_training_that_its_watch_stops_goes_on_to_the_same_weights(stages, tmp_path):

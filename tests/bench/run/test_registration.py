@@ -1,0 +1,107 @@
+"""Claims are what they were before there was a result; whatever is written later is marked."""
+
+import json
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from gatebench.bench.analysis.summary import run_id, summarize
+from gatebench.bench.run.registration import REGISTER, register, with_registered
+from gatebench.bench.store.store import Store
+from tests.helpers import CLAIM, DPO, plan_of
+
+OTHER = CLAIM.replace("greater", "less")
+
+
+@dataclass
+class Place:
+    """A suite's folder of runs and its store, in which cells get results by hand."""
+
+    folder: object
+
+    @property
+    def store(self):
+        return Store(self.folder / "store")
+
+    def plan(self, claims, text=DPO):
+        return plan_of(self.folder, text + claims)
+
+    def met(self, claims, text=DPO):
+        """A run meets the suite with these claims."""
+        register(self.plan(claims, text), self.store, self.folder / "runs")
+
+    def results(self, text=DPO, **told):
+        """Every cell gets its dynamics."""
+        for cell in self.plan("", text).cells:
+            place = self.store.begin("dynamics", cell.stages["dynamics"])
+            if not self.store.is_finished("dynamics", cell.stages["dynamics"]):
+                self.store.commit(place, "dynamics", cell.stages["dynamics"], {"seconds": 1.0, **told})
+
+    def judged(self, claims, text=DPO):
+        plan = self.plan(claims, text)
+        empty = summarize(plan, Store(self.folder / "empty"))
+        return with_registered(empty, plan, self.store, self.folder / "runs")
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path)
+
+
+def test_a_claim_that_stood_before_the_results_is_told_as_it_is(place):
+    place.met(CLAIM)
+    place.results()
+    (claim,) = place.judged(CLAIM).claims
+    assert (claim.seen, claim.told) == (0, claim.verdict)
+    assert claim.registered == pytest.approx(time.time(), abs=60)
+    (line,) = map(json.loads, (place.folder / "runs" / REGISTER).read_text().splitlines())
+    assert line["digest"] == claim.digest
+    assert line["claim"]["expect"] == "greater"
+    assert line["run"] == run_id(place.plan(CLAIM))
+
+
+def test_one_that_was_written_after_them_is_marked_and_the_old_one_is_missed(place):
+    place.met(CLAIM)
+    place.results()
+    for _ in range(2):  # before a run meets the new one, and after
+        found = place.judged(OTHER)
+        assert found.claims[0].seen == 2
+        assert found.claims[0].told == "undecided, after the fact"
+        assert "which stood in this suite when a run met it on" in found.cautions[0]
+        place.met(OTHER)
+    assert place.judged(CLAIM).claims[0].seen == 0
+
+
+def test_another_name_changes_nothing(place):
+    place.met(CLAIM)
+    place.results()
+    found = place.judged(CLAIM.replace("the gate raises it", "renamed"))
+    assert (found.claims[0].seen, found.notes) == (0, ())
+
+
+def test_more_seeds_leave_it_standing_and_another_suite_does_not(place, tmp_path):
+    place.met(CLAIM)
+    place.results()
+    more = DPO.replace("seeds: [0]", "seeds: [0, 1]")
+    place.met(CLAIM, more)
+    place.results(more)
+    assert place.judged(CLAIM, more).claims[0].seen == 0
+    (place.folder / "runs" / REGISTER).unlink()  # as a suite of another name has none
+    assert place.judged(CLAIM, more).claims[0].seen == 4
+
+
+def test_a_stage_that_was_damaged_and_made_again_moves_nothing(place):
+    place.met(CLAIM)
+    place.results(remade=["dynamics-1"])
+    assert place.judged(CLAIM).claims[0].seen == 0
+    place.met(OTHER)
+    assert place.judged(OTHER).claims[0].seen == 2
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", '{"time": 1}', "\xff", '{"claim": 3}', "[" * 5000])
+def test_a_line_that_cannot_be_read_is_a_claim_that_was_never_met(place, line):
+    place.results()
+    (place.folder / "runs").mkdir()
+    (place.folder / "runs" / REGISTER).write_bytes(line.encode("latin1"))
+    assert place.judged(CLAIM).claims[0].seen == 2
