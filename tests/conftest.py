@@ -64,7 +64,7 @@ def tokenizer():
     from gatebench.bench.data import toolbox
     from gatebench.bench.models.ladder import make_tokenizer
 
-    return make_tokenizer(toolbox.load_toolbox(10, 10, 0, 1500).corpus)
+    return make_tokenizer(toolbox.toolbox_corpus(10, 10, 0, 1500))
 
 
 @pytest.fixture(scope="session")
@@ -90,5 +90,5 @@ def preference_rows():
     """Sixteen plain-text toolbox pairs as TRL takes them."""
     from gatebench.bench.data import toolbox
 
-    pairs = toolbox.load_toolbox(16, 4, 0, 0).train
+    pairs = toolbox.load_toolbox(16, 4, 0).train
     return [{"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected} for pair in pairs]

@@ -29,7 +29,7 @@ LAYERS = (
     ("gatebench.bench.models", "gatebench.bench.judges"),
     ("gatebench.bench.engines", "gatebench.bench.data"),
     ("gatebench.bench.store",),
-    tuple(f"gatebench.bench.{name}" for name in ("machine", "console", "process", "keys", "errors")),
+    tuple(f"gatebench.bench.{name}" for name in ("machine", "console", "process", "secrets", "keys", "errors")),
     ("gatebench",),  # the public face: its __init__ hands on names of the objectives
     ("gatebench.objectives",),
 )

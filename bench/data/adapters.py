@@ -1,5 +1,5 @@
-"""A data source -> what the stages read: train and held-out pairs, probes and a corpus. Bad rows are dropped and
-counted, or refused in one sentence."""
+"""A data source -> what the stages read: train and held-out pairs, probes, and a corpus. Bad rows are dropped and
+counted, or refused in one sentence; what is read is what was planned with, or that is refused."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ from gatebench.bench.data.conversation import BadRow
 from gatebench.bench.data.pairs import Dropped, Pair, PreferenceData, Probe, plain, plain_response
 from gatebench.bench.data.readers import RawRows, file_rows, read_rows
 from gatebench.bench.data.rows import to_pair, to_probe
-from gatebench.bench.data.source import TOOLBOX, DataSource
+from gatebench.bench.data.source import TOOLBOX, DataSource, check_unchanged
 from gatebench.bench.errors import UserError
 
 TOOLBOX_DEFAULTS = (500, 200)
 TOOLBOX_CORPUS = 20_000
+MOST_HELD_OUT = 20_000  # rows, where a suite names no number
+MOST_OF_A_CORPUS = 100_000  # rows, beside those that are trained on
 T = TypeVar("T", Pair, Probe)
 
 
@@ -26,20 +28,21 @@ T = TypeVar("T", Pair, Probe)
 def load(source: DataSource) -> PreferenceData:
     """A data set by its source; kept in memory so that the cells of a warm process share it.
 
-    Held-out rows that equal a training row are left out. Raises UserError for a missing or empty file, where more
-    than max_dropped of the rows are bad, and where a side that was asked for has no row.
+    Read as far as its rows are used. Held-out rows that equal a training row are left out. Raises UserError for a
+    missing, empty or changed file, where more than max_dropped of the rows are bad, and where a side that was asked for
+    has no row.
     """
     if source.path == TOOLBOX:
-        train, test = source.train or TOOLBOX_DEFAULTS[0], source.test or TOOLBOX_DEFAULTS[1]
-        return toolbox.load_toolbox(train, test, source.probes, TOOLBOX_CORPUS)
+        return toolbox.load_toolbox(*_toolbox_counts(source))
+    check_unchanged(source)
     dropped: list[Dropped] = []
-    rows = _collect(read_rows(source, source.path, source.train_split), _pair_of(source), source, dropped)
-    train_rows, rest = rows[: source.train], rows[source.train :] if source.train else []
-    if source.is_one_file:
-        held_out, rest = rest[: source.test], rest[source.test :] if source.test else []
-    else:
+    most = MOST_HELD_OUT if source.test is None else source.test
+    wanted = None if source.train is None else source.train + (most if source.is_one_file else 0)
+    rows = _collect(read_rows(source, source.path, source.train_split), _pair_of(source), source, dropped, wanted)
+    train_rows, held_out = rows[: source.train], rows[source.train :] if source.train else []
+    if not source.is_one_file:
         read = read_rows(source, source.test_path or source.path, source.test_split)
-        held_out = _collect(read, _pair_of(source), source, dropped, source.test)
+        held_out = _collect(read, _pair_of(source), source, dropped, most)
     _check_counts(source, len(rows), len(train_rows), len(held_out))
     test_rows, leaked = _unseen(held_out, train_rows)
     if source.probes_path:
@@ -49,15 +52,38 @@ def load(source: DataSource) -> PreferenceData:
     else:
         train_probes = list(probes.from_rows(train_rows[: source.probes], train_rows, test_rows, "train"))
     test_probes = probes.from_rows(test_rows[: source.probes], train_rows, test_rows, "test")
-    # built-in models are pre-trained on the rows that the cells do not train on as well, never on held-out ones
-    corpus = tuple(
-        plain(row.prompt) + plain_response(row.prompt, text)
-        for row in (*train_rows, *rest) for text in (row.chosen, row.rejected)
-    )  # fmt: skip
+    check_unchanged(source)
+    cautions = [*_cautions(source, train_rows, test_rows, leaked, dropped)]
+    if source.test is None and len(held_out) == MOST_HELD_OUT:
+        cautions.append(
+            f"data set {source.name}: the first {MOST_HELD_OUT} held-out rows are used; `test` names another number"
+        )
     return PreferenceData(
-        tuple(train_rows), tuple(test_rows), {"train": tuple(train_probes), "test": test_probes}, corpus,
-        tuple(dropped), tuple(_cautions(source, train_rows, test_rows, leaked, dropped)),
+        tuple(train_rows), tuple(test_rows), {"train": tuple(train_probes), "test": test_probes}, tuple(dropped),
+        tuple(cautions),
     )  # fmt: skip
+
+
+@lru_cache(maxsize=2)
+def load_corpus(source: DataSource) -> tuple[str, ...]:
+    """The texts that built-in models are pre-trained on: both sides of the training rows and of those that the cells do
+    not train on, as many as MOST_OF_A_CORPUS; never held-out ones. Raises UserError as `load`."""
+    if source.path == TOOLBOX:
+        return toolbox.toolbox_corpus(*_toolbox_counts(source), TOOLBOX_CORPUS)
+    check_unchanged(source)
+    train, held_out = source.train, source.test if source.is_one_file else 0
+    # without a number of held-out rows, all the rest of a file are
+    wanted = train if held_out is None or train is None else train + held_out + MOST_OF_A_CORPUS
+    rows = _collect(read_rows(source, source.path, source.train_split), _pair_of(source), source, [], wanted)
+    kept = rows if train is None or held_out is None else [*rows[:train], *rows[train + held_out :]]
+    check_unchanged(source)
+    return tuple(
+        plain(row.prompt) + plain_response(row.prompt, text) for row in kept for text in (row.chosen, row.rejected)
+    )
+
+
+def _toolbox_counts(source: DataSource) -> tuple[int, int, int]:
+    return source.train or TOOLBOX_DEFAULTS[0], source.test or TOOLBOX_DEFAULTS[1], source.probes
 
 
 def _pair_of(source: DataSource) -> Callable[[object, str], Pair]:
@@ -83,8 +109,9 @@ def _collect(
 ) -> list[T]:
     found: list[T] = []
     bad: list[Dropped] = []
-    for place, row in rows:
-        if limit is not None and len(found) >= limit:
+    while limit is None or len(found) < limit:
+        place, row = next(rows, (None, None))
+        if place is None:
             break
         try:
             found.append(convert(row, place))

@@ -1,4 +1,4 @@
-"""The rows every data set becomes: preference pairs, probes and a corpus, as text or chat messages."""
+"""The rows every data set becomes: preference pairs and probes, as text or chat messages."""
 
 from __future__ import annotations
 
@@ -71,7 +71,6 @@ class PreferenceData:
     train: tuple[Pair, ...]
     test: tuple[Pair, ...]
     probes: Mapping[str, tuple[Probe, ...]]  # by split: "train", "test"
-    corpus: tuple[str, ...]
     dropped: tuple[Dropped, ...] = ()
     cautions: tuple[str, ...] = ()
 

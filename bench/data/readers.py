@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from gatebench.bench.data.source import DataSource
@@ -15,6 +17,9 @@ from gatebench.bench.keys import Json
 FORMATS = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
 LFS = b"version https://git-lfs"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+LONGEST_LINE = 2**28  # bytes
+ROWS_OF_PARQUET = 1000  # read at once
+BLANK = re.compile(r"[ \t\r\n]*")
 RawRows = Iterator[tuple[str, Json]]  # each with its place, for a sentence about it
 
 
@@ -39,12 +44,16 @@ def _parquet_rows(path: Path) -> RawRows:
     import pyarrow
     import pyarrow.parquet
 
+    number = 0
     try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a readable parquet file ({str(error).splitlines()[0]})") from None
-    for number, row in enumerate(table.to_pylist()):
-        yield f"{path}: row {number}", row
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(ROWS_OF_PARQUET):
+                for row in batch.to_pylist():
+                    yield f"{path}: row {number}", row
+                    number += 1
+    except (pyarrow.ArrowException, OSError, ValueError) as error:  # ValueError: text that is no UTF-8, absurd dates
+        why = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not a readable parquet file, from row {number} on ({why})") from None
 
 
 def _json_rows(path: Path) -> RawRows:
@@ -53,10 +62,7 @@ def _json_rows(path: Path) -> RawRows:
     if first is None:
         return
     if first[1].lstrip().startswith("["):
-        whole = first[1] + "".join(line for _, line in lines)
-        found = _parsed(whole, path, first[0], "one array of objects")
-        for number, row in enumerate(found if isinstance(found, list) else []):
-            yield f"{path}: row {number}", row
+        yield from _array_rows(first[1] + "".join(line for _, line in lines), path, first[0])
         return
     yield f"{path}:{first[0]}", _parsed(first[1], path, first[0])
     for number, line in lines:
@@ -64,13 +70,41 @@ def _json_rows(path: Path) -> RawRows:
             yield f"{path}:{number}", _parsed(line, path, number)
 
 
-def _parsed(text: str, path: Path, line: int, expected: str = "one object a line, or one array of them") -> Json:
+def _array_rows(text: str, path: Path, line: int) -> RawRows:
+    """The items of one array, each parsed when it is asked for. line: of the file, on which the text begins."""
+    decoder, number, place = json.JSONDecoder(), 0, _skip(text, text.index("[") + 1)
+    while text[place : place + 1] != "]":
+        try:
+            row, place = decoder.raw_decode(text, place)
+            yield f"{path}: row {number}", row
+            number, place = number + 1, _skip(text, place)
+            if text[place : place + 1] not in (",", "]") or not text[place:]:
+                raise json.JSONDecodeError("Expecting ',' or ']'", text, place)
+        except (ValueError, RecursionError) as error:
+            raise _not_json(error, path, line, "one array of objects") from None
+        if text[place] == ",":
+            place = _skip(text, place + 1)
+    if _skip(text, place + 1) < len(text):
+        raise _not_json(json.JSONDecodeError("Extra data", text, place + 1), path, line, "one array of objects")
+
+
+def _skip(text: str, place: int) -> int:
+    """The place of the next character that is no space."""
+    found = BLANK.match(text, place)
+    return found.end() if found else place
+
+
+def _parsed(text: str, path: Path, line: int) -> Json:
     try:
         return json.loads(text)  # type: ignore[no-any-return]
-    except (json.JSONDecodeError, RecursionError) as error:
-        line += getattr(error, "lineno", 1) - 1
-        why = getattr(error, "msg", "nested too deeply")
-        raise UserError(f"{at(path, line)} not JSON ({why}); expected {expected}") from None
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of more digits than Python reads
+        raise _not_json(error, path, line, "one object a line, or one array of them") from None
+
+
+def _not_json(error: Exception, path: Path, line: int, expected: str) -> UserError:
+    line += getattr(error, "lineno", 1) - 1
+    why = "nested too deeply" if isinstance(error, RecursionError) else getattr(error, "msg", str(error).split(";")[0])
+    return UserError(f"{at(path, line)} not JSON ({why}); expected {expected}")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -78,7 +112,11 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     number = 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+            for number, line in enumerate(iter(partial(file.readline, LONGEST_LINE), b""), start=1):
+                if len(line) == LONGEST_LINE:
+                    raise UserError(
+                        f"{at(path, number)} the line is longer than {LONGEST_LINE:,} bytes; write one object a line"
+                    )
                 if number == 1 and line.startswith(UTF_16):
                     raise UserError(f"{at(path, 1)} the file is UTF-16; expected UTF-8: iconv -f UTF-16 -t UTF-8")
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 
 from gatebench.bench.data import toolbox
 from gatebench.bench.errors import UserError
+from gatebench.bench.store.files import sha256_of
 
 TOOLBOX = "builtin:toolbox"
 MOST_DATA_FILES = 10_000  # of one data set
+CHANGED = "it was changed or moved after the suite was planned with it; run the suite again, on what it holds now"
 ROWS_A_STEP = 8  # of a data set that is cut for a few steps
 
 
@@ -60,22 +62,39 @@ def data_content_of(path: str, subset: str | None, revision: str | None, *more: 
     return "+".join([own, *(file_digest(extra) for extra in more if extra)])
 
 
+def check_unchanged(source: DataSource) -> None:
+    """Raise UserError where what a data set's files hold is not what its content stands for."""
+    found = data_content_of(
+        source.path, source.subset, source.revision, *filter(None, (source.test_path, source.probes_path))
+    )
+    if found != source.content:
+        raise UserError(f"{source.path}: {CHANGED}")
+
+
 def file_digest(path: str) -> str:
     """sha256 of a file, or of a folder's files in the order of their names. Raises UserError where one cannot be read,
     and for a folder of more files than a data set has."""
     root = Path(path)
+    return digest_of_files(
+        {str(file.relative_to(root)): file for file in ([root] if root.is_file() else files_of(root))}
+    )
+
+
+def digest_of_files(files: Mapping[str, Path]) -> str:
+    """sha256 of files by the names they go by. Raises UserError where one cannot be read."""
     total = hashlib.sha256()
-    try:
-        for file in [root] if root.is_file() else _files_of(root):
-            stat = file.stat()
-            own = _file_digest(str(file), stat.st_mtime_ns, stat.st_size)
-            total.update(f"{file.relative_to(root)}\0{own}\n".encode())
-    except OSError as error:
-        raise UserError(f"{error.filename or path}: cannot be read ({error.strerror}); expected data files") from None
+    for name, file in files.items():
+        try:
+            total.update(f"{name}\0{sha256_of(file)}\n".encode())
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or file}: cannot be read ({error.strerror}); expected data files"
+            ) from None
     return total.hexdigest()
 
 
-def _files_of(folder: Path) -> list[Path]:
+def files_of(folder: Path) -> list[Path]:
+    """The files below a folder. Raises UserError for more of them than a data set has."""
     files: list[Path] = []
     for file in folder.rglob("*"):
         if file.is_file():
@@ -85,9 +104,3 @@ def _files_of(folder: Path) -> list[Path]:
                 f"{folder}: more than {MOST_DATA_FILES:,} files, which is no data set; name the folder of its own files"
             )
     return sorted(files)
-
-
-@cache
-def _file_digest(path: str, changed: int, size: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -257,8 +257,17 @@ def _corpus_line(instruction: str, rng: random.Random) -> str:
     return as_prompt(instruction) + sentence(asked, answer, rng.choice(("plain", "plain", "semantic", "format")))
 
 
-def load_toolbox(train: int, test: int, probe_count: int, corpus: int, seed: int = 0) -> PreferenceData:
-    """train and test pairs, probes over both, and a corpus of solved examples; no prompt in two of them."""
+def load_toolbox(train: int, test: int, probe_count: int, seed: int = 0) -> PreferenceData:
+    """train and test pairs and probes over both; no prompt in two of them."""
+    return _made(train, test, probe_count, 0, seed)[0]
+
+
+def toolbox_corpus(train: int, test: int, probe_count: int, corpus: int, seed: int = 0) -> tuple[str, ...]:
+    """As many solved examples, none of which has a prompt of `load_toolbox` with the same numbers."""
+    return _made(train, test, probe_count, corpus, seed)[1]
+
+
+def _made(train: int, test: int, probe_count: int, corpus: int, seed: int) -> tuple[PreferenceData, tuple[str, ...]]:
     source = instructions(seed)
     train_rows = [_pair(next(source)) for _ in range(train)]
     test_rows = [_pair(next(source)) for _ in range(test)]
@@ -271,4 +280,4 @@ def load_toolbox(train: int, test: int, probe_count: int, corpus: int, seed: int
     lines = [_corpus_line(next(source), rng) for _ in range(corpus)]
     lines += [text for text in probes.HUMAN for _ in range(max(1, corpus // 400))]
     rng.shuffle(lines)
-    return PreferenceData(tuple(train_rows), tuple(test_rows), made, tuple(lines))
+    return PreferenceData(tuple(train_rows), tuple(test_rows), made), tuple(lines)

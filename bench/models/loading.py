@@ -38,6 +38,17 @@ def tokenizer_at(path: str, revision: str | None = None) -> Tokenizer:
     return found
 
 
+def commit_of(path: str, revision: str | None) -> str | None:
+    """The commit that a revision of a model on the hub stands for now. Raises UserError where it cannot be had."""
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot load the model ({str(error).splitlines()[0]})") from None
+    return getattr(config, "_commit_hash", None) or revision
+
+
 def load_policy(stage: Path, dtype: str, folder: str = MODEL) -> CausalLM:
     """The causal model of a finished stage, or of one of its checkpoints, its weights as dtype, adapters merged.
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from gatebench.bench.data.source import file_digest
+from gatebench.bench.data.source import CHANGED, digest_of_files, file_digest, files_of
+from gatebench.bench.errors import UserError
 from gatebench.bench.models import ladder
 
 BUILTIN = "builtin:"
 FLOAT32 = "float32"
+NEVER_LOADED = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".ot", ".onnx", ".gguf", ".tflite", ".mlmodel")
+LOADED_FOLDERS = ("additional_chat_templates",)
 
 
 @dataclass(frozen=True)
@@ -66,3 +71,32 @@ def model_content_of(path: str, revision: str | None) -> str:
     if Path(path).is_dir():
         return file_digest(path)
     return f"hub:{path}@{revision or 'main'}"
+
+
+def check_model(path: str, revision: str | None, content: str) -> None:
+    """Raise UserError where a model's folder is not what its content stands for."""
+    if model_content_of(path, revision) != content:
+        raise UserError(f"{path}: {CHANGED}")
+
+
+def link_model(source: ModelSource, out: Path) -> None:
+    """Have a local model's files in another folder: linked where the file system can, else copied; those of formats
+    that are never loaded are left where they are. Raises UserError where they are not what the content stands for."""
+    root, files = Path(source.path), dict[str, Path]()
+    out.mkdir()
+    for file in files_of(root):
+        name = file.relative_to(root)
+        files[str(name)] = file
+        if file.suffix not in NEVER_LOADED and (len(name.parts) == 1 or name.parts[0] in LOADED_FOLDERS):
+            files[str(name)] = _linked(file, out / name)
+    if digest_of_files(files) != source.content:
+        raise UserError(f"{source.path}: {CHANGED}")
+
+
+def _linked(file: Path, target: Path) -> Path:
+    target.parent.mkdir(exist_ok=True)
+    try:
+        os.link(os.path.realpath(file), target)
+    except OSError:  # another file system, or one that has no links
+        shutil.copyfile(file, target)
+    return target

@@ -52,8 +52,8 @@ def measure(model: str, tick: Tick) -> EngineFigures:
     """model: a built-in of the ladder, whose checkpoints get random weights. tick: told before every part of the work.
     Raises VllmFailed where vLLM does not serve the model."""
     with TemporaryDirectory() as folder:
-        data = toolbox.load_toolbox(ANSWERED_PROMPTS, 0, 0, 500)
-        tokenizer = ladder.make_tokenizer(data.corpus)
+        data = toolbox.load_toolbox(ANSWERED_PROMPTS, 0, 0)
+        tokenizer = ladder.make_tokenizer(toolbox.toolbox_corpus(ANSWERED_PROMPTS, 0, 0, 500))
         prompts = [tokenizer(str(pair.prompt))["input_ids"] for pair in data.train]
         places, wanted, greedy = [], [], []
         for number in range(SERVED_CHECKPOINTS):

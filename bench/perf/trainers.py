@@ -75,7 +75,7 @@ def make_work(model: str, data: DataSource, folder: Path, vocabulary: int | None
     """
     from transformers import AutoModelForCausalLM, set_seed
 
-    from gatebench.bench.data.adapters import load
+    from gatebench.bench.data.adapters import load, load_corpus
     from gatebench.bench.data.pairs import plain
     from gatebench.bench.models import ladder
 
@@ -87,7 +87,7 @@ def make_work(model: str, data: DataSource, folder: Path, vocabulary: int | None
     config.vocab_size = vocabulary or config.vocab_size
     set_seed(0)
     AutoModelForCausalLM.from_config(config).save_pretrained(work.policy)
-    ladder.make_tokenizer(found.corpus).save_pretrained(work.policy)
+    ladder.make_tokenizer(load_corpus(data)).save_pretrained(work.policy)
     pairs = [pair for pair in found.train if len(plain(pair.prompt)) < work.max_length][: STEPS * work.batch_size]
     (folder / "rows.json").write_text(json.dumps(trl_rows(pairs)))
     return work

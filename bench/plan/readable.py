@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatebench.bench.data.adapters import load
+from gatebench.bench.data.adapters import load, load_corpus
 from gatebench.bench.data.conversation import is_transcript
 from gatebench.bench.data.pairs import Chat, Dropped, Pair, plain
 from gatebench.bench.data.source import DataSource
@@ -78,7 +78,7 @@ def _tokenizer(source: ModelSource, data: DataSource) -> Tokenizer:
     from gatebench.bench.models.loading import tokenizer_at
 
     found: Tokenizer = (
-        ladder.make_tokenizer(load(data).corpus) if source.is_builtin else tokenizer_at(source.path, source.revision)
+        ladder.make_tokenizer(load_corpus(data)) if source.is_builtin else tokenizer_at(source.path, source.revision)
     )
     return found
 

@@ -6,10 +6,8 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from gatebench.bench import keys
-from gatebench.bench.data import toolbox
 from gatebench.bench.data.adapters import TOOLBOX_DEFAULTS, load
-from gatebench.bench.data.source import TOOLBOX, DataSource, file_digest
+from gatebench.bench.data.source import TOOLBOX, DataSource
 from gatebench.bench.data.source import data_content_of as data_content
 from gatebench.bench.engines import vllm
 from gatebench.bench.errors import UserError, at
@@ -73,8 +71,8 @@ def _tasks(wish: LmEval, with_vllm: bool, file: Path, mistakes: list[str]) -> lm
     if folder and not Path(folder).is_dir():
         mistakes.append(f"{at(file, None, key + '.include_path')}: {wish.include_path!r} is no folder{_beside(folder)}")
         return None
-    content = keys.digest([toolbox.VERSION, *lm_eval.shipped_content(), file_digest(folder) if folder else ""])
     backend = (vllm.installed() if with_vllm else None) or "hf"
+    content = lm_eval.content_of_tasks(folder)
     return lm_eval.Spec(
         wish.tasks, content, wish.limit, "float32", found, backend, folder, None, wish.num_fewshot,
         wish.apply_chat_template, wish.fewshot_as_multiturn, wish.system_instruction,

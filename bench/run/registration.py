@@ -38,18 +38,18 @@ class Registered:
     claim: Mapping[str, object]
 
 
-def digest_of(claim: Claim) -> str:
+def claim_digest(claim: Claim) -> str:
     """Equal for claims that say the same, whatever they are called."""
     return keys.digest(claim.model_dump(exclude={"name"}))
 
 
-def register(plan: Plan, store: Store, folder: Path) -> None:
+def register_claims(plan: Plan, store: Store, folder: Path) -> None:
     """Write down those claims of a plan that this run has not met. folder: of all runs of the suite."""
     known = list(_read(folder / REGISTER))
     met = {(line.digest, line.run) for line in known}
     new = [
         Registered(time.time(), digest, run_id(plan), _seen(claim, plan, store, known), claim.model_dump(mode="json"))
-        for claim in plan.claims if ((digest := digest_of(claim)), run_id(plan)) not in met
+        for claim in plan.claims if ((digest := claim_digest(claim)), run_id(plan)) not in met
     ]  # fmt: skip
     if new:
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,10 +64,10 @@ def with_registered(summary: Summary, plan: Plan, store: Store, folder: Path) ->
     own = {line.digest: line for line in reversed(known) if line.run == summary.run_id}
     results = []
     for result, claim in zip(summary.claims, plan.claims, strict=True):
-        digest = digest_of(claim)
+        digest = claim_digest(claim)
         seen = own[digest].seen if digest in own else _seen(claim, plan, store, known)
         results.append(replace(result, registered=_met(digest, known), digest=digest, seen=seen))
-    now = set(map(digest_of, plan.claims))
+    now = set(map(claim_digest, plan.claims))
     notes = [
         f"claim {str(line.claim['name'])!r} ({digest}), which stood in this suite when a run met it on "
         f"{_date(line.time)}, does not any more" for digest, line in own.items() if digest not in now
@@ -82,7 +82,7 @@ def _met(digest: str, known: Iterable[Registered]) -> float | None:
 
 def _seen(claim: Claim, plan: Plan, store: Store, known: Iterable[Registered]) -> int:
     """How many of the claim's cells had a result of its metric before any run met the claim."""
-    since = _met(digest_of(claim), known) or time.time()
+    since = _met(claim_digest(claim), known) or time.time()
     kind = registry.get_metric(claim.metric).source.stage
     wanted = {(point_of(axes), axes["seed"]) for axes in taking_part(claim, [cell.axes() for cell in plan.cells])}
     own = [cell.stages[kind] for cell in plan.cells if (point_of(cell.axes()), cell.seed) in wanted]

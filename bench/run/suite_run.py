@@ -29,7 +29,7 @@ from gatebench.bench.plan.hub import check_hub
 from gatebench.bench.plan.readable import check_rows
 from gatebench.bench.plan.resolve import check_data
 from gatebench.bench.run.live_report import LiveReport
-from gatebench.bench.run.registration import register, with_registered
+from gatebench.bench.run.registration import register_claims, with_registered
 from gatebench.bench.secrets import without_secrets
 from gatebench.bench.stages.registry import run_of_kind
 from gatebench.bench.stages.stage import Run
@@ -103,9 +103,19 @@ def run(prepared: Prepared, err: Console, manner: Manner = Manner()) -> Done:
 
     Raises KeyboardInterrupt through, with all workers stopped; DiskFull when nothing more can be written.
     """
+    if prepared.missing:
+        _check_sources(prepared)
     prepared.store.root.mkdir(parents=True, exist_ok=True)
     with prepared.store.in_use():
         return _run(prepared, err, manner)
+
+
+def _check_sources(prepared: Prepared) -> None:
+    """Refuse, before anything runs, what the missing stages could not be made from."""
+    plan, store = prepared.plan, prepared.store
+    check_data(prepared.sources)
+    check_hub(plan, plan.nodes.keys() - store.finished_among(plan.addresses), prepared.file)
+    check_rows(plan, prepared.sources)
 
 
 def _run(prepared: Prepared, err: Console, manner: Manner) -> Done:
@@ -194,11 +204,9 @@ def _make_stages(
 ) -> Outcome:
     plan, store = prepared.plan, prepared.store
     missing = prepared.missing
-    if missing:
-        check_data(prepared.sources)
-        check_hub(plan, plan.nodes.keys() - store.finished_among(plan.addresses), prepared.file)
-        check_rows(plan, prepared.sources)
-    register(plan, store, prepared.runs)
+    if missing and damaged:
+        _check_sources(prepared)
+    register_claims(plan, store, prepared.runs)
     if not missing:
         return Outcome(cached=set(plan.nodes))
     prepared.folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,8 @@
-"""Materialise a model: train a built-in from scratch on the data set's corpus, or point to given weights."""
+"""Materialise a model: train a built-in from scratch on the data set's corpus, or have the files of a given one.
+
+A local model is linked into the store, so that its folder may be moved, replaced or deleted; one of the hub is pinned
+to the commit that its name stands for now.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatebench.bench.data.source import DataSource
-from gatebench.bench.models.source import ModelSource
+from gatebench.bench.models.source import ModelSource, link_model
 from gatebench.bench.stages.stage import TRAINING, Amount, Facts, Inputs, Report, Stage
 from gatebench.bench.suite.recipes import Base
 
 if TYPE_CHECKING:
     from gatebench.objectives.causal_lm import CausalLM
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -30,22 +34,27 @@ class Spec:
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
-    from gatebench.bench.models.loading import MODEL, POINTER
+    from gatebench.bench.models.loading import MODEL, POINTER, commit_of
 
     if spec.data is None or spec.recipe is None:
-        (out / POINTER).write_text(json.dumps({"path": spec.model.path, "revision": spec.model.revision}))
+        if Path(spec.model.path).is_dir():
+            report(0.0, "the model's files")
+            link_model(spec.model, out / MODEL)
+        else:
+            pinned = {"path": spec.model.path, "revision": commit_of(spec.model.path, spec.model.revision)}
+            (out / POINTER).write_text(json.dumps(pinned))
         return {"tokens": 0}
 
     import torch
     from transformers import AutoModelForCausalLM, set_seed
 
-    from gatebench.bench.data.adapters import load
+    from gatebench.bench.data.adapters import load_corpus
     from gatebench.bench.models import ladder
     from gatebench.bench.stages.training.packing import Row
     from gatebench.bench.stages.training.supervised import fit
 
     recipe = spec.recipe
-    corpus = load(spec.data).corpus
+    corpus = load_corpus(spec.data)
     report(0.0, "tokenizer")
     tokenizer = ladder.make_tokenizer(corpus)
     stream = [token for ids in tokenizer(list(corpus))["input_ids"] for token in [*ids, tokenizer.eos_token_id]]

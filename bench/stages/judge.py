@@ -12,6 +12,7 @@ from gatebench.bench.errors import StageFailed
 from gatebench.bench.judges.api import OPPONENTS, Comparison, Judge, Verdict
 from gatebench.bench.judges.api import Spec as Spec
 from gatebench.bench.judges.registry import make_judge
+from gatebench.bench.models.source import check_model
 from gatebench.bench.stages.generate import ANSWERS_FILE as ANSWERS
 from gatebench.bench.stages.stage import CAUTIONS, FORWARD, Amount, Facts, Inputs, Report, Stage
 
@@ -30,6 +31,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     """
     import pandas
 
+    if spec.content:
+        check_model(spec.model, None, spec.content)
     judge, own = make_judge(spec), pandas.read_parquet(inputs["own"] / ANSWERS)
     opponents = [name for name in OPPONENTS if name in inputs]
     frames, reasons = [], Counter[str]()

@@ -9,8 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from gatebench.bench.data.source import file_digest
-from gatebench.bench.errors import StageFailed
+from gatebench.bench import keys
+from gatebench.bench.data import toolbox
+from gatebench.bench.data.source import CHANGED, file_digest
+from gatebench.bench.errors import StageFailed, UserError
 from gatebench.bench.metrics.tasks import ValueWithError, task_metrics
 from gatebench.bench.models import ladder
 from gatebench.bench.stages.stage import CAUTIONS, FORWARD, Amount, Facts, Inputs, Report, Stage
@@ -60,6 +62,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     from lm_eval import simple_evaluate
 
     report(0.0, "lm-eval " + " ".join(spec.tasks))
+    if spec.include_path and content_of_tasks(spec.include_path) != spec.content:
+        raise UserError(f"{spec.include_path}: {CHANGED}")
     manager = _manager(spec.include_path, spec.content)
     unknown = [task for task in spec.tasks if not manager.match_tasks([task])]
     if unknown:
@@ -84,9 +88,10 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     return {**facts, CAUTIONS: told}
 
 
-def shipped_content() -> list[str]:
-    """Digests of the shipped task files, for a task's identity."""
-    return [QUESTIONS_DIGEST, *(file_digest(str(file)) for file in sorted(SHIPPED.glob("*.yaml")))]
+def content_of_tasks(include_path: str | None) -> str:
+    """A digest of the shipped task files and of those in a folder."""
+    own = [QUESTIONS_DIGEST, *(file_digest(str(file)) for file in sorted(SHIPPED.glob("*.yaml")))]
+    return keys.digest([toolbox.VERSION, *own, file_digest(include_path) if include_path else ""])
 
 
 @cache

@@ -25,7 +25,7 @@ class TestExact(JudgeConformance):
     def comparisons(self):
         return [
             Comparison(row.prompt, *answers)
-            for row in load_toolbox(3, 0, 0, 10).train
+            for row in load_toolbox(3, 0, 0).train
             for answers in ((row.chosen, row.rejected), (row.rejected, row.chosen), (row.chosen, row.chosen))
         ]
 

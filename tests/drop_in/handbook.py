@@ -56,7 +56,7 @@ def main(source: Path) -> int:
         tokenizer.pad_token = tokenizer.eos_token
         model = architectures.save("llama", tokenizer, folder / "model")
         (folder / "data").mkdir()
-        pairs = toolbox.load_toolbox(16, 4, 0, 0).train
+        pairs = toolbox.load_toolbox(16, 4, 0).train
         rows = [{"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected} for pair in pairs]
         (folder / "data" / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         weights = []

@@ -33,7 +33,7 @@ def build(hub: Path) -> None:
     tokenizer.pad_token = tokenizer.eos_token
     for name, kind in MODELS.items():
         architectures.save(kind, tokenizer, hub / name)
-    pairs = toolbox.load_toolbox(21, 4, 0, 0).train
+    pairs = toolbox.load_toolbox(21, 4, 0).train
     text = [{"prompt": p.prompt, "chosen": p.chosen, "rejected": p.rejected} for p in pairs]
     roles = {"prompt": "user", "chosen": "assistant", "rejected": "assistant"}
     chats = [{key: [{"role": roles[key], "content": row[key]}] for key in row} for row in text]

@@ -17,8 +17,10 @@ ROWS = [{"prompt": f"Q{i}?", "chosen": f" yes {i}", "rejected": f" no {i}"} for 
 
 
 def source(path, **more):
+    extra = filter(None, (more.get("test_path"), more.get("probes_path")))
+    content = data_content_of(str(path), more.get("subset"), None, *extra)
     return DataSource(
-        "content", more.pop("train", None), more.pop("test", None), more.pop("probes", 4), path=str(path), **more
+        content, more.pop("train", None), more.pop("test", None), more.pop("probes", 4), path=str(path), **more
     )
 
 

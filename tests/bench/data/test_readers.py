@@ -2,10 +2,16 @@
 
 import gzip
 import json
+import re
+from itertools import islice
 
+import pandas
 import pytest
 
+from gatebench.bench.data import readers
+from gatebench.bench.data.adapters import load, load_corpus
 from gatebench.bench.data.readers import file_rows
+from gatebench.bench.data.source import DataSource, data_content_of
 from gatebench.bench.errors import UserError
 
 ROWS = [{"prompt": f"Q{i}?", "chosen": f" ja {i} é \u2028 🎉", "rejected": f" no {i}"} for i in range(5)]
@@ -64,3 +70,57 @@ def test_forms_that_are_refused_in_a_sentence(tmp_path, name, content, sentence)
         list(file_rows(tmp_path / name))
     assert sentence in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.parquet", "a.json"])
+def test_of_many_rows_those_are_read_that_are_used(tmp_path, name):
+    """Behind row 30 stands what could not be read; of the corpus of a built-in model it is."""
+    rows = [{"prompt": f"Q{i}?", "chosen": " yes", "rejected": " no"} for i in range(30)]
+    path = tmp_path / name
+    if name == "a.parquet":
+        frame = pandas.DataFrame(rows * 100)
+        frame.to_parquet(path, row_group_size=30)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 255  # of a later row group, or of its pages' headers
+        path.write_bytes(content)
+        list(islice(file_rows(path), 30))
+        return
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    whole = f"[{', '.join(map(json.dumps, rows))}, {{half" if name == "a.json" else text + "{half"
+    path.write_bytes(gzip.compress(whole.encode()) if name.endswith(".gz") else whole.encode())
+    source = DataSource(data_content_of(str(path), None, None), 20, 10, 4, path=str(path))
+    assert [pair.prompt for pair in load(source).test] == [f"Q{i}?" for i in range(20, 30)]
+    with pytest.raises(UserError, match="not JSON"):
+        load_corpus(source)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('[{"a": 1}', "Expecting ',' or ']'"), ('[{"a": 1} {"a": 2}]', "Expecting ',' or ']'"),
+        ("[", "Expecting value"),
+        ('[{"a": 1}] more', "Extra data"), ("[{]", "Expecting property name"), ("[" * 100_000, "nested too deeply"),
+        ("[1" + "0" * 5000 + "]", "Exceeds the limit"), ('\n\n[{"a": 1},\n{"a": 2},\n{b}]', ":5: not JSON"),
+    ],
+)  # fmt: skip
+def test_an_array_that_is_none_is_one_sentence(tmp_path, text, expected):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=re.escape(expected)) as caught:
+        list(file_rows(path))
+    assert str(caught.value).startswith(f"{path}:")
+
+
+def test_arrays_are_read_in_any_dress(tmp_path):
+    path = tmp_path / "a.json"
+    for text in ("[]", " [ ]\n", "[1,2]", "[1, 2]\n\n", "\n[\n 1\n,\n 2\n]\n"):
+        path.write_text(text)
+        assert [row for _, row in file_rows(path)] == json.loads(text)
+
+
+def test_a_line_without_an_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(readers, "LONGEST_LINE", 1000)
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"prompt": "' + b"a" * 10_000))
+    with pytest.raises(UserError, match=r"a.jsonl.gz:1: the line is longer than 1,000 bytes"):
+        list(file_rows(path))

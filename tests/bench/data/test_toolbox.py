@@ -14,7 +14,7 @@ def test_toolbox_has_at_least_eight_families_and_twenty_thousand_prompts():
 
 
 def test_toolbox_grades_its_own_answers_and_misses():
-    data = toolbox.load_toolbox(300, 100, 50, 100)
+    data = toolbox.load_toolbox(300, 100, 50)
     for pair in (*data.train, *data.test):
         assert toolbox.grade(pair.prompt, pair.chosen)
         assert not toolbox.grade(pair.prompt, pair.rejected)
@@ -42,7 +42,7 @@ def test_grading_by_hand(instruction, response, right):
 
 
 def test_toolbox_is_a_function_of_its_seed_and_probes_have_every_kind():
-    a, b, c = (toolbox.load_toolbox(20, 5, 5, 10, seed) for seed in (1, 1, 2))
+    a, b, c = (toolbox.load_toolbox(20, 5, 5, seed) for seed in (1, 1, 2))
     assert a == b
     assert a.train != c.train
     kinds = list(a.probes["train"][0].responses)

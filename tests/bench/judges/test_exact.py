@@ -6,7 +6,7 @@ from gatebench.bench.judges.registry import make_judge
 
 
 def test_exact_grading_prefers_the_right_answer():
-    row = load_toolbox(1, 0, 0, 10).train[0]
+    row = load_toolbox(1, 0, 0).train[0]
     assert grade(row.prompt, row.chosen)
     assert not grade(row.prompt, row.rejected)
     found = make_judge(Spec("exact"))(

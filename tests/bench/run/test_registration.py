@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from gatebench.bench.analysis.summary import run_id, summarize
-from gatebench.bench.run.registration import REGISTER, register, with_registered
+from gatebench.bench.run.registration import REGISTER, register_claims, with_registered
 from gatebench.bench.store.store import Store
 from tests.helpers import CLAIM, DPO, plan_of
 
@@ -29,7 +29,7 @@ class Place:
 
     def met(self, claims, text=DPO):
         """A run meets the suite with these claims."""
-        register(self.plan(claims, text), self.store, self.folder / "runs")
+        register_claims(self.plan(claims, text), self.store, self.folder / "runs")
 
     def results(self, text=DPO, **told):
         """Every cell gets its dynamics."""
