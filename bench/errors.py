@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Sequence
 
 
@@ -36,6 +37,20 @@ def is_disk_full(error: BaseException) -> bool:
     """Whether a failure is the disk's, also where a library words it in its own way."""
     number = getattr(error, "errno", None)
     return number in (errno.ENOSPC, errno.EDQUOT) or any(words in str(error) for words in FULL)
+
+
+def sentence_of(error: OSError) -> str | None:
+    """What a failing disk, a folder without rights or one that is gone comes to; None for what is of no file."""
+    if is_disk_full(error):
+        return str(DiskFull(error.filename or "results"))
+    if error.filename is None:
+        return None
+    place = os.fsdecode(error.filename) if isinstance(error.filename, bytes) else str(error.filename)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{place}: {error.strerror}; this needs a folder it may write to, which --results can name"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
+        return f"{place}: {error.strerror}; something removed it while this command worked with it. Run it again"
+    return f"{place}: {error.strerror}"
 
 
 def at(file: object, line: int | None = None, key: str = "") -> str:

@@ -49,8 +49,8 @@ def write_report(summary: Summary, store: Store, folder: Path, command: str = ""
 
     cells = summary.finished
     curves = {cell.id: cell_curves(store, cell, summary.tuned_on) for cell in cells}
-    study = folder / STUDY_FILE
-    shown = (_figures(summary, curves) if cells else []) + (json.loads(study.read_text()) if study.exists() else [])
+    of_study, lost = _of_study(folder / STUDY_FILE)
+    shown = (_figures(summary, curves) if cells else []) + of_study
     drawn = [_placed(f"f{n}", figure) for n, figure in enumerate(shown)]
     generated = [(cell, cell.stages["generate"].key) for cell in cells if "generate" in cell.stages]
     samples = side_by_side(generated, store, range(PROMPTS_SHOWN))
@@ -58,7 +58,7 @@ def write_report(summary: Summary, store: Store, folder: Path, command: str = ""
         summary=summary, figures=drawn, css=_ours("report.css"), script=_ours("report.js"), plotly=_plotly(),
         **_tables(summary, curves), samples=samples,
         answers=[samples_table(asked, LONGEST_ANSWER) for asked in samples],
-        failed=[cell for cell in summary.cells if cell.status != "finished"], cautions=summary.cautions,
+        failed=[cell for cell in summary.cells if cell.status != "finished"], cautions=[*summary.cautions, *lost],
         dropped=_dropped(cells), provenance=_provenance(summary, store, command), axis_names=NAME_AXES,
         choices=_choices(summary), live=SECONDS_TO_REFRESH if live else None,
         contents=_contents(summary, drawn, bool(samples)),
@@ -68,6 +68,20 @@ def write_report(summary: Summary, store: Store, folder: Path, command: str = ""
         export.write_exports(shown, summary, folder / FIGURES)
     write_text(folder / REPORT_FILE, html)
     return folder / REPORT_FILE
+
+
+def _of_study(file: Path) -> tuple[list[Figure], list[str]]:
+    """The figures of a study, and a sentence where they cannot be read any more."""
+    if not file.exists():
+        return [], []
+    try:
+        found: list[Figure] = json.loads(file.read_bytes())
+        drawn = [_placed("study", figure) for figure in found]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return [], [
+            f"{file.name} cannot be read, so the figures of the study are missing; `bench tune --resume` writes it"
+        ]
+    return (found, []) if drawn else ([], [])
 
 
 def _asset(name: str) -> str:

@@ -20,7 +20,8 @@ from gatebench.bench.cli.commands.samples import samples_command
 from gatebench.bench.cli.commands.schema import schema_command
 from gatebench.bench.cli.commands.tune import tune_command
 from gatebench.bench.cli.commands.ui import ui_command
-from gatebench.bench.errors import DiskFull, UserError, is_disk_full
+from gatebench.bench.errors import UserError, sentence_of
+from gatebench.bench.secrets import without_secrets
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
     "What did the gate change, on which objective, at which scale, and how sure are we?"
@@ -47,10 +48,11 @@ def command_line() -> None:
         app()
     except UserError as error:
         for sentence in error.sentences:
-            print(sentence, file=sys.stderr)
+            print(without_secrets(sentence), file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
-        if not is_disk_full(error):
+        told = sentence_of(error)
+        if told is None:
             raise
-        print(DiskFull(error.filename or "results"), file=sys.stderr)
-        sys.exit(DiskFull.exit_code)
+        print(told, file=sys.stderr)
+        sys.exit(1)

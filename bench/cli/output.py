@@ -26,14 +26,15 @@ def estimate_of(prepared: Prepared) -> tuple[SuiteCost, list[str]]:
     import shutil
 
     from gatebench.bench.cost import estimate
-    from gatebench.bench.cost.calibration import records
+    from gatebench.bench.cost.calibration import records, unreadable
     from gatebench.bench.machine import this_machine
 
     finished = prepared.store.finished_among(prepared.plan.addresses)
     machine = this_machine(prepared.plan.at_once)
     found = estimate.estimate_cost(prepared.plan, finished, records(prepared.store, machine), machine)
     place = next(place for place in (prepared.results.resolve(), *prepared.results.resolve().parents) if place.exists())
-    return found, estimate.cost_cautions(found, machine, shutil.disk_usage(place).free)
+    told = estimate.cost_cautions(found, machine, shutil.disk_usage(place).free)
+    return found, [*unreadable(prepared.store, machine), *told]
 
 
 def show_plan(prepared: Prepared, as_json: bool) -> None:

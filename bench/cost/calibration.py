@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterable
@@ -43,15 +42,35 @@ class Record:
 
 
 def records(store: Store, machine: Machine) -> list[Record]:
-    """What has been timed on a machine like this one."""
-    file = _file(store, machine)
-    return [Record(**entry) for entry in json.loads(file.read_text())] if file.exists() else []
+    """What has been timed on a machine like this one; nothing where it cannot be read any more."""
+    return _read(store, machine) or []
+
+
+def unreadable(store: Store, machine: Machine) -> list[str]:
+    """A sentence where there are records that cannot be read; the next run writes its own in their place."""
+    if _read(store, machine) is not None:
+        return []
+    return [f"{_file(store, machine)} cannot be read, so what was timed here before does not count"]
+
+
+def _read(store: Store, machine: Machine) -> list[Record] | None:
+    """None where there are records and they cannot be read."""
+    from pydantic import TypeAdapter
+
+    try:
+        return TypeAdapter(list[Record]).validate_json(_file(store, machine).read_bytes(), strict=True)
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError):  # pydantic's is a ValueError
+        return None
 
 
 def remember(found: Iterable[Record], store: Store, machine: Machine) -> None:
     """Keep records, newer ones in place of older ones of the same work."""
     kept = {(record.group, record.units): record for record in [*records(store, machine), *found]}
     file = _file(store, machine)
+    if file.is_dir():  # nothing of ours
+        file.rename(file.with_suffix(f".{os.getpid()}.set_aside"))
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, [asdict(record) for record in kept.values()])
 

@@ -19,6 +19,7 @@ from gatebench.bench.analysis.claims import taking_part
 from gatebench.bench.analysis.summary import Summary, run_id
 from gatebench.bench.metrics import registry
 from gatebench.bench.plan.graph import Plan, point_of
+from gatebench.bench.store.files import append_json
 from gatebench.bench.store.manifest import Unsound
 from gatebench.bench.store.store import Store
 from gatebench.bench.suite.claims import Claim
@@ -53,8 +54,8 @@ def register_claims(plan: Plan, store: Store, folder: Path) -> None:
     ]  # fmt: skip
     if new:
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / REGISTER).open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(asdict(line)) + "\n" for line in new)
+    for line in new:
+        append_json(folder / REGISTER, asdict(line))
 
 
 def with_registered(summary: Summary, plan: Plan, store: Store, folder: Path) -> Summary:

@@ -8,6 +8,7 @@ import os
 import shutil
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 
 def sha256_of(file: Path) -> str:
@@ -43,6 +44,18 @@ def _remove_one(entry: Path) -> None:
 def write_json(path: Path, value: object) -> None:
     """`write_text` of a value as JSON."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def append_json(path: Path, value: object) -> None:
+    """Add a line to a file of JSON lines, on a line of its own even behind one that a killed process left half."""
+    with path.open("ab+") as file:
+        torn = file.seek(0, os.SEEK_END) and not _ends_a_line(file)
+        file.write(("\n" if torn else "").encode() + json.dumps(value).encode() + b"\n")
+
+
+def _ends_a_line(file: BinaryIO) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) == b"\n"
 
 
 def write_text(path: Path, text: str) -> None:

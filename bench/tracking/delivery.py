@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gatebench.bench import keys
 from gatebench.bench.errors import is_disk_full
+from gatebench.bench.secrets import without_secrets
 from gatebench.bench.tracking.entries import KEY, VERSION, Entry, legal_names
 
 if TYPE_CHECKING:
@@ -135,7 +136,13 @@ class Delivery:
         return self._experiments[name]
 
     def _create(self, experiment: str, name: str, tags: dict[str, str]) -> str:
-        return str(self.client.create_run(experiment, run_name=name, tags=tags).info.run_id)
+        """The run made, or that of the same key which another process made at the same time and a little earlier."""
+        made = str(self.client.create_run(experiment, run_name=name, tags=tags).info.run_id)
+        equals = self.client.search_runs([experiment], f"tags.`{KEY}` = '{tags[KEY]}'")
+        first = min(equals, key=lambda run: (run.info.start_time, run.info.run_id)).info.run_id if equals else made
+        if first != made:
+            self.client.delete_run(made)
+        return str(first)
 
     def _find(self, experiment: str, key: str) -> str | None:
         found = self.client.search_runs([experiment], f"tags.`{KEY}` = '{key}'", max_results=1)
@@ -146,7 +153,8 @@ def why_not_written(uri: str, error: Exception) -> str:
     """The sentence for a tracking store that could not be written. Raises the error again for a full disk."""
     if is_disk_full(error):
         raise error
-    return f"{uri} could not be written ({type(error).__name__}: {first_line(error)}); run again to log"
+    told = without_secrets(f"{type(error).__name__}: {first_line(error)}")
+    return f"{without_secrets(uri)} could not be written ({told}); run again to log"
 
 
 def first_line(error: Exception) -> str:

@@ -104,7 +104,9 @@ def cell_entry(cell: CellResult, plan: Plan, run: str, store: Store) -> Entry:
     for node in nodes:
         prefix = "" if node.kind == "train" else f"{node.kind}."
         parameters |= _flat(keys.canonical(node.spec), prefix)
-    at = now()
+    at = int(
+        store.manifest("dynamics", cell.stages["dynamics"].key)["finished"] * 1000
+    )  # the same each time it is told
     dynamics, training = cell_curves(store, cell, plan.tuned_on)
     metrics = [(name, value, 0, at) for name, value in cell.metrics.items() if math.isfinite(value)]
     kept = [

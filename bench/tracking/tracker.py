@@ -17,6 +17,7 @@ from gatebench.bench.analysis.summary import CellResult, Summary, cell_result
 from gatebench.bench.errors import is_disk_full
 from gatebench.bench.executors.api import Event, Finished
 from gatebench.bench.plan.graph import Cell, Plan
+from gatebench.bench.secrets import without_secrets
 from gatebench.bench.store.store import Store
 from gatebench.bench.tracking.delivery import import_mlflow, why_not_written
 from gatebench.bench.tracking.entries import Entry, cell_entry, cell_mark, parent_entry, system_entry
@@ -115,20 +116,26 @@ def deliver(entries: Iterable[Entry], folder: Path, uri: str, say: Say) -> str:
 
 def _deliver(entries: Iterable[Entry], spool: Spool, say: Say, trouble: Exception | None = None) -> str:
     """Raises what a full disk raised."""
+    shown = without_secrets(spool.uri)
     try:
         for entry in entries:
             spool.put(entry)
         waiting = spool.close(SECONDS_OF_PATIENCE, say)
     except Exception as error:
-        return why_not_written(spool.uri, error)
+        return why_not_written(shown, error)
     trouble = spool.trouble or trouble
     if trouble and is_disk_full(trouble):
         raise trouble
+    if spool.unreadable:
+        say(
+            f"MLflow: {len(spool.unreadable)} entries in {spool.folder} were damaged and set aside, "
+            f"{spool.unreadable[0]} first; what they told of cells is told again"
+        )
     if spool.refused:
-        return f"{spool.uri} refused some of {len(spool.refused)} runs, the first: {spool.refused[0]}"
+        return f"{shown} refused some of {len(spool.refused)} runs, the first: {spool.refused[0]}"
     if waiting and trouble:
-        return f"{why_not_written(spool.uri, trouble)} the {waiting} entries that wait in {spool.folder}"
-    return spool.uri
+        return f"{why_not_written(shown, trouble)} the {waiting} entries that wait in {spool.folder}"
+    return shown
 
 
 def _load() -> Callable[[], dict[str, float]]:

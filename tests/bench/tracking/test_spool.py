@@ -1,13 +1,14 @@
 """The spool: what waits for MLflow is delivered in order, none lost, none twice."""
 
-import json
+import subprocess
+import sys
 
 import pytest
 
 from gatebench.bench.tracking.delivery import Refused
 from gatebench.bench.tracking.entries import Entry
 from gatebench.bench.tracking.spool import FOLDER, MARKS, Spool
-from tests.helpers import python
+from tests.helpers import ROOT, python
 
 URI = "http://127.0.0.1:9"
 
@@ -114,12 +115,74 @@ def test_another_server_and_a_removed_database_get_everything_anew(tmp_path):
 
 def test_an_entry_of_an_unknown_form_is_left_out(tmp_path):
     (tmp_path / FOLDER).mkdir()
-    (tmp_path / FOLDER / "00000000.json").write_text(json.dumps({"what": "is this"}))
+    for number, content in enumerate((b'{"what": "is this"}', b"{half", b"\xff", b"[" * 9000, b"3", b"")):
+        (tmp_path / FOLDER / f"{number:020d}.json").write_bytes(content)
     server = Server()
     spool = Spool(tmp_path, URI, server)
     spool.put(entry(1))
     assert spool.close(5, silent) == 0
     assert [e.name for e in server.got] == ["cell 1"]
+    assert len(spool.unreadable) == len(list((tmp_path / FOLDER).glob("*.unreadable"))) == 6
+
+
+def test_every_flipped_bit_of_an_entry_is_noticed(tmp_path):
+    spool = Spool(tmp_path, URI, Server(failures=10**6))
+    spool.put(entry(0))
+    spool.close(0.01, silent)
+    (file,) = (tmp_path / FOLDER).glob("*.json")
+    whole, name = file.read_bytes(), file.name
+    for bit in range(8 * len(whole)):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        (tmp_path / FOLDER / name).write_bytes(content)
+        server = Server()
+        Spool(tmp_path, URI, server).close(5, silent)
+        assert server.got in ([], [entry(0)])  # a space or the like may be another one
+        for left in (tmp_path / FOLDER).glob("*.unreadable"):
+            left.unlink()
+        (tmp_path / MARKS).unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe", b"{half", b"[]", b"3", b'{"place": 1}', b"[" * 9000])
+def test_a_damaged_line_of_marks_marks_nothing_and_stops_nothing(tmp_path, line):
+    server = Server()
+    first = Spool(tmp_path, URI, server)
+    first.put(entry(0))
+    first.close(5, silent)
+    content = (tmp_path / MARKS).read_bytes()
+    (tmp_path / MARKS).write_bytes(line + b"\n" + content + line)
+    second = Spool(tmp_path, URI, server)
+    second.put(entry(0))
+    second.put(entry(1))
+    second.close(5, silent)
+    assert [e.name for e in server.got] == ["cell 0", "cell 1"]
+    assert Spool(tmp_path, URI, server).has(entry(1))  # on a line of its own
+
+
+def test_several_runs_share_a_folder_without_losing_or_doubling_anything(tmp_path):
+    """Four processes put forty entries each, ten of which are those of all, to a server that takes its time."""
+    code = """
+import sys, time
+from pathlib import Path
+from gatebench.bench.tracking.spool import Spool
+from tests.bench.tracking.test_spool import entry
+folder, number = Path(sys.argv[1]), int(sys.argv[2])
+def deliver(entry):
+    time.sleep(0.002)
+    with (folder / "got").open("a") as file:
+        file.write(entry.name + "\\n")
+spool = Spool(folder, "http://127.0.0.1:9", deliver)
+for n in range(40):
+    spool.put(entry(n if n < 10 else 100 * number + n))
+print(spool.close(60, print))
+"""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(number)], cwd=ROOT, stdout=subprocess.PIPE)
+        for number in range(1, 5)
+    ]
+    assert [process.communicate()[0].split()[-1] for process in processes] == [b"0"] * 4
+    wanted = [f"cell {n}" for n in range(10)] + [f"cell {100 * p + n}" for p in range(1, 5) for n in range(10, 40)]
+    assert sorted((tmp_path / "got").read_text().splitlines()) == sorted(wanted)
 
 
 @pytest.mark.slow
