@@ -32,7 +32,7 @@ def own_hosts(port: int) -> tuple[str, str]:
     return f"{HOST}:{port}", f"localhost:{port}"
 
 
-def refusal(request: WSGIEnvironment, port: int) -> str | None:
+def reason_to_refuse(request: WSGIEnvironment, port: int) -> str | None:
     """Why a request is not of this server's own pages, nor of a program of this machine; None where it is."""
     host = request.get("HTTP_HOST", "")
     if host not in own_hosts(port):
@@ -51,7 +51,7 @@ def guarded(app: WSGIApplication, port: int) -> WSGIApplication:
     """The application for its own pages on loopback: every other request is answered 403, with the reason."""
 
     def answer(request: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
-        reason = refusal(request, port)
+        reason = reason_to_refuse(request, port)
         if reason is None:
             return app(request, _with_headers(start))
         start("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8"), *HEADERS])

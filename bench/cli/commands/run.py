@@ -37,6 +37,7 @@ def run_command(
     from gatebench.bench.executors.registry import get_executor
     from gatebench.bench.plan.planner import plan_cautions
     from gatebench.bench.plan.readable import transcript_cautions
+    from gatebench.bench.plan.task_files import code_cautions
     from gatebench.bench.run import suite_run
 
     get_executor(executor)
@@ -45,7 +46,9 @@ def run_command(
         show_plan(prepared, as_json)
         return
     err = Console(stderr=True)
-    cautions = [*plan_cautions(prepared.plan), *estimate_of(prepared)[1], *transcript_cautions(prepared.sources)]
+    sources = prepared.sources
+    cautions = [*plan_cautions(prepared.plan), *estimate_of(prepared)[1]]
+    cautions += [*transcript_cautions(sources), *code_cautions(sources)]
     for sentence in cautions:
         err.print(f"caution: {sentence}", style="yellow", **PLAIN)
     try:
