@@ -25,9 +25,7 @@ def findings(packages: Sequence[Mapping[str, Any]]) -> tuple[list[str], int]:
 
 
 def _sentence(package: Mapping[str, Any], found: Mapping[str, Any]) -> str:
-    mended = (
-        f"mended in {', '.join(found['fix_versions'])}" if found["fix_versions"] else "not mended in any version yet"
-    )
+    mended = f"mended in {', '.join(found['fix_versions'])}" if found["fix_versions"] else "not mended in any version"
     return f"{package['name']} {package['version']}: {found['id']}, {mended}"
 
 

@@ -22,7 +22,7 @@ OPEN = {"name": "d", "version": "1", "vulns": [{"id": "PYSEC-2", "fix_versions":
             [CLEAN, UNKNOWN, MENDED, OPEN],
             [
                 "c 1: PYSEC-1, mended in 2, 3",
-                "d 1: PYSEC-2, not mended in any version yet",
+                "d 1: PYSEC-2, not mended in any version",
                 "3 packages audited, 2 known vulnerabilities; the advisory service did not know 1 more",
             ],
             1,

@@ -20,6 +20,7 @@ from gatebench.bench.cli.commands.samples import samples_command
 from gatebench.bench.cli.commands.schema import schema_command
 from gatebench.bench.cli.commands.tune import tune_command
 from gatebench.bench.cli.commands.ui import ui_command
+from gatebench.bench.console import harmless
 from gatebench.bench.errors import DiskFull, UserError, is_disk_full
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
@@ -47,7 +48,7 @@ def command_line() -> None:
         app()
     except UserError as error:
         for sentence in error.sentences:
-            print(sentence, file=sys.stderr)
+            print(harmless(sentence), file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
         if not is_disk_full(error):

@@ -48,7 +48,7 @@ def served(suite: str, uri: str, storage: str | None, log: Path) -> Iterator[lis
     own: list[subprocess.Popen[bytes]] = []
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
-        links = _links(suite, uri, uri.rstrip("/") if uri.startswith("http") else None)
+        links = _links(suite, uri, _shown(uri).rstrip("/") if uri.startswith("http") else None)
         with log.open("ab") as lines:
             if not uri.startswith("http"):
                 port = free_port(MLFLOW_PORT)
@@ -90,7 +90,7 @@ def _links(suite: str, uri: str, address: str | None) -> list[Link]:
     client = Delivery(uri).client
     experiment = client.get_experiment_by_name(suite)
     if experiment is None:
-        raise UserError(f"{uri} holds no run of suite {suite!r}; `bench run` it first")
+        raise UserError(f"{_shown(uri)} holds no run of suite {suite!r}; `bench run` it first")
     number = experiment.experiment_id
     newest = client.search_runs([number], f"tags.`{RUN}` != ''", max_results=1)
     parent = newest[0].info.run_id if newest else ""
@@ -116,6 +116,12 @@ def _links(suite: str, uri: str, address: str | None) -> list[Link]:
         query = urllib.parse.quote(f"tags.`{STUDY}` != ''")
         found.append(Link("studies and their trials", f"{runs}?searchFilter={query}"))
     return found
+
+
+def _shown(uri: str) -> str:
+    """An address without the user and the password in it: links and sentences are seen, links by `ps` too (--open)."""
+    place = urllib.parse.urlsplit(uri).netloc
+    return uri.replace(place, place.rpartition("@")[2], 1)
 
 
 def free_port(wanted: int) -> int:

@@ -6,6 +6,7 @@ import urllib.parse
 from pathlib import Path
 
 import optuna
+import psutil
 import pytest
 
 from gatebench.bench.errors import UserError
@@ -50,10 +51,10 @@ def ask(port, method, path, headers, body=None):
         connection.close()
 
 
-@pytest.fixture(scope="module")
-def tracked(tmp_path_factory):
+@pytest.fixture
+def tracked(tmp_path):
     """An address of MLflow's that holds a run of a suite."""
-    uri = f"sqlite:///{tmp_path_factory.mktemp('mlflow') / 'mlflow.db'}"
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     Delivery(uri)(Entry("suite", RUN, "cell", ("gatebench.cell", "c"), "v", {}, {}, ()))
     return uri
 
@@ -127,6 +128,9 @@ def test_mlflow_refuses_other_pages_too_whatever_the_environment_allows(tracked,
     monkeypatch.setenv("MLFLOW_SERVER_CORS_ALLOWED_ORIGINS", "*")
     with ui.served("suite", tracked, None, tmp_path / "ui.log") as links:
         port = urllib.parse.urlsplit(links[0].address).port
+        commands = [" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True)]
+        assert any("mlflow" in command for command in commands)
+        assert not any(tracked in command for command in commands)
         number = Delivery(tracked).client.get_experiment_by_name("suite").experiment_id
         body = json.dumps({"experiment_id": number})
         for api in ("api", "ajax-api"):
@@ -138,3 +142,16 @@ def test_mlflow_refuses_other_pages_too_whatever_the_environment_allows(tracked,
         assert Delivery(tracked).client.get_experiment(number).lifecycle_stage == "active"
         changed = ask(port, "POST", "/api/2.0/mlflow/experiments/delete", OF_THIS_MACHINE[2], body)
         assert changed[0] == 200
+
+
+def test_an_address_with_a_password_is_shown_without(tracked, tmp_path):
+    with ui.served("suite", tracked, None, tmp_path / "ui.log") as links:
+        port = urllib.parse.urlsplit(links[0].address).port
+        remote = f"http://user:hidden-word@127.0.0.1:{port}"
+        with ui.served("suite", remote, None, tmp_path / "ui.log") as found:
+            assert {urllib.parse.urlsplit(link.address).netloc for link in found} == {f"127.0.0.1:{port}"}
+        with (
+            pytest.raises(UserError, match=f"^http://127.0.0.1:{port} holds no run of suite 'other'"),
+            ui.served("other", remote, None, tmp_path / "ui.log"),
+        ):
+            pass
