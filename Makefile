@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint setup types vllm clean
+.PHONY: demo test lint audit setup types vllm clean
 
 setup: $(READY)
 
@@ -33,6 +33,12 @@ lint: $(READY) types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Known vulnerabilities of constraints.txt; pip-audit lives in an environment of its own, so what it needs is none of ours.
+audit:
+	@test -x build/audit/bin/pip-audit || { \
+		$(PYTHON) -m venv build/audit && build/audit/bin/pip install --quiet pip-audit==2.10.1; } || true
+	@build/audit/bin/python .ci/audit.py constraints.txt
 
 # vLLM's processor build, beside everything else; what it drags in of torch's kin is built for CUDA and breaks imports.
 vllm: $(READY)

@@ -20,6 +20,7 @@ from gatebench.bench.cli.commands.samples import samples_command
 from gatebench.bench.cli.commands.schema import schema_command
 from gatebench.bench.cli.commands.tune import tune_command
 from gatebench.bench.cli.commands.ui import ui_command
+from gatebench.bench.console import harmless
 from gatebench.bench.errors import UserError, sentence_of
 from gatebench.bench.secrets import without_secrets
 
@@ -48,7 +49,7 @@ def command_line() -> None:
         app()
     except UserError as error:
         for sentence in error.sentences:
-            print(without_secrets(sentence), file=sys.stderr)
+            print(harmless(without_secrets(sentence)), file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
         told = sentence_of(error)

@@ -46,12 +46,13 @@ def show_plan(prepared: Prepared, as_json: bool) -> None:
     from gatebench.bench.analysis.table import duration
     from gatebench.bench.machine import this_machine
     from gatebench.bench.plan.readable import check_rows, is_here, transcript_cautions
+    from gatebench.bench.plan.task_files import code_cautions
 
     made = prepared.plan
     check_rows(made, prepared.sources, is_here)
     finished = prepared.store.finished_among(made.addresses)
     found, sentences = estimate_of(prepared)
-    sentences = [*sentences, *transcript_cautions(prepared.sources)]
+    sentences = [*sentences, *transcript_cautions(prepared.sources), *code_cautions(prepared.sources)]
     if as_json:
         print_json({
             "suite": made.suite,

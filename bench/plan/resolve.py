@@ -16,6 +16,7 @@ from gatebench.bench.models import ladder
 from gatebench.bench.models.checks import examine
 from gatebench.bench.models.source import BUILTIN, ModelSource
 from gatebench.bench.models.source import model_content_of as model_content
+from gatebench.bench.plan import task_files
 from gatebench.bench.plan.graph import Sources
 from gatebench.bench.stages import judge as judging
 from gatebench.bench.stages import lm_eval
@@ -69,7 +70,10 @@ def _tasks(wish: LmEval, with_vllm: bool, file: Path, mistakes: list[str]) -> lm
         return None
     folder = _local(wish.include_path, file) if wish.include_path else None
     if folder and not Path(folder).is_dir():
-        mistakes.append(f"{at(file, None, key + '.include_path')}: {wish.include_path!r} is no folder{_beside(folder)}")
+        mistakes.append(f"{at(file, None, task_files.PLACE)}: {wish.include_path!r} is no folder{_beside(folder)}")
+        return None
+    if folder and not wish.confirm_run_unsafe_code:
+        mistakes.append(f"{at(file, None, task_files.PLACE)}: {task_files.why_unconfirmed(folder)}")
         return None
     backend = (vllm.installed() if with_vllm else None) or "hf"
     content = lm_eval.content_of_tasks(folder)

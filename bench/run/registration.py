@@ -1,6 +1,6 @@
 """The claims of a suite as they stood before there was a result: written down once, when a run first meets them.
 
-    results/runs/<suite>/claims.jsonl    a line a claim and run: time, digest, run, seen, claim
+    results/claims/<suite>.jsonl    a line a claim and run: time, digest, run, seen, claim
 
 A claim whose cells had a result by then was made after the fact, whatever it says now, and every result says so.
 """
@@ -24,7 +24,7 @@ from gatebench.bench.store.manifest import Unsound
 from gatebench.bench.store.store import Store
 from gatebench.bench.suite.claims import Claim
 
-REGISTER = "claims.jsonl"
+REGISTER = "claims"  # a folder of results
 
 
 @dataclass(frozen=True)
@@ -44,36 +44,41 @@ def claim_digest(claim: Claim) -> str:
     return keys.digest(claim.model_dump(exclude={"name"}))
 
 
-def register_claims(plan: Plan, store: Store, folder: Path) -> None:
-    """Write down those claims of a plan that this run has not met. folder: of all runs of the suite."""
-    known = list(_read(folder / REGISTER))
+def register_claims(plan: Plan, store: Store, results: Path) -> None:
+    """Write down those claims of a plan that this run has not met."""
+    file = _file(results, plan.suite)
+    known = list(_read(file))
     met = {(line.digest, line.run) for line in known}
     new = [
         Registered(time.time(), digest, run_id(plan), _seen(claim, plan, store, known), claim.model_dump(mode="json"))
         for claim in plan.claims if ((digest := claim_digest(claim)), run_id(plan)) not in met
     ]  # fmt: skip
     if new:
-        folder.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
     for line in new:
-        append_json(folder / REGISTER, asdict(line))
+        append_json(file, asdict(line))
 
 
-def with_registered(summary: Summary, plan: Plan, store: Store, folder: Path) -> Summary:
+def with_registered(summary: Summary, plan: Plan, store: Store, results: Path) -> Summary:
     """The summary with what is known of the making of its claims, and a note for each that stood when a run of these
     cells met it and does not any more."""
-    known = list(_read(folder / REGISTER))
+    known = list(_read(_file(results, plan.suite)))
     own = {line.digest: line for line in reversed(known) if line.run == summary.run_id}
-    results = []
+    judged = []
     for result, claim in zip(summary.claims, plan.claims, strict=True):
         digest = claim_digest(claim)
         seen = own[digest].seen if digest in own else _seen(claim, plan, store, known)
-        results.append(replace(result, registered=_met(digest, known), digest=digest, seen=seen))
+        judged.append(replace(result, registered=_met(digest, known), digest=digest, seen=seen))
     now = set(map(claim_digest, plan.claims))
     notes = [
         f"claim {str(line.claim['name'])!r} ({digest}), which stood in this suite when a run met it on "
         f"{_date(line.time)}, does not any more" for digest, line in own.items() if digest not in now
     ]  # fmt: skip
-    return replace(summary, claims=tuple(results), notes=(*summary.notes, *notes))
+    return replace(summary, claims=tuple(judged), notes=(*summary.notes, *notes))
+
+
+def _file(results: Path, suite: str) -> Path:
+    return results / REGISTER / f"{suite}.jsonl"
 
 
 def _met(digest: str, known: Iterable[Registered]) -> float | None:

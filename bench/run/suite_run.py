@@ -62,12 +62,7 @@ class Prepared:
     @property
     def folder(self) -> Path:
         """Where this run's results go; equal cells have an equal folder."""
-        return self.runs / summaries.run_id(self.plan)
-
-    @property
-    def runs(self) -> Path:
-        """Where the folders of all runs of this suite are."""
-        return self.results / "runs" / self.plan.suite
+        return self.results / "runs" / self.plan.suite / summaries.run_id(self.plan)
 
     @property
     def missing(self) -> int:
@@ -140,7 +135,7 @@ def results_of(
 ) -> summaries.Summary:
     """`summarize`, with what is known of when the claims were made."""
     found = summaries.summarize(prepared.plan, prepared.store, outcome, known)
-    return with_registered(found, prepared.plan, prepared.store, prepared.runs)
+    return with_registered(found, prepared.plan, prepared.store, prepared.results)
 
 
 def _live(prepared: Prepared, tracker: Tracker, err: Console) -> LiveReport:
@@ -206,7 +201,7 @@ def _make_stages(
     missing = prepared.missing
     if missing and damaged:
         _check_sources(prepared)
-    register_claims(plan, store, prepared.runs)
+    register_claims(plan, store, prepared.results)
     if not missing:
         return Outcome(cached=set(plan.nodes))
     prepared.folder.mkdir(parents=True, exist_ok=True)

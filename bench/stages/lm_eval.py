@@ -35,6 +35,11 @@ WITHOUT_TEMPLATE = (
     "the model has a chat template and lm-eval's tasks were asked without it; say which you want with "
     "evaluate.lm_eval.apply_chat_template: true or false"
 )
+RUNS_ANSWERS = (
+    "It runs what the model writes, and no such task (humaneval, mbpp) is run here; leave it out of "
+    "evaluate.lm_eval.tasks"
+)
+SEEDS = ("random_seed", "numpy_random_seed", "torch_random_seed", "fewshot_random_seed")
 LONGEST_ROW = 2048  # tokens of a prompt and its answer, where the model has room for more
 
 
@@ -58,7 +63,8 @@ class Spec:
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
-    """Raises StageFailed for a task that lm-eval does not know, and for a chat template that the policy has not."""
+    """Raises StageFailed for a task that lm-eval does not know, for one that runs what the model writes, and for a chat
+    template that the policy has not."""
     from lm_eval import simple_evaluate
 
     report(0.0, "lm-eval " + " ".join(spec.tasks))
@@ -76,10 +82,16 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     if spec.apply_chat_template is None and template not in (None, ladder.CHAT):
         told.append(WITHOUT_TEMPLATE)
     given = {name: value for name in OPTIONS if (value := getattr(spec, name)) is not None}
-    found: dict[str, object] = simple_evaluate(
-        model=model, tasks=list(spec.tasks), task_manager=manager, limit=spec.limit, log_samples=False, **given,
-        **dict.fromkeys(("random_seed", "numpy_random_seed", "torch_random_seed", "fewshot_random_seed"), LM_EVAL_SEED),
-    )  # fmt: skip
+    try:
+        found: dict[str, object] = simple_evaluate(
+            model=model, tasks=list(spec.tasks), task_manager=manager, limit=spec.limit, log_samples=False, **given,
+            **dict.fromkeys(SEEDS, LM_EVAL_SEED),  # without confirm_run_unsafe_code
+        )  # fmt: skip
+    except ValueError as refused:  # lm-eval says so by no class of its own
+        said, marked, _ = str(refused).partition("marked as unsafe.")
+        if not marked:
+            raise
+        raise StageFailed(f"{said}{marked} {RUNS_ANSWERS}") from None
     (out / RESULTS_FILE).write_text(json.dumps(found, default=str, indent=1), encoding="utf-8")
     shots = cast("Mapping[str, int]", found.get("n-shot", {}))
     kept = sorted(task for task, number in shots.items() if spec.num_fewshot not in (None, number))

@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from gatebench.bench.judges.registry import get_judge, judge_kinds
 from gatebench.bench.models.encoding import Lengths
+from gatebench.bench.suite.strict import Place
 from gatebench.objectives.names import UnknownWord
 
 Positive = Annotated[float, Field(gt=0)]
@@ -82,12 +83,14 @@ class Generate:
 
 @dataclass(frozen=True, config=STRICT)
 class LmEval:
-    """Tasks of lm-eval by its names; include_path: a folder of local task files. The rest is lm-eval's own: None leaves
-    num_fewshot to each task; a chat template is applied only where it is asked for."""
+    """Tasks of lm-eval by its names; include_path: a folder of local task files, which run as code and therefore need
+    confirm_run_unsafe_code: true. The rest is lm-eval's own: None leaves num_fewshot to each task; a chat template is
+    applied only where it is asked for."""
 
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]
     limit: Count | None = None
-    include_path: str | None = None
+    include_path: Place | None = None
+    confirm_run_unsafe_code: Annotated[bool, Field(exclude=True)] = False  # of no study's identity
     num_fewshot: Annotated[int, Field(ge=0)] | None = None
     apply_chat_template: bool | None = None
     fewshot_as_multiturn: bool | None = None
@@ -96,6 +99,11 @@ class LmEval:
     def __post_init__(self) -> None:
         if self.fewshot_as_multiturn and not self.apply_chat_template:
             raise ValueError("fewshot_as_multiturn makes turns of the examples; give apply_chat_template: true as well")
+        if self.confirm_run_unsafe_code and not self.include_path:
+            raise ValueError(
+                "confirm_run_unsafe_code allows the task files of include_path to run, and there is none; leave it "
+                "out. Tasks that run what a model writes are not offered"
+            )
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +22,12 @@ from gatebench.bench.plan.graph import NAME_AXES
 from gatebench.bench.process import die_with_parent
 from gatebench.bench.tracking.delivery import Delivery
 from gatebench.bench.tracking.entries import RUN, STUDY
+from gatebench.bench.tracking.optuna_server import HOST, STORAGE, own_hosts
 
-HOST = "127.0.0.1"
 MLFLOW_PORT, OPTUNA_PORT = 5000, 8080
 SECONDS_TO_START = 60.0
+# settings of the user's for a server of MLflow's that others reach: they would open this one too
+OPENING = ("MLFLOW_SERVER_", "MLFLOW_UVICORN_OPTS", "MLFLOW_GUNICORN_OPTS")
 MOST_COMPARED = 100  # runs named in one address
 VIEW = "gatebench"  # the name of our choice of columns in MLflow's shared views
 
@@ -46,18 +48,15 @@ def served(suite: str, uri: str, storage: str | None, log: Path) -> Iterator[lis
     own: list[subprocess.Popen[bytes]] = []
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
-        links = _links(suite, uri, uri.rstrip("/") if uri.startswith("http") else None)
+        links = _links(suite, uri, _shown(uri).rstrip("/") if uri.startswith("http") else None)
         with log.open("ab") as lines:
             if not uri.startswith("http"):
                 port = free_port(MLFLOW_PORT)
-                options = ["--backend-store-uri", uri, "--host", HOST, "--port", str(port), "--workers", "1"]
-                _start([sys.executable, "-m", "mlflow", "server", *options], port, log, lines, own)
+                _start("MLflow's UI", *_mlflow(uri, port), port, log, lines, own)
                 links = _links(suite, uri, f"http://{HOST}:{port}")
             if storage:
                 port = free_port(OPTUNA_PORT)
-                program = "import sys; from optuna_dashboard._cli import main; sys.exit(main())"
-                options = [*for_dashboard(storage), "--host", HOST, "--port", str(port)]
-                _start([sys.executable, "-c", program, *options], port, log, lines, own)
+                _start("Optuna's dashboard", *_optuna(storage, port), port, log, lines, own)
                 links.append(
                     Link("the studies of `bench tune`, in Optuna's dashboard", f"http://{HOST}:{port}/dashboard/")
                 )
@@ -67,10 +66,23 @@ def served(suite: str, uri: str, storage: str | None, log: Path) -> Iterator[lis
             _end(server)
 
 
-def for_dashboard(storage: str) -> list[str]:
-    """A study's storage as optuna-dashboard's arguments; it takes a journal file by its class."""
-    kind, _, place = storage.partition(":")
-    return [place, "--storage-class", "JournalFileStorage"] if kind == "journal" else [storage]
+def _mlflow(uri: str, port: int) -> tuple[list[str], dict[str, str]]:
+    """MLflow's server as Python's arguments, and the environment that holds what a list of processes must not show.
+
+    Left to itself it also answers to names that begin like a private address (10.example.com), which any site can have.
+    """
+    hosts = own_hosts(port)
+    options = ["--host", HOST, "--port", str(port), "--workers", "1", "--allowed-hosts", ",".join(hosts)]
+    origins = ["--cors-allowed-origins", ",".join(f"http://{host}" for host in hosts)]
+    # MLflow's background jobs serve its assistants; without them six processes less have to be ended
+    return ["-m", "mlflow", "server", *options, *origins], {
+        "MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }  # fmt: skip
+
+
+def _optuna(storage: str, port: int) -> tuple[list[str], dict[str, str]]:
+    """Optuna's dashboard, as above."""
+    return ["-m", "gatebench.bench.tracking.optuna_server", str(port)], {STORAGE: storage}
 
 
 def _links(suite: str, uri: str, address: str | None) -> list[Link]:
@@ -78,7 +90,7 @@ def _links(suite: str, uri: str, address: str | None) -> list[Link]:
     client = Delivery(uri).client
     experiment = client.get_experiment_by_name(suite)
     if experiment is None:
-        raise UserError(f"{uri} holds no run of suite {suite!r}; `bench run` it first")
+        raise UserError(f"{_shown(uri)} holds no run of suite {suite!r}; `bench run` it first")
     number = experiment.experiment_id
     newest = client.search_runs([number], f"tags.`{RUN}` != ''", max_results=1)
     parent = newest[0].info.run_id if newest else ""
@@ -106,6 +118,12 @@ def _links(suite: str, uri: str, address: str | None) -> list[Link]:
     return found
 
 
+def _shown(uri: str) -> str:
+    """An address without the user and the password in it: links and sentences are seen, links by `ps` too (--open)."""
+    place = urllib.parse.urlsplit(uri).netloc
+    return uri.replace(place, place.rpartition("@")[2], 1)
+
+
 def free_port(wanted: int) -> int:
     """The wanted port of this machine, or another where it is taken."""
     for port in (wanted, 0):
@@ -119,13 +137,16 @@ def free_port(wanted: int) -> int:
     raise UserError(f"no free port on {HOST}")
 
 
-def _start(command: Sequence[str], port: int, log: Path, lines: object, own: list[subprocess.Popen[bytes]]) -> None:
-    """Start a server and wait until it answers."""
-    # MLflow's background jobs serve its assistants; without them six processes less have to be ended
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+def _start(
+    what: str, arguments: Sequence[str], settings: Mapping[str, str], port: int, log: Path, lines: object,
+    own: list[subprocess.Popen[bytes]],
+) -> None:  # fmt: skip
+    """Start a Python program that serves, with settings in its environment, and wait until it answers."""
+    given = {name: value for name, value in os.environ.items() if not name.startswith(OPENING)}
+    given["PYTHONSAFEPATH"] = "1"  # nothing of the folder that the command is given in is imported
     server = subprocess.Popen(  # noqa: S603
-        command, stdin=subprocess.DEVNULL, stdout=lines, stderr=lines, env=environment, start_new_session=True,  # type: ignore[call-overload]
-        preexec_fn=die_with_parent,
+        [sys.executable, *arguments], stdin=subprocess.DEVNULL, stdout=lines, stderr=lines, env={**given, **settings},  # type: ignore[call-overload]
+        start_new_session=True, preexec_fn=die_with_parent,
     )  # fmt: skip
     own.append(server)
     until = time.monotonic() + SECONDS_TO_START
@@ -135,7 +156,7 @@ def _start(command: Sequence[str], port: int, log: Path, lines: object, own: lis
                 return
         except OSError:
             time.sleep(0.2)
-    raise UserError(f"{' '.join(command[:4])} did not start on port {port}; see {log}")
+    raise UserError(f"{what} did not start on port {port}; see {log}")
 
 
 def _end(server: subprocess.Popen[bytes]) -> None:

@@ -68,7 +68,8 @@ def answered(tmp_path_factory) -> Ran:
     """The suite with answers by transformers and a local task of lm-eval, run once."""
     folder = tmp_path_factory.mktemp("answered")
     tasks(folder / "tasks")
-    text = suite("transformers") + "  lm_eval: {tasks: [toolbox_choice], include_path: tasks}\n"
+    own = "include_path: tasks, confirm_run_unsafe_code: true"
+    text = suite("transformers") + f"  lm_eval: {{tasks: [toolbox_choice], {own}}}\n"
     done = bench("run", write(folder, text), "--results", folder / "results", "--workers", 1)
     assert done.returncode == 0, done.stderr
     return Ran(folder, done.stdout, done.stderr)

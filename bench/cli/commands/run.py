@@ -37,6 +37,7 @@ def run_command(
     from gatebench.bench.executors.registry import get_executor
     from gatebench.bench.plan.planner import plan_cautions
     from gatebench.bench.plan.readable import transcript_cautions
+    from gatebench.bench.plan.task_files import code_cautions
     from gatebench.bench.run import suite_run
 
     get_executor(executor)
@@ -45,7 +46,9 @@ def run_command(
         show_plan(prepared, as_json)
         return
     err = Console(stderr=True)
-    cautions = [*plan_cautions(prepared.plan), *estimate_of(prepared)[1], *transcript_cautions(prepared.sources)]
+    sources = prepared.sources
+    cautions = [*plan_cautions(prepared.plan), *estimate_of(prepared)[1]]
+    cautions += [*transcript_cautions(sources), *code_cautions(sources)]
     for sentence in cautions:
         err.print(f"caution: {sentence}", style="yellow", **PLAIN)
     try:
@@ -64,13 +67,13 @@ def run_command(
 
 
 def _say_what_was_done(done: Done, plan: Plan, err: Console) -> None:
-    from gatebench.bench.console import PLAIN
+    from gatebench.bench.console import PLAIN, harmless
 
     ran, failed = len(done.outcome.ran), done.outcome.failed
     before = len(plan.nodes) - ran - len(failed) - len(done.outcome.skipped)
     err.print(f"{ran} stages run, {before} already finished, {done.seconds:.0f} s", **PLAIN)
     err.print(f"report: {done.report}\nMLflow: {done.tracked}", **PLAIN)
     for sentence in done.summary.cautions:
-        err.print(f"caution: {sentence}", style="yellow", **PLAIN)
+        err.print(f"caution: {harmless(sentence)}", style="yellow", **PLAIN)
     for failure in failed.values():
-        err.print(f"failed: {failure.kind} {failure.key}: {failure.message}", style="red", **PLAIN)
+        err.print(f"failed: {failure.kind} {failure.key}: {harmless(failure.message)}", style="red", **PLAIN)

@@ -69,6 +69,18 @@ def test_a_systems_turn_that_a_template_refuses_is_an_error_naming_model_and_dat
     check(prepared(tmp_path, rows, own_model(tmp_path / "chatml", "chatml")))
 
 
+def test_what_a_template_says_of_a_refusal_is_no_command_to_the_terminal(tmp_path):
+    model = own_model(tmp_path / "gemma", "gemma")
+    (model / "chat_template.jinja").write_text("{{ raise_exception('\x1b[2JSystem role not supported') }}")
+    rows = [{"prompt": [TURN], "chosen": f"Yes {i}", "rejected": "No"} for i in range(10)]
+    rows[3]["prompt"] = [{"role": "system", "content": "Be kind."}, TURN]
+    prepared(tmp_path, rows, model)
+    planned = bench("plan", tmp_path / "suite.yaml")
+    assert planned.returncode == 2
+    assert "refuses it (␛[2JSystem role not supported)" in planned.stderr
+    assert "\x1b" not in planned.stderr
+
+
 def test_tool_calls_for_a_template_that_knows_none_are_refused(tmp_path):
     call = {"role": "assistant", "content": None, "tool_calls": [{"type": "function", "function": {"name": "w"}}]}
     rows = [{"prompt": [TURN], "chosen": [call], "rejected": [{**TURN, "role": "assistant"}]} for _ in range(10)]

@@ -29,7 +29,7 @@ class Place:
 
     def met(self, claims, text=DPO):
         """A run meets the suite with these claims."""
-        register_claims(self.plan(claims, text), self.store, self.folder / "runs")
+        register_claims(self.plan(claims, text), self.store, self.folder)
 
     def results(self, text=DPO, **told):
         """Every cell gets its dynamics."""
@@ -41,7 +41,7 @@ class Place:
     def judged(self, claims, text=DPO):
         plan = self.plan(claims, text)
         empty = summarize(plan, Store(self.folder / "empty"))
-        return with_registered(empty, plan, self.store, self.folder / "runs")
+        return with_registered(empty, plan, self.store, self.folder)
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_a_claim_that_stood_before_the_results_is_told_as_it_is(place):
     (claim,) = place.judged(CLAIM).claims
     assert (claim.seen, claim.told) == (0, claim.verdict)
     assert claim.registered == pytest.approx(time.time(), abs=60)
-    (line,) = map(json.loads, (place.folder / "runs" / REGISTER).read_text().splitlines())
+    (line,) = map(json.loads, (place.folder / REGISTER / "good.jsonl").read_text().splitlines())
     assert line["digest"] == claim.digest
     assert line["claim"]["expect"] == "greater"
     assert line["run"] == run_id(place.plan(CLAIM))
@@ -87,7 +87,7 @@ def test_more_seeds_leave_it_standing_and_another_suite_does_not(place, tmp_path
     place.met(CLAIM, more)
     place.results(more)
     assert place.judged(CLAIM, more).claims[0].seen == 0
-    (place.folder / "runs" / REGISTER).unlink()  # as a suite of another name has none
+    (place.folder / REGISTER / "good.jsonl").unlink()  # as a suite of another name has none
     assert place.judged(CLAIM, more).claims[0].seen == 4
 
 
@@ -102,6 +102,6 @@ def test_a_stage_that_was_damaged_and_made_again_moves_nothing(place):
 @pytest.mark.parametrize("line", ["", "{", "[]", '{"time": 1}', "\xff", '{"claim": 3}', "[" * 5000])
 def test_a_line_that_cannot_be_read_is_a_claim_that_was_never_met(place, line):
     place.results()
-    (place.folder / "runs").mkdir()
-    (place.folder / "runs" / REGISTER).write_bytes(line.encode("latin1"))
+    (place.folder / REGISTER).mkdir()
+    (place.folder / REGISTER / "good.jsonl").write_bytes(line.encode("latin1"))
     assert place.judged(CLAIM).claims[0].seen == 2

@@ -41,6 +41,8 @@ def asked(model_paths, tokenizer, tmp_path, monkeypatch):
     (tasks / "sums.yaml").write_text(TASK.format(data=tasks / "data.jsonl"))
     fixed = TASK.replace("task: sums", "task: fixed_sums\nnum_fewshot: 0")
     (tasks / "fixed.yaml").write_text(fixed.format(data=tasks / "data.jsonl"))
+    unsafe = TASK.replace("task: sums", "task: programs\nunsafe_code: true")
+    (tasks / "unsafe.yaml").write_text(unsafe.format(data=tasks / "data.jsonl"))
     real, found = lm_eval.simple_evaluate, []
 
     def evaluate(**given):
@@ -50,7 +52,8 @@ def asked(model_paths, tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr(lm_eval, "simple_evaluate", evaluate)
 
     def ask(options, task="sums"):
-        wish = f"  lm_eval: {{tasks: [{task}], include_path: tasks, limit: 2{options}}}\n"
+        own = "include_path: tasks, confirm_run_unsafe_code: true"
+        wish = f"  lm_eval: {{tasks: [{task}], {own}, limit: 2{options}}}\n"
         plan = plan_of(tmp_path, DPO + wish)
         spec = next(node.spec for node in plan.nodes.values() if node.kind == "lm_eval")
         facts = stage.run(spec, {"policy": policy}, tmp_path, no_report)
@@ -84,6 +87,11 @@ def test_a_template_that_nobody_decided_on_is_said(asked):
     (asked.policy / "model/chat_template.jinja").unlink()
     with pytest.raises(StageFailed, match="the policy's tokenizer has no chat template"):
         asked(", apply_chat_template: true")
+
+
+def test_a_task_that_runs_what_the_model_writes_is_not_run(asked):
+    with pytest.raises(StageFailed, match=r"task: programs which is marked as unsafe\. It runs what the model writes"):
+        asked("", "programs")
 
 
 def test_options_count_in_a_key_only_where_they_are_given(tmp_path):

@@ -10,7 +10,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from gatebench.bench.tracking.ui import for_dashboard
+from gatebench.bench.tracking.optuna_server import storage_at
 from gatebench.bench.tune.journal import BEAT, BeatingJournal
 from tests.helpers import wait_for
 
@@ -47,7 +47,4 @@ def test_a_killed_trial_is_asked_again_and_a_living_one_is_not(tmp_path):
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
     assert study.trials[1].value == study.trials[0].params["x"]
 
-    from optuna_dashboard._storage_url import get_storage
-
-    place, _, kind = for_dashboard(f"journal:{file}")
-    assert [found.study_name for found in get_storage(place, kind).get_all_studies()] == ["s"]
+    assert [found.study_name for found in storage_at(f"journal:{file}").get_all_studies()] == ["s"]
