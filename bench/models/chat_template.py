@@ -24,7 +24,9 @@ WORD = "gatebench"
 REFUSES, OUT_OF_BOUNDS = "the model's chat template refuses it", "the model's chat template is out of bounds"
 COMPUTING, A_RENDERING = 10.0, 0.05  # seconds that a template may compute, and what each rendering adds to them
 MEMORY = 2**30  # bytes that a rendering may take beyond what the process has
-MOST_CHARACTERS = 8 * 2**20  # of a rendered conversation
+# Characters of a rendered conversation: what a template may add to it, how often it may repeat it, and the most of all.
+# Tokenizing takes a second a million, for each row.
+ADDED, TIMES, MOST_CHARACTERS = 2**16, 8, 8 * 2**20
 
 
 class TemplateRefused(Exception):
@@ -68,12 +70,16 @@ class Rendering:
         finally:
             self.left = min(COMPUTING, self.left + A_RENDERING - (time.thread_time() - started))
             self.given_up = self.given_up or self.left <= 0
-        if len(text) > MOST_CHARACTERS:
-            raise TemplateRefused(f"it makes more than {MOST_CHARACTERS:,} characters of it", OUT_OF_BOUNDS)
+        if len(text) > ADDED and len(text) > (most := _most_characters(turns, tools, more)):
+            raise TemplateRefused(f"it makes {len(text):,} characters of what may take {most:,}", OUT_OF_BOUNDS)
         return text
 
     def _too_slow(self) -> TemplateRefused:
         return TemplateRefused(f"it takes more than {COMPUTING:g} seconds of computing", OUT_OF_BOUNDS)
+
+
+def _most_characters(*given: object) -> int:
+    return min(ADDED + TIMES * len(str(given)), MOST_CHARACTERS)
 
 
 class ChatTemplate:

@@ -19,7 +19,8 @@ from tests.helpers import DPO, bench, write
 from tests.tokenizers import CHATML, family
 
 LOOPS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
-TOO_MUCH = "the model's chat template is out of bounds (it takes more than "
+OUT = "the model's chat template is out of bounds (it "
+TOO_MUCH = f"{OUT}takes more than "
 CHAT = Chat((Message("user", "Hi"),))
 PAIRS = [Pair(Chat((Message("user", f"Question {n}"),)), "Yes.", "No.") for n in range(3000)]
 
@@ -75,9 +76,19 @@ def test_templates_that_take_little_of_everything_thousands_of_times_are_given_u
 
 
 def test_a_text_without_measure_is_refused_before_it_is_tokenized(tokenizer):
-    assert refusal(tokenizer, "{{ 'a' * 9 * 10**6 }}") == (
-        "the model's chat template is out of bounds (it makes more than 8,388,608 characters of it)"
-    )
+    for size in (10**5, 9 * 10**6):
+        found = refusal(tokenizer, "{{ 'a' * " + str(size) + " }}")
+        assert found.startswith(f"{OUT}makes {size:,} characters of what may take 6")
+    tokenizer.chat_template = CHATML
+    with pytest.raises(TemplateRefused, match=r"characters of what may take 8,388,608\)"):
+        ChatTemplate(tokenizer).prompt(Chat((Message("user", "a" * 9 * 10**6),)))
+
+
+def test_a_long_conversation_and_a_long_preamble_are_no_fault(tokenizer):
+    long = Chat((Message("user", "word " * 200_000), Message("assistant", "Yes."), Message("user", "And?")))
+    tokenizer.chat_template = "{{ 'Be kind. ' * 5000 }}" + CHATML
+    assert len(ChatTemplate(tokenizer).prompt(long)) > 1_000_000
+    assert len(ChatTemplate(tokenizer).prompt(CHAT)) > 45_000
 
 
 @pytest.mark.parametrize(
