@@ -42,7 +42,9 @@ class Hub:
         try:
             return future.result(seconds)
         except TimeoutError:
-            self.silent = not future.done()  # else the question's own
+            if future.done():
+                raise  # the question's own
+            self.silent = True
             raise TimeoutError(f"not within {seconds:g} seconds") from None
 
     def why_not_there(self, kind: Literal["model", "dataset"], name: str, revision: str | None) -> str:
