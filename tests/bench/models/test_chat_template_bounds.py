@@ -69,7 +69,10 @@ def test_a_template_that_takes_all_memory_is_refused(tokenizer, template):
     assert [row.reason for row in dropped] == [f"{TOO_MUCH}1 GiB of memory)"] * 2
 
 
-def test_templates_that_take_little_of_everything_thousands_of_times_are_given_up_too(in_a_hurry, tokenizer):
+def test_templates_that_take_little_of_everything_thousands_of_times_are_given_up_too(
+    in_a_hurry, tokenizer, monkeypatch
+):
+    monkeypatch.setattr(chat_template, "A_RENDERING", 0.001)
     tokenizer.chat_template = "{% for a in range(99999) %}{% for b in range(40) %}{% endfor %}{% endfor %}"
     _, dropped = Encoder(tokenizer, Lengths(64)).pairs(PAIRS)
     assert dropped[-1].reason == f"{TOO_MUCH}1 seconds of computing)"
