@@ -3,19 +3,28 @@ but into the request."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
 from gatebench.bench.judges.api import LOSS, TIE, WIN, Comparison, JudgeKind, Spec, Verdict
+from gatebench.bench.judges.exchange import NoAnswer, Patience, post_json
 
 ASKED_AT_ONCE = 8
-TRIES, RETRY_PAUSE = 4, 0.5  # of a request that fails, with pauses that double; a server's own Retry-After counts
-SECONDS = (5.0, 60.0)  # to connect, to answer
+TRIES, RETRY_PAUSE = 4, 0.5  # of a request that fails, with pauses of seconds that double
+LONGEST_RETRY_AFTER = 30.0  # seconds that a server's own Retry-After can ask for
+SECONDS = (5.0, 60.0)  # to connect, and for each sign of life
+DEADLINE = 120.0  # seconds for one comparison: all its tries and readings, the pauses between them and every byte
 READINGS = 2  # of an answer that is no verdict
-MOST_FAILURES = 8  # in a row, after which the rest is not asked
+# In a row, after which the rest is not asked. As many are asked at once, so that a server that answers none holds a
+# stage for two deadlines; any other for a deadline a comparison, ASKED_AT_ONCE at a time.
+MOST_FAILURES = 8
 RETRIED = (408, 409, 429, 500, 502, 503, 504)
 WORDS_OF_VERDICTS = {"A": WIN, "B": LOSS, "C": TIE, "TIE": TIE}
 INSTRUCTIONS = (
@@ -32,29 +41,14 @@ QUESTION = """<instruction>
 <answer B>
 {second}
 </answer B>"""
-REASONS = {
-    "ConnectionError": "no connection", "ConnectTimeout": "no connection", "ReadTimeout": "no answer in time",
-    "RetryError": "too many failures",
-}  # fmt: skip
 
 
 class Endpoint:
     ordered = True
 
     def __init__(self, spec: Spec) -> None:
-        import requests
-        from requests.adapters import HTTPAdapter
-        from urllib3.util import Retry
-
         self.address, self.model = f"{spec.url.rstrip('/')}/chat/completions", spec.model
-        self.session = requests.Session()
-        self.session.trust_env = False  # no key of another service from .netrc, no proxy between
-        if os.environ.get(spec.key):
-            self.session.headers["Authorization"] = f"Bearer {os.environ[spec.key]}"
-        retry = Retry(TRIES - 1, backoff_factor=RETRY_PAUSE, status_forcelist=RETRIED, allowed_methods=None,
-                      raise_on_status=False, respect_retry_after_header=True)  # fmt: skip
-        for scheme in ("http://", "https://"):
-            self.session.mount(scheme, HTTPAdapter(max_retries=retry, pool_maxsize=ASKED_AT_ONCE))
+        self.key = os.environ.get(spec.key, "")
         self._failures, self._lock = 0, threading.Lock()
 
     def __call__(self, comparisons: Sequence[Comparison], report: Callable[[float], None]) -> list[Verdict]:
@@ -66,18 +60,16 @@ class Endpoint:
         return verdicts
 
     def _judged(self, comparison: Comparison) -> Verdict:
-        from requests import RequestException
-
         if self._failures >= MOST_FAILURES:
             return Verdict(None, f"not asked after {MOST_FAILURES} failures in a row")
-        said = ""
+        said, patience = "", Patience(*SECONDS, time.monotonic() + DEADLINE)
         for _ in range(READINGS):
             try:
-                said = self._ask(comparison)
-            except (RequestException, KeyError, IndexError, TypeError, ValueError) as error:
+                said = self._ask(comparison, patience)
+            except NoAnswer as error:
                 with self._lock:
                     self._failures += 1
-                return Verdict(None, _reason(error))
+                return Verdict(None, str(error))
             with self._lock:
                 self._failures = 0
             score = verdict_of(said)
@@ -85,14 +77,32 @@ class Endpoint:
                 return Verdict(score)
         return Verdict(None, f"no verdict in {said[:80]!r}")
 
-    def _ask(self, comparison: Comparison) -> str:
+    def _ask(self, comparison: Comparison, patience: Patience) -> str:
+        """The words of the answer. Raises NoAnswer after TRIES, or where the next would come after the deadline."""
         question = QUESTION.format(prompt=comparison.prompt, first=comparison.first, second=comparison.second)
         messages = [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": question}]
-        answer = self.session.post(
-            self.address, json={"model": self.model, "messages": messages, "temperature": 0}, timeout=SECONDS
-        )
-        answer.raise_for_status()
-        return str(answer.json()["choices"][0]["message"]["content"])
+        body = json.dumps({"model": self.model, "messages": messages, "temperature": 0}).encode()
+        tried = 0
+        while True:
+            try:
+                return self._said(body, patience)
+            except NoAnswer as failure:
+                tried += 1
+                pause = max(RETRY_PAUSE * 2 ** (tried - 1), min(failure.wait, LONGEST_RETRY_AFTER))
+                if not failure.again or tried == TRIES or time.monotonic() + pause >= patience.deadline:
+                    raise
+            time.sleep(pause)
+
+    def _said(self, body: bytes, patience: Patience) -> str:
+        answer = post_json(self.address, self.key, body, patience)
+        if 300 <= answer.status < 400:
+            raise NoAnswer(f"HTTP {answer.status}, a redirect, which is not followed; give the address it leads to")
+        if answer.status // 100 != 2:
+            raise NoAnswer(f"HTTP {answer.status}", answer.status in RETRIED, _seconds(answer.wait))
+        try:
+            return str(json.loads(answer.body)["choices"][0]["message"]["content"])
+        except (LookupError, TypeError, ValueError, RecursionError) as error:
+            raise NoAnswer(f"an answer that is none ({type(error).__name__})") from None
 
 
 def verdict_of(said: str) -> float | None:
@@ -102,12 +112,14 @@ def verdict_of(said: str) -> float | None:
     return WORDS_OF_VERDICTS.get(word.upper())
 
 
-def _reason(error: Exception) -> str:
-    """Without the address, which may hold a key, and without what a server says of the request."""
-    response = getattr(error, "response", None)
-    if response is not None:
-        return f"HTTP {response.status_code}"
-    return REASONS.get(type(error).__name__, f"an answer that is none ({type(error).__name__})")
+def _seconds(retry_after: str) -> float:
+    """Of a Retry-After, which has seconds or a date; 0 for one that has neither."""
+    try:
+        if retry_after.isdigit():
+            return float(retry_after)
+        return (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds()
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
 
 
 JUDGE = JudgeKind("endpoint", Endpoint, needs=("url", "model"))

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from gatebench.bench.data.conversation import chat_of_transcript, is_transcript
 from gatebench.bench.judges.api import Comparison, JudgeKind, Spec, Verdict, preferred
+from gatebench.bench.models.chat_template import Rendering, TemplateRefused
 
 ROWS_A_BATCH = 16
 Turns: TypeAlias = tuple[tuple[str, str], ...]  # role and content
@@ -33,6 +34,7 @@ class RewardModel:
         except (OSError, ValueError) as error:
             raise StageFailed(f"reward model {spec.model}: {str(error).splitlines()[0]}") from error
         self.model.eval()
+        self.rendering = Rendering(self.tokenizer)
         config, pad = self.model.config, self.tokenizer.pad_token_id
         self.pad = config.pad_token_id if pad is None else pad
         wrong = [
@@ -58,12 +60,10 @@ class RewardModel:
 
     def _row(self, prompt: str, turns: Turns, answer: str) -> list[int] | str:
         """The tokens to judge, or why there are none: a row that is cut to fit would be judged without its end."""
-        from jinja2 import TemplateError
-
         try:
             ids = self._encoded(prompt, turns, answer)
-        except TemplateError as error:
-            return f"the chat template refuses the conversation ({error})"
+        except TemplateRefused as error:
+            return f"the chat template refuses the conversation ({error.why})"
         return ids if len(ids) <= self.room else f"{len(ids)} tokens are more than the {self.room} it reads"
 
     def _encoded(self, prompt: str, turns: Turns, answer: str) -> list[int]:
@@ -72,8 +72,7 @@ class RewardModel:
         asked = turns or _turns_of(prompt)
         whole = [{"role": role, "content": content} for role, content in (*asked, ("assistant", answer.strip()))]
         # the template writes the special tokens, the first one included
-        text = self.tokenizer.apply_chat_template(whole, tokenize=False)
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return list(self.tokenizer(self.rendering(whole), add_special_tokens=False)["input_ids"])
 
     def _rewards(self, rows: Sequence[list[int]]) -> list[float]:
         import torch

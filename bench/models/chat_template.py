@@ -7,32 +7,86 @@ the answer                                        Hello<end>
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from gatebench.bench.data.pairs import Chat, Message, Response
+from gatebench.bench.models.bounds import within
 
 if TYPE_CHECKING:
-    from gatebench.objectives.causal_lm import Tokenizer
+    from gatebench.objectives.causal_lm import Tokenizer, Turn
 
 # Stands for an answer, to see what a template puts around one; no template trims or splits a plain word.
 WORD = "gatebench"
-REFUSES = "the model's chat template refuses it"
+REFUSES, OUT_OF_BOUNDS = "the model's chat template refuses it", "the model's chat template is out of bounds"
+COMPUTING, A_RENDERING = 10.0, 0.05  # seconds that a template may compute, and what each rendering adds to them
+MEMORY = 2**30  # bytes that a rendering may take beyond what the process has
+# Characters of a rendered conversation: what a template may add to it, how often it may repeat it, and the most of all.
+# Tokenizing takes a second a million, for each row.
+ADDED, TIMES, MOST_CHARACTERS = 2**16, 8, 8 * 2**20
 
 
 class TemplateRefused(Exception):
-    """The template does not take a conversation; it says what the template said, or what of it would be lost."""
+    """The template does not take a conversation, or takes too much for it; it says what the template said, or what of
+    the conversation would be lost. why: that alone."""
 
-    def __init__(self, why: str) -> None:
-        super().__init__(f"{REFUSES} ({why})")
+    def __init__(self, why: str, how: str = REFUSES) -> None:
+        super().__init__(f"{how} ({why})")
+        self.why = why
+
+
+class Rendering:
+    """What a tokenizer's template makes of conversations, within bounds: it is a program that comes with the model.
+
+    The seconds are for all conversations, so that one which takes ten for each of 5,000 rows does not hold a plan for
+    a day: a template that has used them up is given up, and refuses all that is asked later.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer, self.left, self.given_up = tokenizer, COMPUTING, False
+
+    def __call__(
+        self, turns: Sequence[Turn], tools: Sequence[object] = (), generate: bool = False,
+        more: Mapping[str, object] = MappingProxyType({}),
+    ) -> str:  # fmt: skip
+        """The text; more: the template's own variables. Raises TemplateRefused."""
+        if self.given_up:
+            raise self._too_slow()
+        started = time.thread_time()
+        try:
+            text = within(self.left, MEMORY, lambda: self.tokenizer.apply_chat_template(
+                turns, tools=list(tools) or None, tokenize=False, add_generation_prompt=generate, **more
+            ))  # fmt: skip
+        except TimeoutError:
+            self.given_up = True
+            raise self._too_slow() from None
+        except MemoryError:
+            raise TemplateRefused(f"it takes more than {MEMORY / 2**30:g} GiB of memory", OUT_OF_BOUNDS) from None
+        except Exception as error:  # whatever a program can raise: it divides by zero, calls itself without an end ...
+            raise TemplateRefused((str(error).splitlines() or [type(error).__name__])[0]) from None
+        finally:
+            self.left = min(COMPUTING, self.left + A_RENDERING - (time.thread_time() - started))
+            self.given_up = self.given_up or self.left <= 0
+        if len(text) > ADDED and len(text) > (most := _most_characters(turns, tools, more)):
+            raise TemplateRefused(f"it makes {len(text):,} characters of what may take {most:,}", OUT_OF_BOUNDS)
+        return text
+
+    def _too_slow(self) -> TemplateRefused:
+        return TemplateRefused(f"it takes more than {COMPUTING:g} seconds of computing", OUT_OF_BOUNDS)
+
+
+def _most_characters(*given: object) -> int:
+    return min(ADDED + TIMES * len(str(given)), MOST_CHARACTERS)
 
 
 class ChatTemplate:
     """The template of a tokenizer that has one."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
+        self.tokenizer, self._rendering = tokenizer, Rendering(tokenizer)
 
     def prompt(self, chat: Chat) -> str:
         """The conversation up to where the assistant's answer begins, as at inference. Raises TemplateRefused."""
@@ -67,15 +121,8 @@ class ChatTemplate:
         return self.tokenizer.get_chat_template(None, list(chat.tools) or None)
 
     def _render(self, chat: Chat, messages: tuple[Message, ...], generate: bool = False) -> str:
-        import jinja2
-
-        try:
-            return self.tokenizer.apply_chat_template(
-                [message.as_turn() for message in messages], tools=list(chat.tools) or None, tokenize=False,
-                add_generation_prompt=generate, **chat.template,
-            )  # fmt: skip
-        except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
-            raise TemplateRefused((str(error).splitlines() or [type(error).__name__])[0]) from None
+        turns = [message.as_turn() for message in messages]
+        return self._rendering(turns, chat.tools, generate, chat.template)
 
 
 def answer_messages(response: Response) -> tuple[Message, ...]:

@@ -12,7 +12,7 @@ from gatebench.bench.data.conversation import is_transcript
 from gatebench.bench.data.pairs import Chat, Dropped, Pair, plain
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.errors import UserError
-from gatebench.bench.models.chat_template import REFUSES
+from gatebench.bench.models.chat_template import OUT_OF_BOUNDS, REFUSES
 from gatebench.bench.models.encoding import Encoder, Lengths
 from gatebench.bench.plan.graph import Plan, Sources
 
@@ -97,10 +97,14 @@ def _sentences(place: str, data: DataSource, rows: tuple[Pair, ...], dropped: li
             "this model does not take. Put its text into the first user's turn, or leave these rows out"
         )
     elif len(dropped) > data.max_dropped * len(rows):
+        first = next((row for row in dropped if OUT_OF_BOUNDS in row.reason), dropped[0])
+        remedy = (
+            "Mend the template that the model comes with, or take another model" if OUT_OF_BOUNDS in first.reason
+            else "Mend them, or raise train.max_length or the data set's max_dropped"
+        )  # fmt: skip
         yield (
-            f"{place}: {dropped[0].place}: {dropped[0].reason}; {len(dropped)} of {len(rows)} training rows cannot be "
-            f"used, more than the {data.max_dropped:.0%} allowed. Mend them, or raise train.max_length or the data "
-            "set's max_dropped"
+            f"{place}: {first.place}: {first.reason}; {len(dropped)} of {len(rows)} training rows cannot be "
+            f"used, more than the {data.max_dropped:.0%} allowed. {remedy}"
         )
 
 

@@ -15,11 +15,14 @@ from gatebench.bench.data.source import CHANGED, file_digest
 from gatebench.bench.errors import StageFailed, UserError
 from gatebench.bench.metrics.tasks import ValueWithError, task_metrics
 from gatebench.bench.models import ladder
+from gatebench.bench.models.chat_template import Rendering, TemplateRefused
 from gatebench.bench.stages.stage import CAUTIONS, FORWARD, Amount, Facts, Inputs, Report, Stage
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
+
+    from gatebench.objectives.causal_lm import Tokenizer
 
 VERSION = 3
 RESULTS_FILE = "results.json"
@@ -64,7 +67,7 @@ class Spec:
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     """Raises StageFailed for a task that lm-eval does not know, for one that runs what the model writes, and for a chat
-    template that the policy has not."""
+    template that the policy has not, or that takes too much."""
     from lm_eval import simple_evaluate
 
     report(0.0, "lm-eval " + " ".join(spec.tasks))
@@ -79,6 +82,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     template = model.tokenizer.chat_template
     if spec.apply_chat_template and not template:
         raise StageFailed("apply_chat_template: the policy's tokenizer has no chat template")
+    if spec.apply_chat_template:
+        _try_template(model.tokenizer, spec.system_instruction)
     if spec.apply_chat_template is None and template not in (None, ladder.CHAT):
         told.append(WITHOUT_TEMPLATE)
     given = {name: value for name in OPTIONS if (value := getattr(spec, name)) is not None}
@@ -104,6 +109,15 @@ def content_of_tasks(include_path: str | None) -> str:
     """A digest of the shipped task files and of those in a folder."""
     own = [QUESTIONS_DIGEST, *(file_digest(str(file)) for file in sorted(SHIPPED.glob("*.yaml")))]
     return keys.digest([toolbox.VERSION, *own, file_digest(include_path) if include_path else ""])
+
+
+def _try_template(tokenizer: Tokenizer, system: str | None) -> None:
+    """lm-eval renders its prompts without bounds: the first of them here, within ours. Raises StageFailed."""
+    turns = [{"role": "system", "content": system}] if system else []
+    try:
+        Rendering(tokenizer)([*turns, {"role": "user", "content": PROOF_TEXTS[1]}], generate=True)
+    except TemplateRefused as error:
+        raise StageFailed(f"apply_chat_template: {error}") from None
 
 
 @cache

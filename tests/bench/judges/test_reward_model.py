@@ -117,6 +117,16 @@ def test_what_is_too_long_or_refused_by_the_template_has_no_verdict(judge):
     assert "the chat template refuses the conversation (roles must alternate)" in refused.why
 
 
+def test_a_template_that_takes_too_much_costs_the_verdicts_and_is_asked_no_more(judge, monkeypatch):
+    monkeypatch.setattr(judge.rendering, "left", 0.5)
+    judge.tokenizer.chat_template = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    verdicts = judge([Comparison(f"Which of {number}?", "one", "other") for number in range(500)], no_report)
+    assert {(verdict.score, verdict.why) for verdict in verdicts} == {
+        (None, "the chat template refuses the conversation (it takes more than 10 seconds of computing)")
+    }
+    assert judge.rendering.given_up
+
+
 def test_a_model_whose_head_is_missing_or_that_cannot_pad_is_refused(reward_model, tmp_path):
     from safetensors.torch import load_file, save_file
 

@@ -94,6 +94,16 @@ def test_a_task_that_runs_what_the_model_writes_is_not_run(asked):
         asked("", "programs")
 
 
+def test_a_template_that_takes_too_much_ends_the_stage_before_lm_eval_renders_it(asked, monkeypatch):
+    monkeypatch.setattr("gatebench.bench.models.chat_template.COMPUTING", 0.5)
+    loops = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    (asked.policy / "model/chat_template.jinja").write_text(loops)
+    with pytest.raises(
+        StageFailed, match=r"apply_chat_template: the model's chat template is out of bounds \(it takes"
+    ):
+        asked(", apply_chat_template: true")
+
+
 def test_options_count_in_a_key_only_where_they_are_given(tmp_path):
     def key(options=""):
         plan = plan_of(tmp_path, DPO + f"  lm_eval: {{tasks: [toolbox_choice]{options}}}\n")
