@@ -44,7 +44,7 @@ HEAVY = set(
 # modules that derive a class from a library's, and are themselves imported where they are used
 DERIVED = {("gatebench.bench.tune.journal", "optuna")}
 # what the command line may import at the top, so that --help waits for nothing
-LIGHT = ("gatebench.bench.cli", "gatebench.bench.console", "gatebench.bench.errors", "gatebench.bench.run.prepare")
+LIGHT = tuple(f"gatebench.bench.{name}" for name in ("cli", "console", "errors", "secrets", "run.prepare"))
 # what each module of a kind has (stages, judges, parts of bench perf, losses), the losses that TRL has as well, and
 # what modules have by custom
 CONTRACT = {
