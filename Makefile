@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test lint audit setup types vllm clean
+.PHONY: demo test test-long lint audit setup types vllm clean
 
 setup: $(READY)
 
@@ -22,6 +22,13 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# What is fed to it and what befalls its files, by the thousand: about half an hour, and a table of what came of it.
+test-long: $(READY)
+	@mkdir -p build && rm -f build/trust.jsonl
+	@export GATEBENCH_LONG=1 GATEBENCH_TALLY=build/trust.jsonl; \
+	$(BIN)/python -m pytest -n 2 --dist load tests/trust tests/bench/suite/test_strict.py tests/end_to_end/test_kills.py; \
+	code=$$?; $(BIN)/python -m tests.trust.tally build/trust.jsonl; exit $$code
 
 # The folders where mypy looks for gatebench.bench and its kin (mypy_path): it cannot follow an editable installation.
 types:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import field
 from typing import Annotated, Literal
 
@@ -15,6 +16,7 @@ from gatebench.objectives.names import UnknownWord
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0, lt=2**40)]
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -128,6 +130,11 @@ class JudgeRecipe:
                 raise ValueError(f"a judge of kind {self.kind} needs {' and '.join(needed)}; {name} is missing")
         if self.url and not self.url.startswith(("http://", "https://")):
             raise ValueError(f"url {self.url!r} is no address; expected http://HOST:PORT/v1 or https://HOST/v1")
+        if not VARIABLE.fullmatch(self.key):  # which is not repeated: it may be the key itself
+            raise ValueError(
+                "key names the environment variable that holds the judge's key, as OPENAI_API_KEY does; the key itself "
+                "never stands in a suite"
+            )
         self.make_parameters()
 
     def make_parameters(self) -> object:

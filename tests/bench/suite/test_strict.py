@@ -15,6 +15,7 @@ from gatebench.bench.run.prepare import settings_of
 from gatebench.bench.suite import strict_yaml
 from gatebench.bench.suite.reader import load_suite
 from tests.helpers import GOOD, ROOT, write
+from tests.trust.tally import count, some
 
 CASES = ROOT.parent / "shared" / "cases" / "suites"
 pytestmark = pytest.mark.usefixtures("offline")
@@ -115,6 +116,7 @@ def test_anchors_and_a_byte_order_mark_are_read(tmp_path):
     assert suite.objectives[0].parameters == {"beta": "1e-2"}
 
 
+MUTATIONS = some(1500, 12_000)
 VALUES = [
     "null", "true", "-1", "0", "1e400", ".nan", "-.inf", "''", "x", "[]", "{}", "[[]]", "{a: b}", "'[/x]'", "q50",
     "q999", "5/tau", "0/tau", "../x", "/proc/self/mem", "!!python/name:os.system", "&a [*a]", "*b", "9" * 30, "1.0",
@@ -124,18 +126,24 @@ VALUES = [
 
 
 def read(folder, text):
-    """A suite or a sentence; every other end fails the test."""
+    """A suite that can be planned, or a sentence; every other end fails the test."""
     file = folder / "suite.yaml"
     file.write_text(text, encoding="utf-8", errors="surrogatepass")
+    count("suite files")
     try:
-        return load_suite(file)
-    except UserError:
-        return None
+        suite = load_suite(file)
+        make_plan(suite, resolve(suite, file))
+    except UserError as error:
+        told = error.sentences
+    else:
+        return suite
+    assert all(sentence.strip() and "\n" not in sentence for sentence in told)
+    return None
 
 
 def test_files_by_mutation(tmp_path):
     draw, accepted = random.Random(0), 0
-    for _ in range(1500):
+    for _ in range(MUTATIONS):
         lines = GOOD.splitlines()
         for _ in range(draw.randint(1, 3)):
             place = draw.randrange(len(lines))
@@ -154,7 +162,7 @@ def test_files_by_mutation(tmp_path):
             if not lines:
                 break
         accepted += read(tmp_path, "\n".join(lines)) is not None
-    assert 10 < accepted < 1400
+    assert MUTATIONS / 150 < accepted < 0.95 * MUTATIONS
 
 
 TREES = st.recursive(
@@ -165,7 +173,7 @@ TREES = st.recursive(
 KEYS = sorted(yaml.safe_load(GOOD))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=some(300, 3000), deadline=None)
 @given(key=st.sampled_from(KEYS), value=TREES)
 def test_any_value_of_any_key(tmp_path_factory, key, value):
     raw = {**yaml.safe_load(GOOD), key: value}
