@@ -14,7 +14,7 @@ from typing import TypeVar
 T = TypeVar("T")
 STATM = Path("/proc/self/statm")  # Linux; where there is none, memory is not bounded
 AGAIN = 0.1  # seconds between two signals: a library may swallow the first
-_ONE_AT_A_TIME = threading.Lock()  # the limit is the process's: two that overlap would leave each other's behind
+_ONE_AT_A_TIME = threading.Lock()  # the limit is the process's: two at once would leave each other's behind
 
 
 class _TimeIsUp(BaseException):

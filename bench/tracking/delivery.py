@@ -153,12 +153,13 @@ def why_not_written(uri: str, error: Exception) -> str:
     """The sentence for a tracking store that could not be written. Raises the error again for a full disk."""
     if is_disk_full(error):
         raise error
-    told = without_secrets(f"{type(error).__name__}: {first_line(error)}")
+    told = f"{type(error).__name__}: {first_line(error)}"
     return f"{without_secrets(uri)} could not be written ({told}); run again to log"
 
 
 def first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0]
+    """Of what an error says, without the passwords of addresses in it."""
+    return without_secrets((str(error).splitlines() or [""])[0])
 
 
 def _each(rows: Sequence[T], size: int, log: Callable[[list[T]], object], refused: list[str]) -> None:

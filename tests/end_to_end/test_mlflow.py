@@ -9,6 +9,7 @@ import sys
 import pytest
 import requests
 
+from gatebench.bench.secrets import without_secrets
 from gatebench.bench.tracking.spool import FOLDER
 from tests.helpers import GOOD, LONGEST_WAIT, bench, free_port, run_folder, start_bench, wait_for, write
 
@@ -125,7 +126,7 @@ def test_postgresql_keeps_what_sqlite_keeps(tmp_path, postgres, good_run):
         "run", suite, "--results", tmp_path / "results", "--workers", 1, cwd=tmp_path, MLFLOW_TRACKING_URI=postgres
     )
     assert done.returncode == 0, done.stderr
-    assert f"MLflow: {postgres}" in done.stderr.splitlines(), done.stderr
+    assert f"MLflow: {without_secrets(postgres)}" in done.stderr.splitlines(), done.stderr
     done = bench("run", suite, "--results", tmp_path / "results")
     assert done.returncode == 0, done.stderr
     assert logged(postgres) == logged(f"sqlite:///{tmp_path}/results/mlflow.db")

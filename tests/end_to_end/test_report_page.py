@@ -6,7 +6,7 @@ import pandas
 import pytest
 
 from tests.end_to_end.browser import page
-from tests.helpers import CLAIM, GOOD, bench, write
+from tests.helpers import CLAIM, GOOD, as_written, bench, write
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 NAME = '"><img src=x onerror="window.hit=1">'
@@ -26,6 +26,7 @@ def report(tmp_path_factory, good_run):
         frame = pandas.read_parquet(file)
         frame.loc[frame["prompt"] == 0, "response"] = SCRIPT
         frame.to_parquet(file)
+        as_written(file.parent)
     built = bench("report", suite, "--results", folder / "results")
     assert built.returncode == 0, built.stderr
     return built.stdout.strip()
