@@ -18,6 +18,7 @@ def become_worker(threads: int, device: int | None, log: Path) -> None:
         os.environ.setdefault(name, value)
     if device is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
+    log.parent.mkdir(parents=True, exist_ok=True)  # it may have been removed since the run began
     with log.open("a", buffering=1) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

@@ -81,7 +81,7 @@ def _run(connection: Connection, job: Job, log: Path) -> None:
             last = time.monotonic()
             connection.send(Reported(share, text))
 
-    started, at = time.monotonic(), log.stat().st_size
+    started, at = time.monotonic(), os.fstat(sys.stdout.fileno()).st_size
     try:
         facts = job.run(job.spec, job.inputs, job.out, report)
         connection.send(Succeeded({**facts, "seconds": time.monotonic() - started, "peak_memory": _peak_memory()}))
@@ -104,6 +104,8 @@ def _peak_memory() -> int:
 
 
 def _tail(log: Path, at: int, lines: int = 20) -> str:
+    if not log.exists():  # removed while the stage ran
+        return ""
     with log.open("rb") as file:
         file.seek(at)
         return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
