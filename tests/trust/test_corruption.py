@@ -36,8 +36,12 @@ FEW = (
     ("runs/good/*/summary.json", "cut"), ("runs/good/*/built.json", "garbage"), ("runs/good/*/tracked.jsonl", "flip"),
     ("mlflow.db", "garbage"), ("runs/good/*/log.jsonl", "garbage"),
 )  # fmt: skip
-STATES = ("finished", "half", "killed") if LONG else ("finished",)
-CASES = [(f, d, s) for f in FILES for d in DAMAGES for s in STATES] if LONG else [(*few, "finished") for few in FEW]
+MANY = [(file, damage, "finished") for file in FILES for damage in DAMAGES]
+MANY += [
+    (file, damage, state) for file in FILES if file.startswith("store/") for damage in ("flip", "cut")
+    for state in ("half", "killed")
+]  # fmt: skip
+CASES = MANY if LONG else [(*few, "finished") for few in FEW]
 
 
 def put_into(results, state):
