@@ -20,7 +20,7 @@ from gatebench.bench.errors import UserError
 from gatebench.bench.metrics import registry
 from gatebench.bench.plan.graph import NAME_AXES
 from gatebench.bench.process import die_with_parent
-from gatebench.bench.tracking.delivery import Delivery
+from gatebench.bench.tracking.delivery import Delivery, first_line
 from gatebench.bench.tracking.entries import RUN, STUDY
 from gatebench.bench.tracking.optuna_server import HOST, STORAGE, own_hosts
 
@@ -86,6 +86,19 @@ def _optuna(storage: str, port: int) -> tuple[list[str], dict[str, str]]:
 
 
 def _links(suite: str, uri: str, address: str | None) -> list[Link]:
+    """`_found`. Raises UserError too where the tracking store cannot be read."""
+    try:
+        return _found(suite, uri, address)
+    except (UserError, OSError):
+        raise
+    except Exception as error:  # MLflow raises its own kinds and those of every backend it talks to
+        told = f"{type(error).__name__}: {first_line(error)}"
+        raise UserError(
+            f"{_shown(uri)} cannot be read ({told}); where it is damaged, move it away and `bench run` writes it anew"
+        ) from None
+
+
+def _found(suite: str, uri: str, address: str | None) -> list[Link]:
     """Where the suite's runs are in MLflow's UI at an address; its columns are chosen for them on the way."""
     client = Delivery(uri).client
     experiment = client.get_experiment_by_name(suite)

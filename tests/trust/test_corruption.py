@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from tests.helpers import bench
-from tests.trust.made import copied, figures
+from tests.trust.made import SUITE, copied, figures
 from tests.trust.tally import LONG, count
 
 pytestmark = pytest.mark.slow
@@ -77,6 +77,18 @@ def test_the_next_run_ends_with_the_same_numbers(finished, tmp_path, pattern, da
     again = bench("run", tmp_path / "suite.yaml", "--results", results, MLFLOW_TRACKING_URI="")
     assert again.returncode == 0, again.stderr
     assert "\n0 stages run" in f"\n{again.stderr}"
+
+
+def test_what_is_no_database_is_told_by_whoever_opens_it(finished, tmp_path):
+    results = copied(finished, tmp_path)
+    (tmp_path / "tune.yaml").write_text(SUITE + "tune: {trials: 2, maximize: delta_chosen}\n")
+    for command, suite, name in (("ui", "suite.yaml", "mlflow.db"), ("tune", "tune.yaml", "studies.db")):
+        (results / name).write_bytes(random.Random(2).randbytes(5000))
+        done = bench(command, tmp_path / suite, "--results", results, MLFLOW_TRACKING_URI="")
+        count("databases that are none", tracebacks="Traceback" in done.stderr)
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert "file is not a database" in done.stderr.splitlines()[-1]
 
 
 def test_two_swapped_stages_swap_nothing(finished, tmp_path):
