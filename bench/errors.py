@@ -7,14 +7,17 @@ import os
 from collections.abc import Sequence
 
 
+ONE_LINE = {ord(end): "␤" for end in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}  # a name that is quoted may hold any
+
+
 class UserError(Exception):
     """A mistake of the user's; the command line prints it without a traceback."""
 
     exit_code = 2
 
     def __init__(self, *sentences: str) -> None:
-        super().__init__("\n".join(sentences))
-        self.sentences: Sequence[str] = sentences
+        self.sentences: Sequence[str] = [sentence.translate(ONE_LINE) for sentence in sentences]
+        super().__init__("\n".join(self.sentences))
 
 
 class DiskFull(UserError):

@@ -17,7 +17,10 @@ from gatebench.bench.tune.records import CONSTRAINTS, Counts, Task
 from gatebench.bench.tune.space import dimensions, tuned_point
 
 if TYPE_CHECKING:
+    import sqlite3
+
     import optuna
+    from sqlalchemy import Connection, Engine
 
 HEARTBEAT, GRACE, RETRIES = 10, 30, 3  # seconds, seconds, times: a trial whose process is gone is asked again
 
@@ -68,7 +71,7 @@ def storage(task: Task) -> optuna.storages.BaseStorage:
         Path(rest.removeprefix("///")).parent.mkdir(parents=True, exist_ok=True)
     more = {"connect_args": {"timeout": 60}} if kind == "sqlite" else {"pool_pre_ping": True}
     try:
-        return optuna.storages.RDBStorage(
+        opened = optuna.storages.RDBStorage(
             task.storage, engine_kwargs=more, heartbeat_interval=HEARTBEAT, grace_period=GRACE,
             heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=RETRIES),
         )  # fmt: skip
@@ -78,6 +81,28 @@ def storage(task: Task) -> optuna.storages.BaseStorage:
             f"tune.storage: {task.shown}: {without_secrets(reason)}; expected sqlite:///FILE, journal:FILE or "
             "postgresql://..."
         ) from None
+    if kind == "sqlite":
+        _one_writer(opened.engine)
+    return opened
+
+
+def _one_writer(engine: Engine) -> None:
+    """Have every transaction take sqlite's lock as it begins.
+
+    sqlite ignores SELECT … FOR UPDATE, with which Optuna keeps two processes from changing one trial: both found the
+    same trial stale, or waiting, and asked it twice.
+    """
+    from sqlalchemy import event
+
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def leave_transactions_to_us(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None
+
+    engine.dispose()
+    event.listen(engine, "connect", leave_transactions_to_us)
+    event.listen(engine, "begin", begin)
 
 
 def open_study(task: Task) -> optuna.Study:
