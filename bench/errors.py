@@ -6,7 +6,6 @@ import errno
 import os
 from collections.abc import Sequence
 
-
 ONE_LINE = {ord(end): "␤" for end in "\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"}  # a name that is quoted may hold any
 
 
