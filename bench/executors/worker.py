@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from gatebench.bench.errors import StageFailed, UserError, is_disk_full
+from gatebench.bench.executors import peak
 from gatebench.bench.process import become_worker
 from gatebench.bench.stages.stage import Facts, Run
 
@@ -82,9 +83,10 @@ def _run(connection: Connection, job: Job, log: Path) -> None:
             connection.send(Reported(share, text))
 
     started, at = time.monotonic(), os.fstat(sys.stdout.fileno()).st_size
+    peak.begin()
     try:
         facts = job.run(job.spec, job.inputs, job.out, report)
-        connection.send(Succeeded({**facts, "seconds": time.monotonic() - started, "peak_memory": _peak_memory()}))
+        connection.send(Succeeded({**facts, "seconds": time.monotonic() - started, "peak_memory": peak.taken()}))
     except (StageFailed, UserError) as failure:
         connection.send(Unable(str(failure), _tail(log, at)))
     except Exception as error:  # a failing stage must not take the other cells with it
@@ -94,13 +96,6 @@ def _run(connection: Connection, job: Job, log: Path) -> None:
         traceback.print_exc()
         sys.stderr.flush()
         connection.send(Unable(f"{type(error).__name__}: {error}", _tail(log, at)))
-
-
-def _peak_memory() -> int:
-    """Largest resident size of this process so far, in bytes."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _tail(log: Path, at: int, lines: int = 20) -> str:
