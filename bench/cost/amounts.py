@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from gatebench.bench import keys
+from gatebench.bench.data.pairs import Pair, plain, plain_response
 from gatebench.bench.data.source import TOOLBOX, DataSource
-from gatebench.bench.models.ladder import shape_of
+from gatebench.bench.models.dimensions import Dimensions, dimensions_of
+from gatebench.bench.models.encoding import Lengths
 from gatebench.bench.models.source import ModelSource
 from gatebench.bench.plan.graph import Node
 from gatebench.bench.stages.registry import stage_of
 from gatebench.bench.stages.stage import Amount
 
-SCALES = {"m": 1e6, "b": 1e9}
+CHARACTERS_A_TOKEN = 4.0  # of English, by the tokenizers of pretrained models (4.0 to 4.6 on Anthropic-HH)
+CHARACTERS_A_SHORT_TOKEN = 2.7  # by the 2,048 entries of the built-ins' own (the same)
 
 
 @dataclass(frozen=True)
 class StageWork:
-    """A stage's amount and model. Stages of equal group differ in units alone."""
+    """A stage's amount and model. Stages of equal group differ in units alone. size: None where not even a name tells
+    how large the model is."""
 
     group: str
     model: ModelSource
-    parameters: float | None
+    size: Dimensions | None
     amount: Amount
 
 
@@ -33,14 +37,6 @@ def model_of(node: Node, nodes: Mapping[str, Node]) -> ModelSource:
         node = nodes[node.inputs[0][2]]
     found: ModelSource = node.spec.model
     return found
-
-
-def parameters_of(model: ModelSource) -> float | None:
-    """Parameters of a model: of a built-in by its shape, else by the size its name carries (410m, 0.5B, 7b)."""
-    if model.is_builtin:
-        return float(shape_of(model.path).parameters)
-    found = re.search(r"(\d+(?:\.\d+)?)([mb])(?![a-z0-9])", model.path.lower())
-    return float(found[1]) * SCALES[found[2]] if found else None
 
 
 def pairs_of(data: DataSource | None) -> int | None:
@@ -66,4 +62,49 @@ def work_of(node: Node, nodes: Mapping[str, Node]) -> StageWork | None:
     model = model_of(node, nodes)
     rows = (data.content, data.train_split) if data else ()
     group = [node.kind, model.content, model.dtype, model.adapter, rows, amount.like]
-    return StageWork(f"{node.kind}-{keys.digest(group)}", model, parameters_of(model), amount)
+    if data and amount.responses:
+        lengths = getattr(node.spec, "lengths", None) or node.spec.recipe.lengths
+        if rows_seen := _rows(data, lengths, model.is_builtin):
+            amount = _as_seen(amount, rows_seen)
+    return StageWork(f"{node.kind}-{keys.digest(group)}", model, dimensions_of(model), amount)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Tokens of a training pair, about: of its prompt, and of one response."""
+
+    prompt: float
+    response: float
+
+
+def _as_seen(amount: Amount, rows: Sequence[_Row]) -> Amount:
+    """An amount by the rows that are there, in place of the longest that there may be."""
+    whole = [row.prompt + amount.responses * row.response for row in rows]
+    tokens = round(sum(whole) / len(whole))
+    if amount.states:
+        share = min(1.0, max(whole) / amount.unit_tokens)
+        return replace(amount, unit_tokens=tokens, batch_tokens=round(amount.batch_tokens * share),
+                       logits=round(amount.logits * share))  # fmt: skip
+    prompts = round(amount.units * max(row.prompt for row in rows))
+    scored = round(amount.units * amount.responses * sum(row.response for row in rows) / len(rows))
+    return replace(amount, unit_tokens=tokens, batch_tokens=min(amount.batch_tokens, prompts),
+                   logits=min(amount.logits, scored))  # fmt: skip
+
+
+@lru_cache(maxsize=64)
+def _rows(data: DataSource, lengths: Lengths, is_builtin: bool) -> tuple[_Row, ...]:
+    """The training rows of a data set by their characters; none where they are not here."""
+    from gatebench.bench.data.adapters import load
+
+    if data.content.startswith("hub:"):
+        return ()
+    return tuple(_row(pair, lengths, is_builtin) for pair in load(replace(data, probes=0)).train)
+
+
+def _row(pair: Pair, lengths: Lengths, is_builtin: bool) -> _Row:
+    characters = CHARACTERS_A_SHORT_TOKEN if is_builtin else CHARACTERS_A_TOKEN
+    most = lengths.max_length
+    prompt = min(len(plain(pair.prompt)) / characters, lengths.max_prompt_length or most)
+    sides = (min(len(plain_response(pair.prompt, side)) / characters, most - prompt)
+             for side in (pair.chosen, pair.rejected))  # fmt: skip
+    return _Row(prompt, sum(sides) / 2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -14,14 +13,12 @@ import numpy as np
 
 from gatebench.bench.cost.amounts import StageWork, work_of
 from gatebench.bench.cost.calibration import STARTUP, Record
+from gatebench.bench.cost.memory import peak_memory
 from gatebench.bench.machine import Machine
+from gatebench.bench.models.dimensions import FILES, NAME
 from gatebench.bench.plan.graph import Plan
 
-BYTES = {"float32": 4, "bfloat16": 2}
-WEIGHT = BYTES["float32"]  # of weights that are trained, merged, measured or saved, whatever is computed in
-ACTIVATIONS = 34  # numbers a token, layer and hidden unit that training keeps (Korthikanti et al. 2022, eq. 2)
-HIDDEN_A_PARAMETER = 12  # parameters = 12 layers hidden^2 (Kaplan et al. 2020)
-LAYERS = 24  # of a model known by its size alone
+PROCESS = 650_000_000  # bytes that a process of ours takes with its libraries, before any model
 
 
 @dataclass(frozen=True)
@@ -130,20 +127,27 @@ def cost_cautions(found: SuiteCost, machine: Machine, free: int) -> list[str]:
 def _cost(work: StageWork | None, rates: Rates) -> Cost:
     if work is None:
         return Cost(None, 0, 0, 0, 0, False)
-    amount, n = work.amount, work.parameters or 0
+    amount, n = work.amount, work.size.parameters if work.size else 0
     per_unit, memory = rates.tokens_a_unit(work), rates.memory(work)
     tokens = amount.units * (amount.unit_tokens if per_unit is None else per_unit)
     seconds = rates.seconds(work) if amount.units else 0.0
-    states = 1 if work.model.adapter and amount.saved else amount.states  # an adapter's own are next to nothing
-    activations = _activations(n) * amount.batch_tokens * (amount.states > 2)
-    foreseen = WEIGHT * n * states + BYTES[work.model.dtype] * activations
-    return Cost(seconds, tokens, tokens * n * amount.flops_a_token, memory or foreseen, amount.saved * n * WEIGHT,
-                per_unit is not None or not amount.units)  # fmt: skip
+    is_measured = per_unit is not None or not amount.units
+    return Cost(seconds, tokens, tokens * n * amount.flops_a_token, memory or foreseen_memory(work), written(work),
+                is_measured and not (work.size and work.size.known_by == NAME))  # fmt: skip
 
 
-def _activations(parameters: float) -> float:
-    """Numbers kept a token for the backward pass of a transformer of LAYERS layers."""
-    return ACTIVATIONS * LAYERS * math.sqrt(parameters / (HIDDEN_A_PARAMETER * LAYERS))
+def foreseen_memory(work: StageWork) -> float:
+    """Bytes that a worker would take for a stage, of what was never run; only the process's where nothing is known."""
+    return PROCESS + (peak_memory(work.amount, work.size, work.model) if work.size else 0.0)
+
+
+def written(work: StageWork) -> float:
+    """Bytes of the models that a stage saves: adapters alone, where it trains one. Files that are here are linked."""
+    amount, size, adapter = work.amount, work.size, work.model.adapter
+    if size is None or (not amount.units and size.known_by == FILES):
+        return 0.0
+    saved = size.adapter_parameters(adapter.r) if adapter and amount.saves_adapter else size.parameters
+    return amount.saved * saved * amount.written
 
 
 def _sum(costs: Sequence[Cost]) -> Cost:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.models.source import ModelSource, link_model
-from gatebench.bench.stages.stage import TRAINING, Amount, Facts, Inputs, Report, Stage
+from gatebench.bench.stages.stage import ADAMW, BYTES, LOSS_COPIES, TRAINING, Amount, Facts, Inputs, Report, Stage
 from gatebench.bench.suite.recipes import Base
 
 if TYPE_CHECKING:
@@ -80,10 +80,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
 
 def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount:
     recipe = spec.recipe
-    if recipe is None:
-        return Amount(0, 0, 0, 0, 0, 0)
+    if recipe is None:  # files are linked, or fetched in the 16 bits that published weights mostly have
+        return Amount(0, 0, 0, 0, 0, int(not Path(spec.model.path).exists()), held=0, written=BYTES["bfloat16"])
     batch = recipe.batch_size * recipe.context
-    return Amount(recipe.tokens, 1, TRAINING, batch, 4, 1, (recipe.batch_size, recipe.context))
+    return Amount(recipe.tokens, 1, TRAINING, batch, ADAMW, 1, (recipe.batch_size, recipe.context),
+                  logits=batch, copies=LOSS_COPIES)  # fmt: skip
 
 
 def shorten(spec: Spec, steps: int, copy: int) -> Spec:

@@ -15,7 +15,18 @@ from gatebench.bench.errors import StageFailed
 from gatebench.bench.models.encoding import EncodedProbe, Lengths
 from gatebench.bench.models.source import FLOAT32
 from gatebench.bench.stages.finite import check_finite
-from gatebench.bench.stages.stage import CAUTIONS, FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
+from gatebench.bench.stages.stage import (
+    BYTES,
+    CAUTIONS,
+    FORWARD,
+    SCORE_COPIES,
+    SCORED_POSITIONS,
+    Amount,
+    Facts,
+    Inputs,
+    Report,
+    Stage,
+)
 from gatebench.bench.stages.train import checkpoints_of
 
 if TYPE_CHECKING:
@@ -223,7 +234,10 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
     times = checkpoints_of(trained.recipe, pairs) if trained else 1
     probes = min(spec.data.probes, pairs) + min(spec.data.probes, spec.data.test or spec.data.probes)
     like = (spec.lengths, trained is None)
-    return Amount(times * probes, KINDS_A_PROBE * width, FORWARD, SCORED * width, 2, 0, like)
+    positions = min(SCORED_POSITIONS, probes * KINDS_A_PROBE * width)
+    models = 1 if trained is None else 2  # a policy beside the one that it was trained from
+    return Amount(times * probes, KINDS_A_PROBE * width, FORWARD, positions, 0, 0, like, held=models * BYTES[FLOAT32],
+                  logits=positions, copies=SCORE_COPIES, responses=KINDS_A_PROBE)  # fmt: skip
 
 
 def shorten(spec: Spec, steps: int, copy: int) -> Spec:

@@ -13,7 +13,18 @@ from gatebench.bench.data.source import TOOLBOX, DataSource
 from gatebench.bench.engines.sampling import Answer, Sampling
 from gatebench.bench.models.encoding import Lengths
 from gatebench.bench.stages.finite import check_finite
-from gatebench.bench.stages.stage import CAUTIONS, FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
+from gatebench.bench.stages.stage import (
+    ANSWER_COPIES,
+    BYTES,
+    CAUTIONS,
+    FORWARD,
+    SCORED,
+    Amount,
+    Facts,
+    Inputs,
+    Report,
+    Stage,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -22,6 +33,7 @@ if TYPE_CHECKING:
 
 VERSION = 2
 ANSWERS_FILE = "generations.parquet"
+SERVED = 256  # answers that vLLM writes together, its default
 PROOF_PROMPTS = 4  # prompts that a swapped engine has to score as transformers does
 
 
@@ -122,8 +134,11 @@ def _by_vllm(
 
 
 def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount:
-    most = spec.lengths.max_length + spec.sampling.max_tokens
-    return Amount(spec.prompts, most, FORWARD, SCORED * most, 1, 0, (spec.backend, spec.sampling))
+    most = (spec.lengths.max_prompt_length or spec.lengths.max_length) + spec.sampling.max_tokens
+    at_once = SCORED if spec.backend == "transformers" else SERVED
+    return Amount(spec.prompts, most, FORWARD, at_once * most, 0, 0, (spec.backend, spec.sampling),
+                  held=BYTES[spec.dtype], logits=SCORED * spec.sampling.max_tokens, copies=ANSWER_COPIES,
+                  at_once=at_once)  # fmt: skip
 
 
 def by_prompt(folder: Path, inputs: Mapping[str, Path]) -> pandas.DataFrame:

@@ -93,7 +93,7 @@ def _turned(verdict: Verdict) -> Verdict:
 
 
 def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount:
-    return Amount(1, 0, FORWARD, 0, 1, 0, (spec,))
+    return Amount(1, 0, FORWARD, 0, 0, 0, (spec,), held=0)
 
 
 def by_prompt(folder: Path, inputs: Mapping[str, Path]) -> pandas.DataFrame:

@@ -16,7 +16,18 @@ from gatebench.bench.errors import StageFailed, UserError
 from gatebench.bench.metrics.tasks import ValueWithError, task_metrics
 from gatebench.bench.models import ladder
 from gatebench.bench.models.chat_template import Rendering, TemplateRefused
-from gatebench.bench.stages.stage import CAUTIONS, FORWARD, Amount, Facts, Inputs, Report, Stage
+from gatebench.bench.stages.stage import (
+    BYTES,
+    CAUTIONS,
+    FORWARD,
+    SCORE_COPIES,
+    SCORED,
+    Amount,
+    Facts,
+    Inputs,
+    Report,
+    Stage,
+)
 
 if TYPE_CHECKING:
     from lm_eval.models.huggingface import HFLM
@@ -151,8 +162,16 @@ def _model(policy: Path, spec: Spec, out: Path, facts: Facts) -> tuple[HFLM, lis
         return HFLM(**shared), [sentence]
 
 
+# Of a task whose size nobody said: as large as HellaSwag (10,042 questions of four choices), read whole for each.
+QUESTIONS_A_TASK, CHOICES, QUESTION_TOKENS = 10_000, 4, 100
+
+
 def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount:
-    return Amount(1, 0, FORWARD, 0, 1, 0, (spec.tasks, spec.content, spec.limit))
+    questions = len(spec.tasks) * (spec.limit or QUESTIONS_A_TASK)
+    tokens = QUESTION_TOKENS * (1 + (spec.num_fewshot or 0))
+    batch = SCORED * tokens
+    return Amount(questions, CHOICES * tokens, FORWARD, batch, 0, 0, (spec.tasks, spec.content, spec.limit),
+                  held=BYTES[spec.dtype], logits=batch, copies=SCORE_COPIES)  # fmt: skip
 
 
 def with_errors(folder: Path) -> Mapping[str, ValueWithError]:

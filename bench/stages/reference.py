@@ -12,7 +12,18 @@ from gatebench.bench.data.source import DataSource
 from gatebench.bench.models.encoding import Lengths
 from gatebench.bench.models.source import FLOAT32
 from gatebench.bench.stages.finite import check_finite
-from gatebench.bench.stages.stage import CAUTIONS, FORWARD, SCORED, Amount, Facts, Inputs, Report, Stage
+from gatebench.bench.stages.stage import (
+    BYTES,
+    CAUTIONS,
+    FORWARD,
+    SCORE_COPIES,
+    SCORED_POSITIONS,
+    Amount,
+    Facts,
+    Inputs,
+    Report,
+    Stage,
+)
 
 VERSION = 4
 REFERENCE_FILE = "reference.parquet"
@@ -87,7 +98,9 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
     if pairs is None:
         return None
     width = spec.lengths.max_length
-    return Amount(pairs, 2 * width, FORWARD, SCORED * width, 1, 0, (spec.lengths,))
+    positions = min(SCORED_POSITIONS, 2 * pairs * width)
+    return Amount(pairs, 2 * width, FORWARD, positions, 0, 0, (spec.lengths,), held=BYTES[spec.weights or FLOAT32],
+                  logits=positions, copies=SCORE_COPIES, responses=2)  # fmt: skip
 
 
 def shorten(spec: Spec, steps: int, copy: int) -> Spec:

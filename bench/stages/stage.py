@@ -28,13 +28,30 @@ Run: TypeAlias = Callable[[Any, Mapping[str, Path], Path, Report], Facts]  # of 
 LIBRARIES = ("torch", "transformers", "trl")  # their versions change results, so they are in every key
 
 
+FORWARD, TRAINING = 2, 6  # floating-point operations a parameter and token (Kaplan et al. 2020, sec. 2.1)
+FROZEN = 4  # of weights that gradients go through to an adapter's, and that have none themselves
+BYTES = {"float32": 4, "bfloat16": 2}
+ADAMW, RMSPROP = 3, 2  # numbers beside a trained weight: its gradient and moments
+# Copies of logits, float32, alive at a time: of transformers' loss the logits, their log-softmax and its gradient, and
+# one that the backward pass makes on the way; of scoring the logits and their log-softmax; of answers those of every
+# step, stacked, and their log-softmax.
+LOSS_COPIES, SCORE_COPIES, ANSWER_COPIES = 4, 2, 3
+SCORED = 16  # responses scored at once, about
+# What scoring holds at most (objectives/layout/scoring.py): positions in a cache, and numbers in one copy of logits.
+SCORED_POSITIONS, SCORED_LOGITS = 8192, 2**27
+
+
 @dataclass(frozen=True)
 class Amount:
     """How much work one stage is.
 
     units: tokens for a base, else pairs or probes, counted as often as they are seen; unit_tokens: the most tokens
-    of one; batch_tokens: the most in memory at once; states: numbers kept a parameter (weights, gradient, moments);
-    saved: models written; like: what else of the recipe decides the time a unit takes.
+    of one; batch_tokens: the most in memory at once; states: numbers kept beside each weight that is trained (gradient,
+    moments), 0 where none is; saved: models written; like: what else of the recipe decides the time a unit takes.
+    held: bytes a parameter of all whole models in memory; written: bytes a parameter of one that is saved;
+    saves_adapter: whether nothing but the adapter is; logits: positions whose logits are held at a time, `copies` of
+    them; responses: to one prompt in a unit, whose lengths the rows of the data then tell; at_once: answers written together, of a stage that writes some; checkpointing: whether activations are
+    computed again in the backward pass.
     """
 
     units: float
@@ -44,10 +61,16 @@ class Amount:
     states: int
     saved: int
     like: tuple[object, ...] = ()
+    held: int = BYTES["float32"]
+    written: int = BYTES["float32"]
+    saves_adapter: bool = False
+    logits: int = 0
+    copies: int = 0
+    at_once: int = 0
+    checkpointing: bool = False
+    responses: int = 0
 
 
-FORWARD, TRAINING = 2, 6  # floating-point operations a parameter and token (Kaplan et al. 2020, sec. 2.1)
-SCORED = 16  # responses scored at once, about
 Inputs = Mapping[str, Any]  # the specs of the stages that a stage rests on, by role
 
 

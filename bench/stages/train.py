@@ -15,7 +15,20 @@ from typing import TYPE_CHECKING
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.errors import StageFailed
 from gatebench.bench.models.source import FLOAT32, Adapter
-from gatebench.bench.stages.stage import CAUTIONS, TRAINING, Amount, Facts, Inputs, Report, Stage
+from gatebench.bench.stages.stage import (
+    ADAMW,
+    BYTES,
+    CAUTIONS,
+    FORWARD,
+    FROZEN,
+    RMSPROP,
+    TRAINING,
+    Amount,
+    Facts,
+    Inputs,
+    Report,
+    Stage,
+)
 from gatebench.bench.stages.training import change
 from gatebench.bench.stages.training.callbacks import CHECKPOINTS, Watch, save_callback, watch_callback
 from gatebench.bench.stages.training.resume import TRAINER
@@ -225,10 +238,15 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
         return None
     recipe = spec.recipe
     micro = recipe.micro_batch_size or recipe.batch_size
-    width, states = recipe.lengths.max_length, 4 if "adam" in recipe.optimizer else 3
+    width, states = recipe.lengths.max_length, ADAMW if "adam" in recipe.optimizer else RMSPROP
+    checkpointing = bool(getattr(recipe, "gradient_checkpointing", False))
+    flops = (FROZEN if spec.adapter else TRAINING) + FORWARD * checkpointing
     like = (recipe.lengths, recipe.batch_size, micro, recipe.layout)
-    units, saved = steps_of(recipe, pairs) * recipe.batch_size, checkpoints_of(recipe, pairs)
-    return Amount(units, 2 * width, TRAINING, micro * 2 * width, states, saved, like)
+    units = steps_of(recipe, pairs) * recipe.batch_size
+    saved = {"all": checkpoints_of(recipe, pairs), "none": 0}.get(getattr(recipe, "keep", "final"), 1)
+    return Amount(units, 2 * width, flops, micro * 2 * width, states, saved, like,
+                  held=BYTES[spec.weights or FLOAT32], saves_adapter=spec.adapter is not None,
+                  checkpointing=checkpointing, responses=2)  # fmt: skip
 
 
 def steps_of(recipe: Train, pairs: int) -> int:

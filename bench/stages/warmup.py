@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, cast
 from gatebench.bench.data.source import ROWS_A_STEP, DataSource
 from gatebench.bench.models.encoding import Lengths
 from gatebench.bench.models.source import FLOAT32, Adapter
-from gatebench.bench.stages.stage import CAUTIONS, TRAINING, Amount, Facts, Inputs, Report, Stage
+from gatebench.bench.stages.stage import (
+    ADAMW,
+    BYTES,
+    CAUTIONS,
+    FROZEN,
+    LOSS_COPIES,
+    TRAINING,
+    Amount,
+    Facts,
+    Inputs,
+    Report,
+    Stage,
+)
 from gatebench.bench.stages.training import change
 from gatebench.bench.suite.recipes import Warmup
 
@@ -91,7 +103,11 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
         return None
     rows = min(spec.recipe.pairs or pairs, pairs) * (2 if spec.kind == "extended_sft" else 1)
     batch, width = spec.recipe.batch_size, spec.lengths.max_length
-    return Amount(rows * spec.recipe.epochs, width, TRAINING, batch * width, 4, 1, (spec.lengths, batch))
+    flops = FROZEN if spec.adapter else TRAINING
+    # an adapter is merged in float32
+    return Amount(rows * spec.recipe.epochs, width, flops, batch * width, ADAMW, 1, (spec.lengths, batch),
+                  held=BYTES[FLOAT32 if spec.adapter else spec.weights or FLOAT32], logits=batch * width,
+                  copies=LOSS_COPIES, responses=1)  # fmt: skip
 
 
 def shorten(spec: Spec, steps: int, copy: int) -> Spec:

@@ -1,14 +1,23 @@
-"""How much work a stage is."""
+"""How much work a stage is, by the rows that are there."""
 
-import pytest
-
-from gatebench.bench.cost.amounts import parameters_of
-from gatebench.bench.models.source import ModelSource
+from gatebench.bench.cost.amounts import work_of
+from tests.helpers import GOOD, plan_of
 
 
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [("EleutherAI/pythia-410m", 4.1e8), ("Qwen/Qwen2.5-0.5B", 5e8), ("huggyllama/llama-7b", 7e9), ("gpt2", None)],
-)
-def test_the_size_in_a_models_name(path, expected):
-    assert parameters_of(ModelSource(f"hub:{path}", path=path)) == expected
+def works(plan):
+    return {node.kind: work_of(node, plan.nodes) for node in plan.nodes.values()}
+
+
+def test_tokens_are_those_of_the_rows_and_not_of_the_longest_there_may_be(tmp_path):
+    short = works(plan_of(tmp_path))
+    long = works(plan_of(tmp_path, GOOD.replace("max_length: 64", "max_length: 1024")))
+    for kind in ("warmup", "reference", "train", "dynamics"):
+        assert long[kind].amount.unit_tokens < 200
+        assert long[kind].amount.batch_tokens <= 4 * short[kind].amount.batch_tokens
+    assert long["train"].amount.units == short["train"].amount.units
+
+
+def test_a_data_set_of_the_hub_is_as_long_as_it_may_be(tmp_path):
+    text = GOOD.replace("path: builtin:toolbox", "path: some/set, revision: abc")
+    found = works(plan_of(tmp_path, text))
+    assert found["train"].amount.unit_tokens == 2 * 64
