@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-MEMORY_A_WORKER = 1_500_000_000  # bytes: torch, TRL and a small model in training take 1.2 GB
+MEMORY_A_WORKER = 1_500_000_000  # bytes at least: torch, TRL and a small model in training take 1.2 GB
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,13 @@ class Machine:
 
 
 @cache
-def this_machine(at_once: int | None = None) -> Machine:
+def this_machine(at_once: int | None = None, a_worker: int = 0) -> Machine:
     """The machine this process runs on; its name tells machines of other speed apart, not machines alike.
 
-    at_once: how many stages can run at the same time, which decides how the cores are divided.
+    at_once: how many stages can run at the same time, and a_worker: bytes that one of them takes, which decide how the
+    cores are divided.
     """
-    workers, threads, gpus = default_workers(at_once)
+    workers, threads, gpus = default_workers(at_once, a_worker)
     if gpus:
         model, device_memory = _gpu()
         return Machine(f"{model} x {gpus}", workers, gpus, device_memory)
@@ -62,22 +63,23 @@ def _read(path: str) -> str:
         return ""
 
 
-def default_workers(at_once: int | None = None) -> tuple[int, int, int]:
+def default_workers(at_once: int | None = None, a_worker: int = 0) -> tuple[int, int, int]:
     """(workers, threads each, GPUs) of this machine: one worker a GPU, else the cores divided among workers.
 
-    at_once: how many stages can run at the same time at most, as far as that is known. It is a plan's, not what is left
-    of it or what --workers says: threads change the last bits, which a run that goes on must not.
+    at_once: how many stages can run at the same time at most, as far as that is known; a_worker: bytes that the largest
+    takes. Both are a plan's, not what is left of it or what --workers says: threads change the last bits, which a run
+    that goes on must not.
     """
     devices = _gpus()
     if devices:
         return devices, max(1, cores() // devices), devices
-    return *divided(cores(), memory(), at_once), 0
+    return *divided(cores(), memory(), at_once, a_worker), 0
 
 
-def divided(cores: int, memory: int, at_once: int | None = None) -> tuple[int, int]:
+def divided(cores: int, memory: int, at_once: int | None = None, a_worker: int = 0) -> tuple[int, int]:
     """(workers, threads each): as many workers as have work and fit into memory (bytes), what cores are left as their
     threads: on small models two processes with one thread each beat one with two."""
-    workers = max(1, min(cores, memory // MEMORY_A_WORKER, at_once or cores))
+    workers = max(1, min(cores, memory // max(MEMORY_A_WORKER, a_worker), at_once or cores))
     return workers, max(1, cores // workers)
 
 

@@ -9,71 +9,100 @@ from typing import TYPE_CHECKING
 from gatebench.bench.console import PLAIN, harmless, print_json, results_console
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+    from collections.abc import Set as AbstractSet
 
     from rich.table import Table as RichTable
 
     from gatebench.bench.analysis.summary import Summary
     from gatebench.bench.analysis.table import Table
     from gatebench.bench.cost.estimate import SuiteCost
+    from gatebench.bench.cost.hardware import Hardware
+    from gatebench.bench.machine import Machine
     from gatebench.bench.run.suite_run import Prepared
 
 TONES = {"": "", "good": "", "bad": "red"}  # of a cell, as rich's styles
 
 
-def estimate_of(prepared: Prepared) -> tuple[SuiteCost, list[str]]:
-    """What the rest of the suite would take here, and sentences where it does not fit."""
+def estimate_of(prepared: Prepared, hardware: Hardware | None = None) -> tuple[SuiteCost, list[str]]:
+    """What the rest of the suite would take here, or on other hardware, and sentences where it does not fit."""
     import shutil
 
     from gatebench.bench.cost import estimate
     from gatebench.bench.cost.calibration import records, unreadable
-    from gatebench.bench.machine import this_machine
+    from gatebench.bench.cost.hardware import too_large
+    from gatebench.bench.cost.workers import machine_of
 
-    finished = prepared.store.finished_among(prepared.plan.addresses)
-    machine = this_machine(prepared.plan.at_once)
-    found = estimate.estimate_cost(prepared.plan, finished, records(prepared.store, machine), machine)
+    plan, store = prepared.plan, prepared.store
+    finished = store.finished_among(plan.addresses)
+    machine = machine_of(plan)
+    found = estimate.estimate_cost(
+        plan, finished, records(store, machine), hardware.machine if hardware else machine, hardware
+    )
+    told = [*unreadable(store, machine), *estimate.size_cautions(plan)]
+    if hardware:
+        return found, [*told, *too_large(plan, finished, hardware)]
     place = next(place for place in (prepared.results.resolve(), *prepared.results.resolve().parents) if place.exists())
-    told = estimate.cost_cautions(found, machine, shutil.disk_usage(place).free)
-    return found, [*unreadable(prepared.store, machine), *told]
+    return found, [*told, *estimate.cost_cautions(found, machine, shutil.disk_usage(place).free)]
 
 
-def show_plan(prepared: Prepared, as_json: bool) -> None:
-    from dataclasses import asdict
-
+def show_plan(prepared: Prepared, as_json: bool, hardware: Hardware | None = None, price: float | None = None) -> None:
+    """price: of one device for an hour."""
     from rich.console import Console
 
     from gatebench.bench.analysis.plan_tables import plan_tables
-    from gatebench.bench.analysis.table import duration
-    from gatebench.bench.machine import this_machine
+    from gatebench.bench.cost.workers import machine_of
     from gatebench.bench.plan.readable import check_rows, is_here, transcript_cautions
     from gatebench.bench.plan.task_files import code_cautions
 
     made = prepared.plan
     check_rows(made, prepared.sources, is_here)
     finished = prepared.store.finished_among(made.addresses)
-    found, sentences = estimate_of(prepared)
+    found, sentences = estimate_of(prepared, hardware)
     sentences = [*sentences, *transcript_cautions(prepared.sources), *code_cautions(prepared.sources)]
+    machine = hardware.machine if hardware else machine_of(made)
+    paid = None if price is None or found.wall is None else price * found.wall / 3600 * max(1, machine.gpus)
     if as_json:
-        print_json({
-            "suite": made.suite,
-            "cells": [
-                {"id": cell.id, **cell.axes(), "stages": dict(cell.stages), "estimate": asdict(found.cells[cell.id])}
-                for cell in made.cells
-            ],
-            "stages": {key: {"kind": n.kind, "finished": key in finished} for key, n in made.nodes.items()},
-            "estimate": asdict(found.in_all) | {"wall": found.wall},
-            "cautions": sentences,
-        })  # fmt: skip
+        print_json(_plan_as_json(prepared, finished, found, machine, paid) | {"cautions": sentences})
         return
     print_tables(plan_tables(made, finished, found))
     err = Console(stderr=True)
-    if found.wall is None:
+    for line in _hours(found, machine, hardware, paid):
+        print(line)
+    if found.wall is None and not hardware:
         err.print("hours unknown: nothing like these stages was timed on this machine; add --calibrate", **PLAIN)
-    elif found.in_all.seconds:
-        machine = this_machine(made.at_once)
-        print(f"about {duration(found.wall)} with {machine.workers} workers ({machine.name})")
     for sentence in [*sentences, *prepared.sources.unpinned()]:
         err.print(sentence, style="yellow", **PLAIN)
+
+
+def _plan_as_json(
+    prepared: Prepared, finished: AbstractSet[str], found: SuiteCost, machine: Machine, paid: float | None
+) -> dict[str, object]:
+    from dataclasses import asdict
+
+    made = prepared.plan
+    return {
+        "suite": made.suite,
+        "cells": [
+            {"id": cell.id, **cell.axes(), "stages": dict(cell.stages), "estimate": asdict(found.cells[cell.id])}
+            for cell in made.cells
+        ],
+        "stages": {key: {"kind": n.kind, "finished": key in finished} for key, n in made.nodes.items()},
+        "estimate": asdict(found.in_all) | {"wall": found.wall, "price": paid, "machine": asdict(machine)},
+    }  # fmt: skip
+
+
+def _hours(found: SuiteCost, machine: Machine, hardware: Hardware | None, paid: float | None) -> Iterator[str]:
+    from gatebench.bench.analysis.table import duration
+    from gatebench.bench.cost.hardware import UTILISATION
+
+    if found.wall is None or not found.in_all.seconds:
+        return
+    how = f"{machine.workers} workers ({machine.name})"
+    if hardware:
+        how = f"{machine.name}, one stage a device at {UTILISATION:.0%} of its peak"
+    price = "" if paid is None else f", {paid:,.2f} at the price given"
+    yield f"about {duration(found.wall)} with {how}{price}"
 
 
 def print_results(summary: Summary, as_json: bool, folder: Path) -> None:

@@ -17,6 +17,7 @@ from gatebench.bench.stages.registry import stage_of
 from gatebench.bench.stages.stage import Amount
 
 CHARACTERS_A_TOKEN = 4.0  # of English, by the tokenizers of pretrained models (4.0 to 4.6 on Anthropic-HH)
+UNSEEN = 0.5  # share of the room for a prompt and a response that those of data which are not here are taken to fill
 CHARACTERS_A_SHORT_TOKEN = 2.7  # by the 2,048 entries of the built-ins' own (the same)
 
 
@@ -64,8 +65,8 @@ def work_of(node: Node, nodes: Mapping[str, Node]) -> StageWork | None:
     group = [node.kind, model.content, model.dtype, model.adapter, rows, amount.like]
     if data and amount.responses:
         lengths = getattr(node.spec, "lengths", None) or node.spec.recipe.lengths
-        if rows_seen := _rows(data, lengths, model.is_builtin):
-            amount = _as_seen(amount, rows_seen)
+        rows_seen = _rows(data, lengths, model.is_builtin)
+        amount = _as_seen(amount, rows_seen) if rows_seen else _as_guessed(amount, lengths)
     return StageWork(f"{node.kind}-{keys.digest(group)}", model, dimensions_of(model), amount)
 
 
@@ -89,6 +90,12 @@ def _as_seen(amount: Amount, rows: Sequence[_Row]) -> Amount:
     scored = round(amount.units * amount.responses * sum(row.response for row in rows) / len(rows))
     return replace(amount, unit_tokens=tokens, batch_tokens=min(amount.batch_tokens, prompts),
                    logits=min(amount.logits, scored))  # fmt: skip
+
+
+def _as_guessed(amount: Amount, lengths: Lengths) -> Amount:
+    """Of rows that are not here: as long as they may be in memory, and UNSEEN of it on average."""
+    prompt = UNSEEN * (lengths.max_prompt_length or lengths.max_length)
+    return replace(amount, unit_tokens=round(prompt + amount.responses * UNSEEN * (lengths.max_length - prompt)))
 
 
 @lru_cache(maxsize=64)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from gatebench.bench import keys
 from gatebench.bench.cost.amounts import work_of
+from gatebench.bench.cost.workers import machine_of, workers_of
 from gatebench.bench.errors import UserError
 from gatebench.bench.executors.api import Resources
 from gatebench.bench.executors.loop import execute
 from gatebench.bench.executors.progress import Progress
 from gatebench.bench.executors.registry import make_executor
-from gatebench.bench.machine import Machine, default_workers, this_machine
+from gatebench.bench.machine import Machine
 from gatebench.bench.plan.graph import Node, Plan, identity
 from gatebench.bench.stages.registry import stage_of
 from gatebench.bench.store.files import write_json
@@ -93,7 +94,7 @@ def calibrate(plan: Plan, store: Store, err: Console) -> None:
     Each distinct training of the plan gives one chain of stages, which every worker runs with a seed of its own.
     Raises UserError where a stage fails.
     """
-    workers, threads, devices = default_workers(plan.at_once)
+    workers, threads, devices = workers_of(plan)
     place = store.root / CALIBRATION_FOLDER / f"work-{os.getpid()}"
     executor = make_executor(Resources(workers, threads, devices, place / "logs"))
     found: list[Record] = []
@@ -115,7 +116,7 @@ def calibrate(plan: Plan, store: Store, err: Console) -> None:
     finally:
         executor.close()
         shutil.rmtree(place, ignore_errors=True)
-    remember(found, store, this_machine(plan.at_once))
+    remember(found, store, machine_of(plan))
 
 
 def _chains(plan: Plan) -> Iterable[list[Node]]:

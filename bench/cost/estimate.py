@@ -11,14 +11,14 @@ from graphlib import TopologicalSorter
 
 import numpy as np
 
-from gatebench.bench.cost.amounts import StageWork, work_of
+from gatebench.bench.cost.amounts import StageWork, model_of, work_of
 from gatebench.bench.cost.calibration import STARTUP, Record
-from gatebench.bench.cost.memory import peak_memory
+from gatebench.bench.cost.hardware import Hardware
+from gatebench.bench.cost.workers import foreseen_memory
 from gatebench.bench.machine import Machine
-from gatebench.bench.models.dimensions import FILES, NAME
+from gatebench.bench.models.dimensions import FILES, NAME, dimensions_of
 from gatebench.bench.plan.graph import Plan
-
-PROCESS = 650_000_000  # bytes that a process of ours takes with its libraries, before any model
+from gatebench.bench.stages.stage import FORWARD
 
 
 @dataclass(frozen=True)
@@ -86,11 +86,18 @@ class Rates:
         return max((record.peak_memory for record in self.by_group.get(work.group, ())), default=None)
 
 
-def estimate_cost(plan: Plan, finished: AbstractSet[str], records: Sequence[Record], machine: Machine) -> SuiteCost:
-    """The cost of what is left of a plan, from what was timed on the machine where that is known."""
+def estimate_cost(
+    plan: Plan,
+    finished: AbstractSet[str],
+    records: Sequence[Record],
+    machine: Machine,
+    hardware: Hardware | None = None,
+) -> SuiteCost:
+    """The cost of what is left of a plan, from what was timed on the machine where that is known, or on hardware that
+    is not here."""
     rates = Rates(records)
     works = {key: work_of(node, plan.nodes) for key, node in plan.nodes.items()}
-    known = {work: _cost(work, rates) for work in set(works.values())}
+    known = {work: _cost(work, rates, hardware) for work in set(works.values())}
     costs = {key: known[work] for key, work in works.items()}
     left = [key for key in plan.nodes if key not in finished]
     by_kind: dict[str, list[Cost]] = defaultdict(list)
@@ -102,8 +109,29 @@ def estimate_cost(plan: Plan, finished: AbstractSet[str], records: Sequence[Reco
         {kind: _sum(found) for kind, found in by_kind.items()},
         {cell: _sum([costs[key].divided(shared[key]) for key in keys]) for cell, keys in rests.items()},
         _sum([costs[key] for key in left]),
-        _wall(plan, left, {key: cost.seconds for key, cost in costs.items()}, machine.workers, rates.startup),
+        _wall(
+            plan,
+            left,
+            {key: cost.seconds for key, cost in costs.items()},
+            machine.workers,
+            0.0 if hardware else rates.startup,
+        ),
     )
+
+
+def size_cautions(plan: Plan) -> list[str]:
+    """Sentences where nothing but a name tells the size of a model, or not even that."""
+    found = {model.path: dimensions_of(model) for node in plan.nodes.values() if (model := model_of(node, plan.nodes))}
+    guessed = sorted(path for path, size in found.items() if size and size.known_by == NAME)
+    unknown = sorted(path for path, size in found.items() if size is None)
+    told = []
+    if guessed:
+        told.append(
+            f"guessed from its name, so hours, memory and disk may be far off: the size of {', '.join(guessed)}"
+        )
+    if unknown:
+        told.append(f"not in the estimates, since nothing here tells its size: {', '.join(unknown)}")
+    return told
 
 
 def cost_cautions(found: SuiteCost, machine: Machine, free: int) -> list[str]:
@@ -124,21 +152,22 @@ def cost_cautions(found: SuiteCost, machine: Machine, free: int) -> list[str]:
     return sentences
 
 
-def _cost(work: StageWork | None, rates: Rates) -> Cost:
+def _cost(work: StageWork | None, rates: Rates, hardware: Hardware | None) -> Cost:
     if work is None:
         return Cost(None, 0, 0, 0, 0, False)
     amount, n = work.amount, work.size.parameters if work.size else 0
-    per_unit, memory = rates.tokens_a_unit(work), rates.memory(work)
+    per_unit = rates.tokens_a_unit(work)
     tokens = amount.units * (amount.unit_tokens if per_unit is None else per_unit)
-    seconds = rates.seconds(work) if amount.units else 0.0
+    read = amount.read * amount.unit_tokens / 2
+    flops = n * (tokens * amount.flops_a_token + read * FORWARD)
+    if hardware:
+        seconds, memory = hardware.seconds(work, flops), hardware.memory(work)
+    else:
+        seconds = rates.seconds(work) if amount.units else 0.0
+        memory = rates.memory(work) or foreseen_memory(work)
     is_measured = per_unit is not None or not amount.units
-    return Cost(seconds, tokens, tokens * n * amount.flops_a_token, memory or foreseen_memory(work), written(work),
+    return Cost(seconds, tokens + read, flops, memory, written(work),
                 is_measured and not (work.size and work.size.known_by == NAME))  # fmt: skip
-
-
-def foreseen_memory(work: StageWork) -> float:
-    """Bytes that a worker would take for a stage, of what was never run; only the process's where nothing is known."""
-    return PROCESS + (peak_memory(work.amount, work.size, work.model) if work.size else 0.0)
 
 
 def written(work: StageWork) -> float:

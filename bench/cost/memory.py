@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from gatebench.bench.models.dimensions import Dimensions
 from gatebench.bench.models.source import FLOAT32, ModelSource
-from gatebench.bench.stages.stage import BYTES, SCORED_LOGITS, Amount
+from gatebench.bench.stages.stage import BYTES, SCORE_COPIES, SCORED_LOGITS, Amount
 
 WIDE = BYTES[FLOAT32]
 # Bytes that the backward pass keeps of a token in a layer: (a hidden unit, a number of its key, a hidden unit of the
 # MLP). Counted by torch's saved_tensors_hooks on Llama, Qwen2 (gated MLP) and GPT-NeoX (plain) of transformers 5.19.
-GATED = {"float32": (32, 8, 16), "bfloat16": (42, 10, 11)}
-PLAIN = {"float32": (24, 8, 8), "bfloat16": (26, 8, 6)}
+# (gated, under an adapter, whose frozen maps keep no inputs) -> type -> those bytes
+KEPT = {
+    (True, False): {"float32": (32, 8, 16), "bfloat16": (42, 10, 11)},
+    (False, False): {"float32": (24, 8, 8), "bfloat16": (26, 8, 6)},
+    (True, True): {"float32": (24, 8, 16), "bfloat16": (24, 4, 8)},
+    (False, True): {"float32": (24, 8, 8), "bfloat16": (12, 4, 4)},
+}
 BETWEEN_LAYERS = WIDE  # bytes of a hidden unit that are kept where the rest is computed again
 TILE = 2 * 4096 * 8192 * WIDE  # bytes of the two tiles of logits that preference training holds (TRL's chunked head)
 
@@ -24,15 +29,18 @@ def peak_memory(amount: Amount, size: Dimensions, model: ModelSource) -> float:
         return amount.held * n + _cache(amount, size) + _logits(amount, size)
     cast = BYTES[model.dtype] * trained if model.dtype != FLOAT32 else 0  # autocast keeps the weights it has cast
     weights = amount.held * n + WIDE * (adapter + amount.states * trained) + cast
-    return weights + _activations(amount, size, model) + (_logits(amount, size) or TILE)
+    training = weights + _activations(amount, size, model) + (_logits(amount, size) or TILE)
+    if not amount.read:
+        return training
+    # probes are measured between two steps, without gradients, beside a float32 copy of the first policy
+    measuring = amount.held * n + WIDE * (n + adapter + (amount.states - 1) * trained)
+    return max(training, measuring + WIDE * SCORE_COPIES * SCORED_LOGITS)
 
 
 def _activations(amount: Amount, size: Dimensions, model: ModelSource) -> float:
     is_gated = size.linear.count((size.hidden, size.feed_forward)) > size.layers
-    hidden, keys, inner = (GATED if is_gated else PLAIN)[model.dtype]
+    hidden, keys, inner = KEPT[is_gated, model.adapter is not None][model.dtype]
     layer = hidden * size.hidden + keys * size.keys + inner * size.feed_forward
-    if model.adapter:  # what goes into each map is kept once more, for the adapter beside it
-        layer += BYTES[model.dtype] * sum(inputs for inputs, _ in size.linear) // max(1, size.layers)
     whole = size.layers * layer
     if amount.checkpointing:
         whole = size.layers * BETWEEN_LAYERS * size.hidden + layer
@@ -49,4 +57,5 @@ def _logits(amount: Amount, size: Dimensions) -> float:
     numbers = amount.logits * size.vocabulary
     if not amount.states and not amount.at_once:
         numbers = min(numbers, SCORED_LOGITS)
-    return WIDE * amount.copies * numbers
+    first = amount.held < WIDE and not amount.states  # as the model gives them, before they are float32
+    return (WIDE * amount.copies + amount.held * first) * numbers

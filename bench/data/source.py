@@ -40,6 +40,10 @@ class DataSource:
         """What a few steps need, to be timed: all stages of one size read the same rows."""
         return replace(self, train=steps * ROWS_A_STEP, probes=steps, max_dropped=1.0)
 
+    def probes_among(self, pairs: int) -> int:
+        """Probes of both splits, of a data set with so many training pairs."""
+        return min(self.probes, pairs) + min(self.probes, self.test or self.probes)
+
     @property
     def name(self) -> str:
         """What a sentence calls it: the file's or data set's own name."""

@@ -1,5 +1,5 @@
-"""How large a model is, without loading a weight: by the headers of its files where they are here, on a disk or in the
-hub's cache; else by its configuration; else, of a name on the hub, by what is published, and last by the name itself."""
+"""How large a model is, without loading a weight: by the headers of its files, where they are on a disk or in the hub's
+cache; else by its configuration; else, of a name on the hub, by what is published, and last by the name itself."""
 
 from __future__ import annotations
 
@@ -110,6 +110,8 @@ def safetensors_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
             if not 0 < length <= MOST_HEADER:
                 raise ValueError(f"{file} is no safetensors file")
             header: dict[str, dict[str, list[int]]] = json.loads(opened.read(length))
+        if not isinstance(header, dict):
+            raise ValueError(f"{file} is no safetensors file")
         found |= {name: tuple(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"}
     return found
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from gatebench.bench.cost.workers import workers_of
 from gatebench.bench.data.source import TOOLBOX, DataSource
 from gatebench.bench.errors import UserError
-from gatebench.bench.machine import default_workers
 from gatebench.bench.perf.step import Tick
 from gatebench.bench.perf.stock_trl import StockCell
 from gatebench.bench.perf.trainers import make_work
@@ -56,7 +56,7 @@ def measure(model: str, data: DataSource, err: Console, tick: Tick) -> tuple[flo
             raise UserError("the suite failed: " + next(iter(done.outcome.failed.values())).message)
         train = next(node.spec.recipe for node in prepared.plan.nodes.values() if node.kind == "train")
         (source,) = prepared.sources.datasets.values()
-        count, divided = len(prepared.plan.cells), default_workers(prepared.plan.at_once)
+        count, divided = len(prepared.plan.cells), workers_of(prepared.plan)
         cells = [
             StockCell(str(work.policy), source, CELL_LOSSES[number % len(CELL_LOSSES)], number,
                       train.steps or 0, train.evaluate_every, train.batch_size, train.max_length)

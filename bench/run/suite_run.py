@@ -18,12 +18,12 @@ from gatebench.bench.analysis import summary as summaries
 from gatebench.bench.analysis.saved_runs import BUILT
 from gatebench.bench.console import PLAIN
 from gatebench.bench.cost.calibration import remember, timed
+from gatebench.bench.cost.workers import machine_of, workers_of
 from gatebench.bench.data.source import file_digest
 from gatebench.bench.executors.api import Damaged, Event, Outcome, Resources
 from gatebench.bench.executors.loop import check_store, execute
 from gatebench.bench.executors.progress import Progress
 from gatebench.bench.executors.registry import LOCAL, make_executor
-from gatebench.bench.machine import default_workers, this_machine
 from gatebench.bench.plan.graph import Plan, Sources
 from gatebench.bench.plan.hub import check_hub
 from gatebench.bench.plan.readable import check_rows
@@ -123,7 +123,7 @@ def _run(prepared: Prepared, err: Console, manner: Manner) -> Done:
     else:
         watchers: list[Tracker | LiveReport] = [tracker, *([_live(prepared, tracker, err)] if manner.live else [])]
         outcome = _make_stages(prepared, err, manner, damaged, watchers)
-        remember(timed(plan, store, outcome.ran), store, this_machine(plan.at_once))
+        remember(timed(plan, store, outcome.ran), store, machine_of(plan))
         summary = results_of(prepared, outcome, tracker.results)
         build(summary, prepared)
     tracked = tracker.finish(summary, partial(err.print, **PLAIN))
@@ -205,7 +205,7 @@ def _make_stages(
     if not missing:
         return Outcome(cached=set(plan.nodes))
     prepared.folder.mkdir(parents=True, exist_ok=True)
-    count, threads, devices = default_workers(plan.at_once)
+    count, threads, devices = workers_of(plan)
     count = min(manner.workers or count, missing)
     err.print(f"{len(plan.cells)} cells, {missing} of {len(plan.nodes)} stages to run, {count} workers", **PLAIN)
     resources = Resources(count, threads, devices, prepared.folder / "logs")

@@ -27,7 +27,7 @@ from gatebench.bench.stages.stage import (
     Report,
     Stage,
 )
-from gatebench.bench.stages.train import checkpoints_of
+from gatebench.bench.stages.train import KINDS_A_PROBE, checkpoints_of
 
 if TYPE_CHECKING:
     import pandas
@@ -224,15 +224,14 @@ def token_classes(probe: EncodedProbe, vocabulary: int) -> torch.Tensor:
     return classes
 
 
-KINDS_A_PROBE = 12  # responses of one prompt that are followed, about
-
-
 def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
     if pairs is None:
         return None
     width, trained = spec.lengths.max_length, inputs.get("train")
     times = checkpoints_of(trained.recipe, pairs) if trained else 1
-    probes = min(spec.data.probes, pairs) + min(spec.data.probes, spec.data.test or spec.data.probes)
+    if getattr(trained, "followed", None):  # measured as it trained
+        return Amount(0, 0, 0, 0, 0, 0, held=0)
+    probes = spec.data.probes_among(pairs)
     like = (spec.lengths, trained is None)
     positions = min(SCORED_POSITIONS, probes * KINDS_A_PROBE * width)
     models = 1 if trained is None else 2  # a policy beside the one that it was trained from

@@ -138,7 +138,7 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount:
     at_once = SCORED if spec.backend == "transformers" else SERVED
     return Amount(spec.prompts, most, FORWARD, at_once * most, 0, 0, (spec.backend, spec.sampling),
                   held=BYTES[spec.dtype], logits=SCORED * spec.sampling.max_tokens, copies=ANSWER_COPIES,
-                  at_once=at_once)  # fmt: skip
+                  at_once=at_once, writes=spec.sampling.max_tokens)  # fmt: skip
 
 
 def by_prompt(folder: Path, inputs: Mapping[str, Path]) -> pandas.DataFrame:

@@ -50,8 +50,10 @@ class Amount:
     moments), 0 where none is; saved: models written; like: what else of the recipe decides the time a unit takes.
     held: bytes a parameter of all whole models in memory; written: bytes a parameter of one that is saved;
     saves_adapter: whether nothing but the adapter is; logits: positions whose logits are held at a time, `copies` of
-    them; responses: to one prompt in a unit, whose lengths the rows of the data then tell; at_once: answers written together, of a stage that writes some; checkpointing: whether activations are
-    computed again in the backward pass.
+    them; at_once, writes: answers written together, and the most tokens of one, of a stage that writes some;
+    checkpointing: whether activations are computed again in the backward pass; responses: to one prompt in a unit,
+    whose lengths the rows of the data then tell; read: further responses that are read without being trained on, each
+    of half a unit's tokens.
     """
 
     units: float
@@ -67,8 +69,10 @@ class Amount:
     logits: int = 0
     copies: int = 0
     at_once: int = 0
+    writes: int = 0
     checkpointing: bool = False
     responses: int = 0
+    read: float = 0.0
 
 
 Inputs = Mapping[str, Any]  # the specs of the stages that a stage rests on, by role

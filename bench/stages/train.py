@@ -233,6 +233,9 @@ def rejected_probabilities(kind: str, token_log_probs: Iterable[Sequence[float]]
     return gates.counted_probabilities(kind, pad_sequence(rows, batch_first=True), mask)
 
 
+KINDS_A_PROBE = 12  # responses of one prompt that are followed, about
+
+
 def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
     if pairs is None:
         return None
@@ -241,12 +244,15 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
     width, states = recipe.lengths.max_length, ADAMW if "adam" in recipe.optimizer else RMSPROP
     checkpointing = bool(getattr(recipe, "gradient_checkpointing", False))
     flops = (FROZEN if spec.adapter else TRAINING) + FORWARD * checkpointing
-    like = (recipe.lengths, recipe.batch_size, micro, recipe.layout)
     units = steps_of(recipe, pairs) * recipe.batch_size
-    saved = {"all": checkpoints_of(recipe, pairs), "none": 0}.get(getattr(recipe, "keep", "final"), 1)
+    followed: DataSource | None = getattr(spec, "followed", None)
+    times = checkpoints_of(recipe, pairs)
+    read = times * KINDS_A_PROBE * followed.probes_among(pairs) if followed else 0
+    like = (recipe.lengths, recipe.batch_size, micro, recipe.layout, *([recipe.evaluate_every] if read else []))
+    saved = {"all": times, "none": 0}.get(getattr(recipe, "keep", "final"), 1)
     return Amount(units, 2 * width, flops, micro * 2 * width, states, saved, like,
                   held=BYTES[spec.weights or FLOAT32], saves_adapter=spec.adapter is not None,
-                  checkpointing=checkpointing, responses=2)  # fmt: skip
+                  checkpointing=checkpointing, responses=2, read=read)  # fmt: skip
 
 
 def steps_of(recipe: Train, pairs: int) -> int:

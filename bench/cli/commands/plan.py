@@ -19,6 +19,10 @@ def plan_command(
     only: Only = None,
     why: Annotated[str | None, typer.Option(metavar="CELL", help="Why the stages of a cell will run.")] = None,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Time a few steps here first, for the hours.")] = False,
+    hardware: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="Estimate for h100, 8xa100-80gb, rtx4090 ...")
+    ] = None,
+    price: Annotated[float | None, typer.Option(min=0, help="Of one device for an hour: prints the cost.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the cells and stages of a suite: what is finished, what would run and what it would take."""
@@ -30,7 +34,9 @@ def plan_command(
 
         calibration.calibrate(prepared.plan, prepared.store, Console(stderr=True))
     if why is None:
-        show_plan(prepared, as_json)
+        from gatebench.bench.cost.hardware import hardware_of
+
+        show_plan(prepared, as_json, hardware_of(hardware) if hardware else None, price)
         return
     from gatebench.bench.plan.explain import explain, find_cell
 

@@ -93,7 +93,9 @@ def test_a_name_without_a_size_tells_nothing():
     assert dimensions_of(source("somebody/model", "hub:somebody/model@main")) is None
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff" * 64, (3).to_bytes(8, "little") + b"{no", b"\x02" + b"\0" * 7 + b"[]"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff" * 64, (3).to_bytes(8, "little") + b"{no", b"\x02" + b"\0" * 7 + b"[]"]
+)
 def test_files_that_cannot_be_read_tell_nothing(tmp_path, content):
     (tmp_path / "config.json").write_text(json.dumps({"hidden_size": 4}))
     (tmp_path / "model.safetensors").write_bytes(content)

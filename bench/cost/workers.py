@@ -1,0 +1,40 @@
+"""How many stages of a plan run at once here: as many as fit, by what the largest of them needs."""
+
+from __future__ import annotations
+
+from gatebench.bench.cost.amounts import StageWork, work_of
+from gatebench.bench.cost.memory import peak_memory
+from gatebench.bench.machine import Machine, default_workers, this_machine
+from gatebench.bench.models.source import FLOAT32
+from gatebench.bench.plan.graph import Plan
+from gatebench.bench.stages.stage import BYTES
+
+PROCESS = 650_000_000  # bytes that a process of ours takes with its libraries, before any model
+
+
+def foreseen_memory(work: StageWork) -> float:
+    """Bytes that a worker would take for a stage, of what was never run; only the process's where nothing is known.
+
+    Weights that are held in another type than they are saved in stand there twice: their file is mapped.
+    """
+    if work.size is None:
+        return PROCESS
+    mapped = BYTES[FLOAT32] * work.size.parameters if 0 < work.amount.held < BYTES[FLOAT32] else 0.0
+    return PROCESS + mapped + peak_memory(work.amount, work.size, work.model)
+
+
+def largest_memory(plan: Plan) -> int:
+    """Bytes that a worker takes for the largest stage of a plan: foreseen, never measured, so that a run that goes on
+    divides the machine as the one before it did."""
+    works = {work for node in plan.nodes.values() if (work := work_of(node, plan.nodes))}
+    return int(max(map(foreseen_memory, works), default=0))
+
+
+def workers_of(plan: Plan) -> tuple[int, int, int]:
+    """`default_workers` for a plan."""
+    return default_workers(plan.at_once, largest_memory(plan))
+
+
+def machine_of(plan: Plan) -> Machine:
+    """`this_machine` as it is divided for a plan."""
+    return this_machine(plan.at_once, largest_memory(plan))
