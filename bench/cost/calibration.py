@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatebench.bench import keys
+from gatebench.bench.console import PLAIN
 from gatebench.bench.cost.amounts import work_of
 from gatebench.bench.cost.workers import machine_of, workers_of
+from gatebench.bench.data.hub import is_cached
 from gatebench.bench.errors import UserError
 from gatebench.bench.executors.api import Resources
 from gatebench.bench.executors.loop import execute
@@ -28,7 +32,12 @@ if TYPE_CHECKING:
 
 CALIBRATION_FOLDER = ".calibration"
 STARTUP = "startup"
-STEPS_TIMED = (5, 5, 25)  # steps; the first set pays for imports: what it takes more than the second is the startup
+# Steps; the first set pays for imports: what it takes more than the second is the startup. The first that is short
+# enough beside the suite is taken.
+STEPS_TIMED = ((5, 5, 25), (3, 3, 9), (1, 1, 3))
+SHARE = 0.25  # of the plan's own steps that may be timed in advance
+LONGEST = 120.0  # seconds that the longest set may take
+OFFLINE = "HF_HUB_OFFLINE"
 
 
 @dataclass(frozen=True)
@@ -92,42 +101,97 @@ def calibrate(plan: Plan, store: Store, err: Console) -> None:
     """Time short versions of the plan's stages, as many at once as a run would have; keeps the records.
 
     Each distinct training of the plan gives one chain of stages, which every worker runs with a seed of its own.
-    Raises UserError where a stage fails.
+    Nothing is fetched, and never more is timed than SHARE of the steps that the plan has itself; what is left out is
+    said. Raises UserError where a stage fails.
     """
     workers, threads, devices = workers_of(plan)
+    chains, absent = _chains(plan)
+    if absent:
+        err.print(f"not timed, since it is not on this machine yet: {', '.join(absent)}", **PLAIN)
+    sets = sets_for(steps_in(plan), len(chains), workers)
+    if chains and sets is None:
+        err.print("nothing was timed: the suite itself takes little longer than timing it; run it", **PLAIN)
+    if not chains or sets is None:
+        return
     place = store.root / CALIBRATION_FOLDER / f"work-{os.getpid()}"
-    executor = make_executor(Resources(workers, threads, devices, place / "logs"))
+    err.print(f"timing {' + '.join(map(str, sets))} steps of {len(chains)} trainings, {workers} at once", **PLAIN)
+    with _offline():
+        executor = make_executor(Resources(workers, threads, devices, place / "logs"))
     found: list[Record] = []
     try:
-        for number, chain in enumerate(_chains(plan)):
-            sets = []
-            for turn in range(0 if number == 0 else 1, len(STEPS_TIMED)):
+        for number, chain in enumerate(chains):
+            made: list[list[Record]] = []
+            for turn in range(0 if number == 0 else 1, len(sets)):
+                started = time.monotonic()
+                short = _short(chain, sets[turn], workers)
                 scratch = Store(place / f"{number}-{turn}")
-                short = _short(chain, STEPS_TIMED[turn], workers)
                 with Progress(short, scratch, workers, err, place / "log.jsonl") as progress:
                     outcome = execute(short, scratch, executor, progress)
                 for failure in outcome.failed.values():
                     raise UserError(f"{failure.kind} could not be timed: {failure.message}")
-                sets.append(timed(short, scratch, outcome.ran))
+                made.append(timed(short, scratch, outcome.ran))
+                if turn == 1 and (time.monotonic() - started) * sets[2] / sets[1] > LONGEST:
+                    err.print(f"a set of {sets[2]} steps would take minutes, and is left out", **PLAIN)
+                    break
             if number == 0:
-                first, second = (sum(record.seconds for record in records) for records in sets[:2])
+                first, second = (sum(record.seconds for record in records) for records in made[:2])
                 found.append(Record(STARTUP, 0, max(0.0, first - second) / workers))
-            found += [record for records in sets[-2:] for record in records]
+            found += [record for records in (made[1:] if number == 0 else made) for record in records]
     finally:
         executor.close()
         shutil.rmtree(place, ignore_errors=True)
     remember(found, store, machine_of(plan))
 
 
-def _chains(plan: Plan) -> Iterable[list[Node]]:
-    """One cell's stages for each distinct group of trainings, as far as they have a short form."""
-    seen = set()
+def steps_in(plan: Plan) -> int:
+    """Optimizer steps of all preference trainings of a plan."""
+    found = 0
+    for node in plan.nodes.values():
+        work = work_of(node, plan.nodes) if node.kind == "train" else None
+        found += round(work.amount.units / node.spec.recipe.batch_size) if work else 0
+    return found
+
+
+def sets_for(steps: int, chains: int, workers: int) -> tuple[int, int, int] | None:
+    """The longest of STEPS_TIMED that together are no more than SHARE of so many steps; None where not even the
+    shortest is."""
+    for sets in STEPS_TIMED:
+        if workers * (sets[0] + chains * sum(sets[1:])) <= SHARE * steps:
+            return sets
+    return None
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """What is started here fetches nothing from the hub."""
+    before = os.environ.get(OFFLINE)
+    os.environ[OFFLINE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[OFFLINE]
+        else:
+            os.environ[OFFLINE] = before
+
+
+def _chains(plan: Plan) -> tuple[list[list[Node]], list[str]]:
+    """One cell's stages for each distinct group of trainings, as far as they have a short form; and the models and data
+    sets of groups that are on the hub alone."""
+    seen, chains, absent = set[str](), list[list[Node]](), dict[str, None]()
     for cell in plan.cells:
         node = plan.nodes[cell.stages["train"]]
         work = work_of(node, plan.nodes)
         if work and work.group not in seen:
             seen.add(work.group)
-            yield [node for node in plan.needed_by(cell) if stage_of(node.kind).shorten]
+            elsewhere = [
+                source.path for kind, source in (("model", work.model), ("dataset", node.spec.data))
+                if source.content.startswith("hub:") and not is_cached(kind, source.path)
+            ]  # fmt: skip
+            absent |= dict.fromkeys(elsewhere)
+            if not elsewhere:
+                chains.append([node for node in plan.needed_by(cell) if stage_of(node.kind).shorten])
+    return chains, list(absent)
 
 
 def _short(chain: list[Node], steps: int, copies: int) -> Plan:

@@ -159,14 +159,14 @@ def _cost(work: StageWork | None, rates: Rates, hardware: Hardware | None) -> Co
     per_unit = rates.tokens_a_unit(work)
     tokens = amount.units * (amount.unit_tokens if per_unit is None else per_unit)
     read = amount.read * amount.unit_tokens / 2
-    flops = n * (tokens * amount.flops_a_token + read * FORWARD)
+    computed, measured = n * tokens * amount.flops_a_token, n * read * FORWARD
     if hardware:
-        seconds, memory = hardware.seconds(work, flops), hardware.memory(work)
+        seconds, memory = hardware.seconds(work, computed, measured), hardware.memory(work)
     else:
         seconds = rates.seconds(work) if amount.units else 0.0
         memory = rates.memory(work) or foreseen_memory(work)
     is_measured = per_unit is not None or not amount.units
-    return Cost(seconds, tokens + read, flops, memory, written(work),
+    return Cost(seconds, tokens + read, computed + measured, memory, written(work),
                 is_measured and not (work.size and work.size.known_by == NAME))  # fmt: skip
 
 

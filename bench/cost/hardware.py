@@ -79,15 +79,17 @@ class Hardware:
         label = self.name if self.count == 1 else f"{self.count} x {self.name}"
         return Machine(label, self.count, self.count, int(self.device.memory * USABLE))
 
-    def seconds(self, work: StageWork, flops: float) -> float | None:
-        """Of one stage of so many operations on one device; None where the size of its model is not known."""
+    def seconds(self, work: StageWork, computed: float, measured: float) -> float | None:
+        """Of one stage on one device, of so many operations in its model's type and so many more in float32; None where
+        the size of its model is not known."""
         if not work.amount.units or not work.amount.held:
             return 0.0
         if work.size is None:
             return None
         amount, n = work.amount, work.size.parameters
-        peak = self.device.wide if work.model.dtype == FLOAT32 else self.device.narrow
-        taken = START + amount.held * n / LOADING + flops / (peak * UTILISATION)
+        is_wide = amount.wide or work.model.dtype == FLOAT32
+        busy = computed / (self.device.wide if is_wide else self.device.narrow) + measured / self.device.wide
+        taken = START + amount.held * n / LOADING + busy / UTILISATION
         if amount.at_once:
             passes = -(-amount.units // amount.at_once) * amount.writes
             taken += passes * amount.held * n / (self.device.bandwidth * READING)
@@ -103,9 +105,9 @@ def hardware_of(text: str) -> Hardware:
     found = re.fullmatch(r"(?:(\d+)\s*x\s*)?(\S+)", text.strip().lower())
     name = found[2] if found else text
     if found is None or name not in DEVICES or found[1] == "0":
-        raise UserError(
-            f"--hardware {text}: expected a device, or a number of them as 8xa100-80gb; {nearest(name, DEVICES)}"
-        )
+        alike = [device for device in DEVICES if device.startswith(f"{name}-")]
+        hint = f"did you mean {' or '.join(alike)}?" if alike else nearest(name, DEVICES)
+        raise UserError(f"--hardware {text}: expected a device, or a number of them as 8xa100-80gb; {hint}")
     return Hardware(name, DEVICES[name], int(found[1] or 1))
 
 

@@ -49,14 +49,12 @@ class Hub:
 
     def why_not_there(self, kind: Literal["model", "dataset"], name: str, revision: str | None) -> str:
         """Why a model or data set cannot be had; "" where the hub has it, or does not answer and it is here."""
-        from huggingface_hub import constants
         from huggingface_hub.errors import (
             GatedRepoError,
             HFValidationError,
             RepositoryNotFoundError,
             RevisionNotFoundError,
         )
-        from huggingface_hub.file_download import repo_folder_name
 
         try:
             self.ask(lambda: _look_up(kind, name, revision), SECONDS_TO_LOOK_UP)
@@ -67,10 +65,18 @@ class Hub:
         except RevisionNotFoundError:
             return f"it has no revision {revision!r}"
         except Exception as error:  # no network, a proxy, a server in trouble: as many kinds as there are ways to it
-            if (Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type=kind) / "snapshots").is_dir():
+            if is_cached(kind, name):
                 return ""
             return f"it is not on this machine, and the hub does not answer ({' '.join(str(error).split())[:200]})"
         return ""
+
+
+def is_cached(kind: str, name: str) -> bool:
+    """Whether some of a model ("model") or data set ("dataset") of the hub is on this machine."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    return (Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type=kind) / "snapshots").is_dir()
 
 
 def _look_up(kind: Literal["model", "dataset"], name: str, revision: str | None) -> None:

@@ -236,7 +236,7 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
     positions = min(SCORED_POSITIONS, probes * KINDS_A_PROBE * width)
     models = 1 if trained is None else 2  # a policy beside the one that it was trained from
     return Amount(times * probes, KINDS_A_PROBE * width, FORWARD, positions, 0, 0, like, held=models * BYTES[FLOAT32],
-                  logits=positions, copies=SCORE_COPIES, responses=KINDS_A_PROBE)  # fmt: skip
+                  logits=positions, copies=SCORE_COPIES, responses=KINDS_A_PROBE, wide=True)  # fmt: skip
 
 
 def shorten(spec: Spec, steps: int, copy: int) -> Spec:

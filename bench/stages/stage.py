@@ -52,8 +52,8 @@ class Amount:
     saves_adapter: whether nothing but the adapter is; logits: positions whose logits are held at a time, `copies` of
     them; at_once, writes: answers written together, and the most tokens of one, of a stage that writes some;
     checkpointing: whether activations are computed again in the backward pass; responses: to one prompt in a unit,
-    whose lengths the rows of the data then tell; read: further responses that are read without being trained on, each
-    of half a unit's tokens.
+    whose lengths the rows of the data then tell; read: further responses that are read in float32 without being trained
+    on, each of half a unit's tokens; wide: whether all is computed in float32, whatever the model's type.
     """
 
     units: float
@@ -73,6 +73,7 @@ class Amount:
     checkpointing: bool = False
     responses: int = 0
     read: float = 0.0
+    wide: bool = False
 
 
 Inputs = Mapping[str, Any]  # the specs of the stages that a stage rests on, by role

@@ -17,7 +17,8 @@ def test_tokens_are_those_of_the_rows_and_not_of_the_longest_there_may_be(tmp_pa
     assert long["train"].amount.units == short["train"].amount.units
 
 
-def test_a_data_set_of_the_hub_is_as_long_as_it_may_be(tmp_path):
+def test_a_data_set_of_the_hub_is_half_full_and_in_memory_as_long_as_it_may_be(tmp_path):
     text = GOOD.replace("path: builtin:toolbox", "path: some/set, revision: abc")
     found = works(plan_of(tmp_path, text))
-    assert found["train"].amount.unit_tokens == 2 * 64
+    assert found["train"].amount.unit_tokens == 32 + 2 * 16
+    assert found["train"].amount.batch_tokens == 4 * 2 * 64

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from gatebench.bench.cost.calibration import Record, records, remember
+from gatebench.bench.cost.calibration import SHARE, STEPS_TIMED, Record, records, remember, sets_for, steps_in
 from gatebench.bench.machine import Machine
 from gatebench.bench.store.store import Store
-from tests.helpers import GOOD, bench, write
+from tests.helpers import DPO, GOOD, bench, plan_of, write
 
 HERE = Machine("here", workers=2, gpus=0, memory=10**12)
 
@@ -24,7 +24,7 @@ def test_newer_records_replace_older_ones_of_the_same_work(tmp_path):
 
 @pytest.mark.slow
 def test_calibration_times_real_stages_and_keeps_them(tmp_path):
-    suite = write(tmp_path, GOOD)
+    suite = write(tmp_path, GOOD.replace("steps: 4", "steps: 20"))
     done = bench("plan", suite, "--results", tmp_path / "results", "--calibrate", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
@@ -34,3 +34,27 @@ def test_calibration_times_real_stages_and_keeps_them(tmp_path):
     again = bench("plan", suite, "--results", tmp_path / "results")
     assert "about" in again.stdout
     assert list((tmp_path / "results/store/.calibration").glob("work-*")) == []
+
+
+@pytest.mark.parametrize("steps", [0, 10, 40, 100, 400, 10_000])
+def test_never_more_is_timed_than_a_share_of_the_suite(steps):
+    for workers, chains in ((1, 1), (2, 1), (2, 3)):
+        sets = sets_for(steps, chains, workers)
+        if sets:
+            assert workers * (sets[0] + chains * (sets[1] + sets[2])) <= SHARE * steps
+        else:
+            assert workers * (2 + 3 * chains) > SHARE * steps - 2 * workers * chains
+    assert sets_for(10_000, 1, 2) == STEPS_TIMED[0]
+
+
+def test_the_steps_of_a_plan_are_those_of_its_trainings(tmp_path):
+    assert steps_in(plan_of(tmp_path)) == 4 * 4
+
+
+def test_a_suite_as_short_as_its_timing_is_not_timed_and_a_hub_is_not_asked(tmp_path):
+    done = bench("plan", write(tmp_path, DPO), "--results", tmp_path / "results", "--calibrate")
+    assert "nothing was timed: the suite itself takes little longer" in done.stderr
+    away = write(tmp_path, DPO.replace("steps: 4", "steps: 900").replace("builtin:ladder/neox-0.3m", "some/thing-7b"))
+    done = bench("plan", away, "--results", tmp_path / "results", "--calibrate")
+    assert "not timed, since it is not on this machine yet: some/thing-7b" in done.stderr
+    assert not (tmp_path / "results").exists()
