@@ -19,7 +19,6 @@ import re
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from functools import partial
 
 from gatebench.bench.cost.amounts import StageWork, work_of
 from gatebench.bench.cost.memory import peak_memory
@@ -148,16 +147,20 @@ def _ways(work: StageWork) -> dict[str, Callable[[StageWork], StageWork]]:
         return {}
     found: dict[str, Callable[[StageWork], StageWork]] = {}
     if not work.amount.checkpointing:
-        found["gradient_checkpointing: true"] = partial(_with_amount, checkpointing=True)
+        found["gradient_checkpointing: true"] = _recomputed
     if work.amount.batch_tokens > work.amount.unit_tokens:
-        found["micro_batch_size: 1"] = partial(_with_amount, batch_tokens=work.amount.unit_tokens)
+        found["micro_batch_size: 1"] = _one_by_one
     if work.model.adapter is None:
         found["dtype: bfloat16 and adapter: {kind: lora}"] = _adapted
     return found
 
 
-def _with_amount(work: StageWork, **changes: int) -> StageWork:
-    return replace(work, amount=replace(work.amount, **changes))
+def _recomputed(work: StageWork) -> StageWork:
+    return replace(work, amount=replace(work.amount, checkpointing=True))
+
+
+def _one_by_one(work: StageWork) -> StageWork:
+    return replace(work, amount=replace(work.amount, batch_tokens=work.amount.unit_tokens))
 
 
 def _adapted(work: StageWork) -> StageWork:
