@@ -6,6 +6,7 @@ B rows of T tokens, H hidden numbers, V words of the vocabulary.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, Self, cast, overload
 
@@ -131,6 +132,7 @@ class AdaptedLM(CausalLM, Protocol):
     """peft's wrapper of a model."""
 
     def get_base_model(self) -> CausalLM: ...
+    def disable_adapter(self) -> AbstractContextManager[object]: ...
 
 
 class Tokenizer(Protocol):

@@ -24,7 +24,8 @@ from gatebench.bench.executors.api import Outcome
 from gatebench.bench.metrics.dynamics import curves
 from gatebench.bench.metrics.tasks import ValueWithError
 from gatebench.bench.plan.graph import Axes, Cell, Node, Plan
-from gatebench.bench.stages.dynamics import CURVES, PROBES
+from gatebench.bench.stages.dynamics import CURVES
+from gatebench.bench.stages.probing import PROBES
 from gatebench.bench.stages.registry import stage_of
 from gatebench.bench.stages.stage import CAUTIONS
 from gatebench.bench.stages.train import TRAIN_CURVES

@@ -12,11 +12,11 @@ from gatebench.bench.models.tensors import wrong_tensors
 
 if TYPE_CHECKING:
     import torch
-    from peft import LoraConfig
+    from peft import LoraConfig, PeftModel
     from torch.nn import Module
 
     from gatebench.bench.models.source import Adapter
-    from gatebench.objectives.causal_lm import CausalLM, Tokenizer
+    from gatebench.objectives.causal_lm import AdaptedLM, CausalLM, Tokenizer
 
 POINTER = "source.json"
 MODEL = "model"
@@ -59,12 +59,8 @@ def load_policy(stage: Path, dtype: str, folder: str = MODEL) -> CausalLM:
     import torch
     from transformers import AutoModelForCausalLM
 
-    if (stage / folder / "adapter_config.json").exists():
-        from peft import PeftModel
-
-        found = json.loads((stage / POINTER).read_text())
-        frozen = load_policy(stage / found["policy"], found.get("weights") or FLOAT32).float()
-        merged: CausalLM = PeftModel.from_pretrained(cast("Module", frozen), str(stage / folder)).merge_and_unload()
+    if adapted := load_adapted(stage, folder):
+        merged: CausalLM = cast("PeftModel", adapted).merge_and_unload()
         cast("Module", merged).to(getattr(torch, dtype))
         return merged
     path, revision = _where(stage, folder)
@@ -79,6 +75,18 @@ def load_policy(stage: Path, dtype: str, folder: str = MODEL) -> CausalLM:
         raise UserError(f"{path}: {sentence}")
     _make_savable(model)
     return advised(model.to("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def load_adapted(stage: Path, folder: str = MODEL) -> AdaptedLM | None:
+    """The adapter of a finished stage, or of one of its checkpoints, on the weights that were frozen under it, all in
+    float32; None where the stage trained its weights themselves."""
+    if not (stage / folder / "adapter_config.json").exists():
+        return None
+    from peft import PeftModel
+
+    found = json.loads((stage / POINTER).read_text())
+    frozen = load_policy(stage / found["policy"], found.get("weights") or FLOAT32).float()
+    return cast("AdaptedLM", PeftModel.from_pretrained(cast("Module", frozen), str(stage / folder)))
 
 
 def advised(model: CausalLM) -> CausalLM:

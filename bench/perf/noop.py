@@ -38,7 +38,8 @@ def _train(spec: object, inputs: Mapping[str, Path], out: Path, report: Report) 
 
 def _dynamics(spec: dynamics.Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     from gatebench.bench.metrics.dynamics import curves
-    from gatebench.bench.stages.dynamics import CURVES, PROBES
+    from gatebench.bench.stages.dynamics import CURVES
+    from gatebench.bench.stages.probing import PROBES
 
     frame = _probes(spec.data.probes)
     frame.to_parquet(out / PROBES)

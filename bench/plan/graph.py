@@ -44,6 +44,10 @@ class Node:
     inputs: tuple[tuple[str, str, str], ...]  # (role, kind, key)
     key: str
 
+    def of(self, spec: object) -> Node:
+        """The same stage with other parameters."""
+        return Node(self.kind, spec, self.inputs, keys.digest_of_json(identity(self.kind, spec, self.inputs)))
+
 
 @dataclass(frozen=True)
 class Cell:

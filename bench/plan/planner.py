@@ -157,7 +157,7 @@ class _Cells:
         model, data = self.sources.models[axes["model"]], policy.reference.spec.data
         gate, parameters = self.gates[axes["gate"]], self.parameters[axes["objective"]]
         spec = train.Spec(axes["loss"], parameters, gate, recipe, model.dtype, model.adapter, data, axes["seed"],
-                          model.weights)  # fmt: skip
+                          model.weights, policy.followed.data if recipe.keep != "all" else None)  # fmt: skip
         trained = self.nodes.add("train", spec, policy=policy.node, reference=policy.reference)
         ended = self.nodes.add("dynamics", policy.followed, policy=policy.node, start=policy.start, train=trained)
         found = {**policy.stages, "train": trained.key, "dynamics": ended.key}

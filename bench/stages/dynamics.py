@@ -1,20 +1,21 @@
 """The learning dynamics of one cell: every probe's log-prob at step 0, every evaluate_every steps and the end.
 
-Without a `train` input it measures step 0 alone, the warm-up policy, which all cells after that warm-up share.
+Without a `train` input it measures step 0 alone, the warm-up policy, which all cells after that warm-up share. A
+training that measured its probes as it went is joined with that; one that kept its checkpoints is measured from them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatebench.bench.data.source import DataSource
-from gatebench.bench.errors import StageFailed
-from gatebench.bench.models.encoding import EncodedProbe, Lengths
+from gatebench.bench.models.encoding import Lengths
 from gatebench.bench.models.source import FLOAT32
-from gatebench.bench.stages.finite import check_finite
+from gatebench.bench.stages.probing import PROBES
 from gatebench.bench.stages.stage import (
     BYTES,
     CAUTIONS,
@@ -28,20 +29,13 @@ from gatebench.bench.stages.stage import (
     Stage,
 )
 from gatebench.bench.stages.train import KINDS_A_PROBE, checkpoints_of
+from gatebench.bench.stages.training.callbacks import CHECKPOINTS
 
 if TYPE_CHECKING:
     import pandas
-    import torch
 
-    from gatebench.objectives.layout.scoring import Reader, Scored
-
-VERSION = 5
-PROBES = "probes.parquet"
+VERSION = 6
 CURVES = "curves.parquet"
-CHOSEN, REJECTED = "chosen", "rejected"
-# Where the mass along a rejected response can be; a token belongs to the first that it is in.
-MASSES = ("target", "top1", "chosen", "chosen_paraphrases", "rejected_paraphrases", "unrelated", "rest")
-Encoded = dict[str, list[tuple[int, EncodedProbe]]]
 
 
 @dataclass(frozen=True)
@@ -58,170 +52,46 @@ class Spec:
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     import pandas
 
-    from gatebench.bench.data.adapters import load
     from gatebench.bench.metrics.dynamics import curves
-    from gatebench.bench.models.encoding import Encoder, unread
-    from gatebench.bench.models.loading import MODEL, load_policy, load_tokenizer
-    from gatebench.objectives.layout.scoring import reader_of
+    from gatebench.bench.models.loading import MODEL, load_adapted, load_policy, load_tokenizer
+    from gatebench.bench.stages.probing import followed, measure_probes, probes_after
 
-    encoder = Encoder(load_tokenizer(inputs["policy"]), spec.lengths)
-    encoded = {split: encoder.probes(rows) for split, rows in load(spec.data).probes.items()}
-    tokens = sum(len(p.prompt) + sum(map(len, p.responses.values())) for rows in encoded.values() for _, p in rows)
-    probes = [probe for rows in encoded.values() for _, probe in rows]
-    texts = [list(probe.responses.values()) for probe in probes]
+    if "train" in inputs and (inputs["train"] / PROBES).exists():  # measured as it went
+        frame = pandas.concat([pandas.read_parquet(inputs[role] / PROBES) for role in ("start", "train")])
+        frame.reset_index(drop=True).to_parquet(out / PROBES)
+        curves(frame).to_parquet(out / CURVES)
+        return {"tokens": 0, "steps": [int(step) for step in frame["step"].unique()]}
+
+    probes = followed(load_tokenizer(inputs["policy"]), spec.data, spec.lengths)
     policy = load_policy(inputs["policy"], spec.weights or FLOAT32).float().eval()
-    reference = reader_of(policy, [probe.prompt for probe in probes], texts)
-    cautions = [reference.caution] if reference.caution else []
-    for split, rows in load(spec.data).probes.items():
-        cautions += unread(spec.data, f"{split} probes", len(encoded[split]), len(rows))
     if "train" not in inputs:
-        frame = measure_probes(reference, reference, encoded, 0, lambda share: report(share, "probes at step 0"))
-        frame.to_parquet(out / PROBES)
+        reader = probes.reader(policy)
+        share = partial(_share, report, 0, 1, "probes at step 0")
+        measure_probes(reader, None, probes.encoded, 0, share).to_parquet(out / PROBES)
         return {
-            "tokens": tokens, "probes": {split: len(rows) for split, rows in encoded.items()}, CAUTIONS: cautions,
+            "tokens": probes.tokens, "probes": {split: len(rows) for split, rows in probes.encoded.items()},
+            CAUTIONS: [*filter(None, [reader.caution]), *probes.cautions],
         }  # fmt: skip
 
-    saved = sorted(path.name for path in (inputs["train"] / "checkpoints").glob("*"))
+    saved = sorted(path.name for path in (inputs["train"] / CHECKPOINTS).glob("*"))
     final = int(pandas.read_parquet(inputs["train"] / "curves.parquet", columns=["step"])["step"].max())
-    folders = [(int(name), f"checkpoints/{name}") for name in saved] + [(final, MODEL)]
-    frames = [pandas.read_parquet(inputs["start"] / PROBES)]
+    folders = [(int(name), f"{CHECKPOINTS}/{name}") for name in saved] + [(final, MODEL)]
+    frames, cautions = [pandas.read_parquet(inputs["start"] / PROBES)], list(probes.cautions)
     for index, (step, folder) in enumerate(folders):
-        # read as the policy that it was trained from, so that no two steps differ by how they were read
-        model = replace(reference, model=load_policy(inputs["train"], FLOAT32, folder).eval())
-        place = f"probes at step {step}"
-        frames.append(
-            measure_probes(model, reference, encoded, step, lambda share: report((index + share) / len(folders), place))  # noqa: B023
-        )
+        adapted = load_adapted(inputs["train"], folder)
+        model = adapted or load_policy(inputs["train"], FLOAT32, folder)
+        share = partial(_share, report, index, len(folders), f"probes at step {step}")
+        frame, caution = probes_after(step, model.eval(), None if adapted else policy, probes, share)
+        frames.append(frame)
+        cautions += [caution] if caution and caution not in cautions else []
     frame = pandas.concat(frames, ignore_index=True)
     frame.to_parquet(out / PROBES)
     curves(frame).to_parquet(out / CURVES)
-    return {"tokens": tokens * len(folders), "steps": [0, *(step for step, _ in folders)], CAUTIONS: cautions}
+    return {"tokens": probes.tokens * len(folders), "steps": [0, *(step for step, _ in folders)], CAUTIONS: cautions}
 
 
-def measure_probes(
-    model: Reader, reference: Reader, encoded: Encoded, step: int, report: Callable[[float], None]
-) -> pandas.DataFrame:
-    """One row a probe and kind: step, split, prompt, kind, tokens, log_prob (summed), in nats.
-
-    The rows of the chosen response also have argmax (summed log-prob of the most likely tokens), entropy, mass_target,
-    mass_top1 (0 where the target is the most likely token), mass_rest (means over tokens) and kl (summed
-    KL(policy || reference)). Those of the rejected response have mass_target, mass_top1 and what is left of the rest
-    in mass_chosen, mass_chosen_paraphrases, mass_rejected_paraphrases, mass_unrelated: the mean mass on tokens that
-    those responses consist of, each token counted once, in this order. The masses of a row sum to 1.
-
-    Raises StageFailed for log-probs that are not numbers.
-    """
-    import pandas
-    import torch
-
-    from gatebench.objectives.layout.scoring import map_batches
-
-    def rows_of(split: str, rows: list[tuple[int, EncodedProbe]], scored: Scored) -> pandas.DataFrame:
-        kinds = [list(rows[i][1].responses)[k] for i, k in scored.owners]
-        try:
-            frame = pandas.DataFrame(response_sums(scored))
-        except StageFailed as failure:
-            raise StageFailed(f"probes at step {step}: {failure}") from None
-        frame["split"], frame["kind"] = split, kinds
-        frame["prompt"] = [rows[i][0] for i, _ in scored.owners]
-        probes = [rows[i][1] for i, _ in scored.owners]
-        for wanted, quantities in ((CHOSEN, chosen_quantities), (REJECTED, rejected_quantities)):
-            places = [at for at, kind in enumerate(kinds) if kind == wanted]
-            if places:
-                found = quantities(scored.only(places), [probes[at] for at in places], model, reference)
-                for name, values in found.items():
-                    frame.loc[places, name] = values.tolist()
-        return frame
-
-    frames: list[pandas.DataFrame] = []
-    total, done = sum(map(len, encoded.values())), 0
-    with torch.inference_mode():
-        for split, rows in encoded.items():
-            prompts = [probe.prompt for _, probe in rows]
-            responses = [list(probe.responses.values()) for _, probe in rows]
-            frames += map_batches(
-                model, prompts, responses, lambda scored: rows_of(split, rows, scored),  # noqa: B023
-                lambda share: report((done + share * len(rows)) / total),  # noqa: B023
-                {(i, k): own for i, (_, probe) in enumerate(rows) for k, own in probe.gaps()},
-            )  # fmt: skip
-            done += len(rows)
-    frame = pandas.concat(frames, ignore_index=True).sort_values(["split", "prompt", "kind"], ignore_index=True)
-    frame.insert(0, "step", step)
-    return frame
-
-
-def response_sums(scored: Scored) -> dict[str, list[float]]:
-    """tokens and log_prob of every response. Raises StageFailed for log-probs that are not numbers."""
-    import torch
-
-    from gatebench.objectives.layout.shared_prompt import target_log_probs
-
-    target = target_log_probs(scored.logits, scored.targets)
-    tokens = scored.sums(torch.ones_like(target)).long()
-    log_prob: list[float] = scored.sums(target).tolist()
-    check_finite(log_prob, "responses scored at once")
-    return {"tokens": tokens.tolist(), "log_prob": log_prob}
-
-
-def chosen_quantities(
-    scored: Scored, probes: Sequence[EncodedProbe], model: Reader, reference: Reader
-) -> dict[str, torch.Tensor]:
-    """Quantities of the whole distribution along chosen responses, [responses] each."""
-    import torch
-
-    from gatebench.objectives.layout.scoring import counted, score
-
-    log_p = scored.logits.log_softmax(dim=1)
-    target = log_p.gather(1, scored.targets[:, None]).squeeze(1)
-    top = log_p.max(dim=1).values
-    mean = 1 / scored.sums(torch.ones_like(target))
-    if model is reference:
-        kl = torch.zeros_like(target)
-    else:
-        responses = [probe.responses[CHOSEN] for probe in probes]
-        logits = score(reference, [probe.prompt for probe in probes], responses)
-        gaps = {(i, 0): own for i, probe in enumerate(probes) if (own := probe.learned.get(CHOSEN))}
-        kept = counted([(i, 0) for i in range(len(probes))], responses, gaps)
-        logits = logits if kept is None else logits[kept.to(logits.device)]
-        kl = (log_p.exp() * (log_p - logits.log_softmax(dim=1))).sum(dim=1)
-    found = {
-        "argmax": scored.sums(top),
-        "entropy": scored.sums(-(log_p.exp() * log_p).sum(dim=1)) * mean,
-        "mass_target": scored.sums(target.exp()) * mean,
-        "mass_top1": scored.sums(torch.where(top > target, top.exp(), torch.zeros_like(top))) * mean,
-        "kl": scored.sums(kl),
-    }
-    found["mass_rest"] = 1 - found["mass_target"] - found["mass_top1"]
-    return found
-
-
-def rejected_quantities(
-    scored: Scored, probes: Sequence[EncodedProbe], model: Reader, reference: Reader
-) -> dict[str, torch.Tensor]:
-    """The masses along rejected responses, [responses] each."""
-    import torch
-
-    p = scored.logits.softmax(dim=1)
-    classes = torch.stack([token_classes(probe, p.shape[1]) for probe in probes]).to(p.device)[scored.response]
-    classes = classes.scatter(1, p.argmax(dim=1, keepdim=True), MASSES.index("top1"))
-    classes = classes.scatter(1, scored.targets[:, None], MASSES.index("target"))
-    masses = torch.zeros(len(p), len(MASSES), device=p.device).scatter_add(1, classes, p)
-    mean = 1 / scored.sums(torch.ones(len(p), device=p.device))
-    return {f"mass_{name}": scored.sums(masses[:, column]) * mean for column, name in enumerate(MASSES)}
-
-
-def token_classes(probe: EncodedProbe, vocabulary: int) -> torch.Tensor:
-    """[V] the index in MASSES of every token: of the first of the listed responses that it occurs in."""
-    import torch
-
-    from gatebench.bench.data.pairs import role_of
-
-    classes = torch.full((vocabulary,), MASSES.index("rest"))
-    for name in reversed(MASSES):
-        for kind, tokens in probe.responses.items():
-            if role_of(kind) == name:
-                classes[tokens] = MASSES.index(name)
-    return classes
+def _share(report: Report, index: int, of: int, text: str, share: float) -> None:
+    report((index + share) / of, text)
 
 
 def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
@@ -229,7 +99,7 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
         return None
     width, trained = spec.lengths.max_length, inputs.get("train")
     times = checkpoints_of(trained.recipe, pairs) if trained else 1
-    if getattr(trained, "followed", None):  # measured as it trained
+    if trained and trained.followed:  # measured as it trained
         return Amount(0, 0, 0, 0, 0, 0, held=0)
     probes = spec.data.probes_among(pairs)
     like = (spec.lengths, trained is None)

@@ -10,11 +10,12 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.errors import StageFailed
 from gatebench.bench.models.source import FLOAT32, Adapter
+from gatebench.bench.stages.probing import PROBES, followed
 from gatebench.bench.stages.stage import (
     ADAMW,
     BYTES,
@@ -31,6 +32,7 @@ from gatebench.bench.stages.stage import (
 )
 from gatebench.bench.stages.training import change
 from gatebench.bench.stages.training.callbacks import CHECKPOINTS, Watch, save_callback, watch_callback
+from gatebench.bench.stages.training.following import FOLLOWED, Follower, follow_callback
 from gatebench.bench.stages.training.resume import TRAINER
 from gatebench.bench.suite.recipes import Train
 
@@ -38,13 +40,14 @@ if TYPE_CHECKING:
     import torch
     from _typeshed import DataclassInstance
     from datasets import Dataset
+    from transformers import TrainerCallback
 
     from gatebench.bench.stages.training.change import Change
     from gatebench.objectives.causal_lm import CausalLM, Tokenizer
     from gatebench.objectives.gates import Gate
     from gatebench.objectives.trl import GatedDPOTrainer
 
-VERSION = 6
+VERSION = 7
 TRAIN_CURVES = "curves.parquet"
 LOGGING_STEPS = 5
 
@@ -56,7 +59,8 @@ class Stopped(Exception):
 @dataclass(frozen=True)
 class Spec:
     """loss: a name of the registry; parameters: its frozen parameters; gate: tau may be a percentile; dtype: the type
-    that is computed in; weights: ModelSource.weights."""
+    that is computed in; weights: ModelSource.weights; followed: the data whose probes are measured as it trains, None
+    where the dynamics stage measures them from what recipe.keep leaves, or nothing does."""
 
     loss: str
     parameters: DataclassInstance
@@ -67,6 +71,7 @@ class Spec:
     data: DataSource
     seed: int
     weights: str = field(default="", metadata={"key": "given"})
+    followed: DataSource | None = field(default=None, metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch: Watch | None = None) -> Facts:
@@ -106,10 +111,12 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
         p = rejected_probabilities(gate.source.kind, reference["rejected"])
         gate = gates.resolve_thresholds(gate, p)
         sentence = gates.constant_caution(gate, p)
-    given = Given(spec, gate, rows, tokenizer, inputs["policy"], out, report, watch)
+    probes = followed(tokenizer, spec.followed, recipe.lengths) if spec.followed else None
+    follower = Follower(probes, inputs["policy"], spec.weights or FLOAT32, out, report) if probes else None
+    given = Given(spec, gate, rows, tokenizer, inputs["policy"], out, report, watch, follower)
 
     def clear() -> None:
-        for folder in (TRAINER, CHECKPOINTS):
+        for folder in (TRAINER, CHECKPOINTS, FOLLOWED):
             shutil.rmtree(out / folder, ignore_errors=True)
 
     trainer, micro = with_smaller_batches(recipe.micro_batch_size or recipe.batch_size, given.train, clear)
@@ -121,14 +128,21 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
         raise StageFailed(f"weights are not finite after step {steps}; {change.ADVICE}")
     moved = given.change(trainer.model)
     moved.check(steps)
-    trainer.model.save_pretrained(out / MODEL)
-    tokenizer.save_pretrained(out / MODEL)
-    if spec.adapter:
+    if follower:
+        follower.measure(steps, 1.0, trainer.model)
+        follower.measured().to_parquet(out / PROBES)
+    if recipe.keep != "none":
+        if follower and not spec.adapter:  # nothing is measured from them any more
+            cast("torch.nn.Module", trainer.model).to(getattr(torch, spec.dtype))
+        trainer.model.save_pretrained(out / MODEL)
+        tokenizer.save_pretrained(out / MODEL)
+    if spec.adapter and recipe.keep != "none":
         # a partial folder lies as deep in the store as a finished one, so the relative path survives the rename
         (out / POINTER).write_text(
             json.dumps({"policy": os.path.relpath(inputs["policy"], out), "weights": given.weights})
         )
-    shutil.rmtree(out / TRAINER, ignore_errors=True)
+    for folder in (TRAINER, FOLLOWED):
+        shutil.rmtree(out / folder, ignore_errors=True)
     cautions = [sentence, trainer.layout_caution, coupling_caution(spec.loss, recipe.batch_size, micro)]
     if gate.of is not None:
         cautions.append(small_batch_caution(gate.kind, recipe.batch_size))
@@ -139,9 +153,12 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
         "steps": steps,
         **moved.facts(),
         "gate": None if gate.kind == UNGATED else {"tau": gate.source.tau, "alpha": gate.source.alpha},
-        CAUTIONS: [*filter(None, cautions), *moved.cautions("the training", steps, recipe.learning_rate)],
-        "micro_batch_size": micro,
-    }
+        CAUTIONS: [
+            *filter(None, cautions), *moved.cautions("the training", steps, recipe.learning_rate),
+            *(follower.cautions if follower else ()),
+        ],
+        "micro_batch_size": micro, "seconds_measuring": follower.seconds if follower else 0.0,
+    }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -156,6 +173,7 @@ class Given:
     out: Path
     report: Report
     watch: Watch | None = None
+    follower: Follower | None = None
 
     @property
     def weights(self) -> str:
@@ -201,6 +219,8 @@ class Given:
         set_seed(spec.seed)  # an adapter starts at random
         model = load_policy(self.policy, self.weights)
         attention = model.config._attn_implementation
+        if self.follower:
+            self.follower.attention = attention
         if flex_serves(recipe.layout) and model._supports_flex_attn:
             model.set_attn_implementation(FLEX)
         trainer = GatedDPOTrainer(
@@ -209,8 +229,8 @@ class Given:
             callbacks=[
                 callback_for(self.report, f"{spec.loss} x {gate.kind}"),
                 divergence_callback(may_rest=may_rest, may_grow=bool(spec.adapter)),
-                save_callback(recipe.evaluate_every, self.out),
-                checkpoint_callback(LOGGING_STEPS, self.out), *([watch_callback(self.watch)] if self.watch else []),
+                *self._kept(), checkpoint_callback(LOGGING_STEPS, self.out),
+                *([watch_callback(self.watch)] if self.watch else []),
             ],
         )  # fmt: skip
         if trainer.layout_caution:
@@ -219,6 +239,13 @@ class Given:
         without_lines(trainer)
         trainer.train(resume_from_checkpoint=point)
         return trainer
+
+    def _kept(self) -> list[TrainerCallback]:
+        """What is measured, or saved to be measured later, as training goes."""
+        every = self.spec.recipe.evaluate_every
+        if self.follower:
+            return [follow_callback(self.follower, every)]
+        return [save_callback(every, self.out)] if self.spec.recipe.keep == "all" else []
 
 
 def rejected_probabilities(kind: str, token_log_probs: Iterable[Sequence[float]]) -> torch.Tensor:
@@ -245,13 +272,13 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
     checkpointing = bool(getattr(recipe, "gradient_checkpointing", False))
     flops = (FROZEN if spec.adapter else TRAINING) + FORWARD * checkpointing
     units = steps_of(recipe, pairs) * recipe.batch_size
-    followed: DataSource | None = getattr(spec, "followed", None)
     times = checkpoints_of(recipe, pairs)
-    read = times * KINDS_A_PROBE * followed.probes_among(pairs) if followed else 0
+    read = times * KINDS_A_PROBE * spec.followed.probes_among(pairs) if spec.followed else 0
     like = (recipe.lengths, recipe.batch_size, micro, recipe.layout, *([recipe.evaluate_every] if read else []))
-    saved = {"all": times, "none": 0}.get(getattr(recipe, "keep", "final"), 1)
+    saved = {"none": 0, "final": 1, "all": times}[recipe.keep]
     return Amount(units, 2 * width, flops, micro * 2 * width, states, saved, like,
-                  held=BYTES[spec.weights or FLOAT32], saves_adapter=spec.adapter is not None,
+                  held=BYTES[spec.weights or FLOAT32], written=BYTES[spec.dtype if recipe.keep == "final" else FLOAT32],
+                  saves_adapter=spec.adapter is not None,
                   checkpointing=checkpointing, responses=2, read=read)  # fmt: skip
 
 
@@ -261,13 +288,14 @@ def steps_of(recipe: Train, pairs: int) -> int:
 
 
 def checkpoints_of(recipe: Train, pairs: int) -> int:
-    """Models that a preference training leaves: every evaluate_every steps, and the last."""
+    """Models whose probes are measured: those every evaluate_every steps, and the last."""
     return len(range(recipe.evaluate_every, steps_of(recipe, pairs), recipe.evaluate_every)) + 1
 
 
 def shorten(spec: Spec, steps: int, copy: int) -> Spec:
     recipe = replace(spec.recipe, steps=steps, evaluate_every=-(-steps // 2))
-    return replace(spec, recipe=recipe, data=spec.data.shortened(steps))
+    probes = spec.followed.shortened(steps) if spec.followed else None
+    return replace(spec, recipe=recipe, data=spec.data.shortened(steps), followed=probes)
 
 
 STAGE = Stage("train", VERSION, Spec, run, amount, guess=8.0,

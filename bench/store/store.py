@@ -24,7 +24,7 @@ from gatebench.bench.store.files import remove, sha256_of, sync, write_json
 from gatebench.bench.store.manifest import MANIFEST, KeptFile, Manifest, Unsound, read_manifest, sealed
 
 PARTIAL, LOCKS, DAMAGED, USE = ".partial", ".locks", ".damaged", ".use"
-RESUMABLE = ("trainer", "checkpoints")
+RESUMABLE = ("trainer", "checkpoints", "probes")
 
 
 class Lock:

@@ -42,7 +42,11 @@ class Warmup:
 
 @dataclass(frozen=True, config=STRICT)
 class Train:
-    """Preference training. `steps` wins over `epochs`; the defaults are Ren & Sutherland's protocol."""
+    """Preference training. `steps` wins over `epochs`; the defaults are Ren & Sutherland's protocol.
+
+    keep: which weights stay: the last ones (in the type that is computed in), none, or all of those after every
+    evaluate_every steps, from which other probes can be measured later without training again.
+    """
 
     epochs: Count = 5
     steps: Count | None = None
@@ -56,6 +60,7 @@ class Train:
     max_prompt_length: Count | None = None
     evaluate_every: Count = 100
     layout: Literal["one_row", "packed", "trl"] = "one_row"
+    keep: Literal["all", "final", "none"] = field(default="final", metadata={"key": "given"})
 
     def __post_init__(self) -> None:
         if self.max_prompt_length and self.max_prompt_length >= self.max_length:

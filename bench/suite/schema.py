@@ -246,11 +246,19 @@ class Suite(Strict):
             self.gate(gate)
         for where in [*self.exclude, *(override.where for override in self.overrides)]:
             self._check_where(where)
+        self._check_kept()
         for claim in self.claims:
             self._check_measured(claim)
             for side in (side for pair in claim.contrast.sides() for side in pair):
                 self._check_where(side, f"claim {claim.name!r}")
         return self
+
+    def _check_kept(self) -> None:
+        """Answers and tasks need the weights that a training leaves."""
+        keeps = [self.train.keep, *(override.train.get("keep") for override in self.overrides)]
+        needs = [block for block in ("generate", "lm_eval") if getattr(self.evaluate, block)]
+        if "none" in keeps and needs:
+            raise ValueError(f"train.keep: none leaves no weights for evaluate.{needs[0]}; write keep: final")
 
     def _check_measured(self, claim: Claim) -> None:
         """What a claim is about must be measured by a stage that this suite has."""

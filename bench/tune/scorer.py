@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gatebench.bench.data.pairs import is_unrelated
 from gatebench.bench.metrics.dynamics import DYNAMICS, Probes
-from gatebench.bench.stages import dynamics
+from gatebench.bench.stages import dynamics, probing
 
 if TYPE_CHECKING:
     import pandas
@@ -31,7 +31,7 @@ class Scorer:
         from gatebench.bench.models.encoding import Encoder
         from gatebench.bench.models.loading import load_tokenizer
 
-        rows = pandas.read_parquet(start / dynamics.PROBES, filters=[("split", "==", "train")])
+        rows = pandas.read_parquet(start / probing.PROBES, filters=[("split", "==", "train")])
         pair = rows[rows["kind"].isin(("chosen", "rejected"))]
         metrics = [metric for metric in DYNAMICS.metrics() if metric.tunable]
         more = any(metric.compute(Probes(pair, 0)) is None for metric in metrics if metric.name in wanted)
@@ -64,7 +64,7 @@ class Scorer:
         from gatebench.objectives.layout.scoring import map_batches, reader_of
 
         def rows_of(scored: Scored) -> pandas.DataFrame:
-            frame = pandas.DataFrame(dynamics.response_sums(scored))
+            frame = pandas.DataFrame(probing.response_sums(scored))
             frame["prompt"] = [self.probes[i][0] for i, _ in scored.owners]
             frame["kind"] = [list(self.probes[i][1].responses)[k] for i, k in scored.owners]
             return frame
@@ -73,7 +73,7 @@ class Scorer:
         responses = [list(probe.responses.values()) for _, probe in self.probes]
         network = without_adapter(model)
         self.reader = replace(self.reader or reader_of(network, prompts, responses), model=network)
-        with torch.inference_mode():
+        with torch.no_grad():  # no inference mode: what a model keeps for later, it may train with
             parts = map_batches(
                 self.reader, prompts, responses, rows_of, lambda share: None,
                 {(i, k): own for i, (_, probe) in enumerate(self.probes) for k, own in probe.gaps()},

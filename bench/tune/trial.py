@@ -1,14 +1,14 @@
 """One trial: a cell's train stage, watched at rungs on the tuning probes and stopped where it is not worth its time.
 
-The stage goes into the same store under the same key as in any suite: warm-up and reference are shared, a finished
-one is not trained again, and one that was pruned goes on from where it stopped if its numbers come up again.
+The stage goes into the same store as those of any suite: warm-up and reference are shared, a finished one is not
+trained again, and one that was pruned goes on from where it stopped if its numbers come up again.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -80,7 +80,7 @@ class Runner:
         plan = make_plan(suite, self.task.sources)
         found: list[dict[str, float]] = []
         for cell in plan.cells:
-            node = plan.nodes[cell.stages["train"]]
+            node = _alone(plan.nodes[cell.stages["train"]])
             found.append(self._trained(trial if not found else None, node))
         return {name: sum(metrics[name] for metrics in found) / len(found) for name in found[0]}
 
@@ -154,6 +154,11 @@ class Runner:
         policy = next(self.store.path(kind, key) for role, kind, key in start.inputs if role == "policy")
         wanted = (*self.task.tune.maximize, *self.task.tune.subject_to)
         return Scorer(start.spec, policy, self.store.path("dynamics", start.key), self.task.tuned_on, wanted)
+
+
+def _alone(node: Node) -> Node:
+    """A trial's training measures at its rungs alone, and leaves its last weights as they are."""
+    return node.of(replace(node.spec, followed=None, recipe=replace(node.spec.recipe, keep="final")))
 
 
 def _rank(trial: optuna.Trial) -> int:

@@ -22,7 +22,7 @@ FILES = (  # below results; one of each kind
     "store/base/*/manifest.json", "store/base/*/model/model.safetensors", "store/base/*/model/config.json",
     "store/base/*/model/tokenizer.json", "store/warmup/*/model/model.safetensors", "store/warmup/*/manifest.json",
     "store/reference/*/reference.parquet", "store/train/*/curves.parquet", "store/train/*/model/model.safetensors",
-    "store/train/*/checkpoints/*/model.safetensors", "store/dynamics/*/probes.parquet",
+    "store/train/*/probes.parquet", "store/dynamics/*/probes.parquet",
     "store/dynamics/*/manifest.json", "store/generate/*/generations.parquet", "store/judge/*/verdicts.parquet",
     "store/.calibration/*.json", "runs/good/*/summary.json", "runs/good/*/plan.json", "runs/good/*/cells.parquet",
     "runs/good/*/built.json", "runs/good/*/report.html", "runs/good/*/suite.yaml", "runs/good/*/log.jsonl",

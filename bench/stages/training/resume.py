@@ -1,7 +1,7 @@
 """How a training that was killed goes on: checkpoints of its whole state, sealed when they are whole.
 
     trainer/checkpoint-<step>/            weights, optimizer, random states; seal.json is written last
-    checkpoints/<step>/                   weights that dynamics are measured on, sealed with the checkpoint after them
+    checkpoints/, probes/                 saved or measured on the way, sealed with the checkpoint after them
 
 A checkpoint of which a byte is not what was sealed is thrown away; the training goes on from the one before, or starts
 again, to the same bits.
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatebench.bench.stages.training.callbacks import CHECKPOINTS
+from gatebench.bench.stages.training.following import FOLLOWED
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -86,9 +87,9 @@ def _is_whole(out: Path, folder: Path) -> bool:
 
 
 def _sums(out: Path, folder: Path) -> dict[str, list[int]]:
-    """[bytes, CRC-32] of every file of a checkpoint and of the weights saved so far, by its path below a stage's
-    folder."""
-    files = [*_files(folder), *_files(out / CHECKPOINTS)]
+    """[bytes, CRC-32] of every file of a checkpoint and of what was saved and measured so far, by its path below a
+    stage's folder."""
+    files = [*_files(folder), *_files(out / CHECKPOINTS), *_files(out / FOLLOWED)]
     return {str(file.relative_to(out)): [file.stat().st_size, _crc(file)] for file in files if file.name != SEAL}
 
 

@@ -48,7 +48,7 @@ def test_a_gate_parameter_moves_that_gates_train_and_dynamics_only(tmp_path):
         ("train.learning_rate", 0.5, {"train", "dynamics"}),
         ("warmup.learning_rate", 0.5, {"warmup", "reference", "train", "dynamics"}),
         ("base.tokens", 8192, {"base", "warmup", "reference", "train", "dynamics"}),
-        ("evaluate.dynamics.probes", 3, {"dynamics"}),
+        ("evaluate.dynamics.probes", 3, {"train", "dynamics"}),
         ("name", "another", set()),
     ],
 )

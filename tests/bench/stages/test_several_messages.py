@@ -10,7 +10,7 @@ import torch
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.models.encoding import Encoder, unread
 from gatebench.bench.models.loading import load_policy, load_tokenizer
-from gatebench.bench.stages.dynamics import PROBES
+from gatebench.bench.stages.probing import PROBES
 from gatebench.bench.stages.reference import REFERENCE_FILE
 from gatebench.bench.stages.training.packing import Row, padded
 from tests.helpers import DPO, plan_of, run_stage

@@ -45,7 +45,7 @@ def test_the_allocator_of_the_cpu_is_recognised():
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stages")
-    plan = plan_of(folder, GATED_DPO)
+    plan = plan_of(folder, GATED_DPO, **{"train.keep": "all"})
     for node in plan.nodes.values():
         if node.kind != "dynamics":
             run_stage(node, folder, folder / node.key)

@@ -66,21 +66,21 @@ def test_the_resumed_weights_are_the_uninterrupted_ones(stages, kind, tmp_path, 
 
 @pytest.fixture(scope="module")
 def killed(stages, tmp_path_factory):
-    """What a training that was killed left, with a whole checkpoint and saved weights, and its folder's node."""
+    """What a training that was killed left, with a whole checkpoint and probes measured, and its folder's node."""
     plan, cell, folder = stages
     node, left = plan.nodes[cell.stages["train"]], tmp_path_factory.mktemp("killed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resume, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
         with pytest.raises(Killed):
             run_stage(node, folder, left, killed_after(0.7))
-    assert list(left.glob("checkpoints/*/model.safetensors"))
+    assert list(left.glob("probes/*.parquet"))
     return node, left
 
 
 def test_no_damage_of_a_checkpoint_goes_unnoticed(killed, tmp_path):
-    """Each of its files and of the weights saved before it: a bit flipped, cut, emptied, gone."""
+    """Each of its files and of the probes measured before it: a bit flipped, cut, emptied, gone."""
     _, left = killed
-    files = [file.relative_to(left) for file in sorted(left.glob("*/*/*"))]
+    files = [file.relative_to(left) for file in sorted([*left.glob("*/*/*"), *left.glob("probes/*")])]
     assert len(files) > 8
     for number, name in enumerate(files):
         for damage in ("flip", "cut", "empty", "gone"):
