@@ -35,7 +35,7 @@ STARTUP = "startup"
 # Steps; the first set pays for imports: what it takes more than the second is the startup. The first that is short
 # enough beside the suite is taken.
 STEPS_TIMED = ((5, 5, 25), (3, 3, 9), (1, 1, 3))
-SHARE = 0.25  # of the plan's own steps that may be timed in advance
+MOST_TIMED = 0.25  # of the plan's own steps that may be timed in advance
 LONGEST = 120.0  # seconds that the longest set may take
 OFFLINE = "HF_HUB_OFFLINE"
 
@@ -101,7 +101,7 @@ def calibrate(plan: Plan, store: Store, err: Console) -> None:
     """Time short versions of the plan's stages, as many at once as a run would have; keeps the records.
 
     Each distinct training of the plan gives one chain of stages, which every worker runs with a seed of its own.
-    Nothing is fetched, and never more is timed than SHARE of the steps that the plan has itself; what is left out is
+    Nothing is fetched, and never more is timed than MOST_TIMED of the steps that the plan has itself; what is left out is
     said. Raises UserError where a stage fails.
     """
     workers, threads, devices = workers_of(plan)
@@ -153,10 +153,10 @@ def steps_in(plan: Plan) -> int:
 
 
 def sets_for(steps: int, chains: int, workers: int) -> tuple[int, int, int] | None:
-    """The longest of STEPS_TIMED that together are no more than SHARE of so many steps; None where not even the
+    """The longest of STEPS_TIMED that together are no more than MOST_TIMED of so many steps; None where not even the
     shortest is."""
     for sets in STEPS_TIMED:
-        if workers * (sets[0] + chains * sum(sets[1:])) <= SHARE * steps:
+        if workers * (sets[0] + chains * sum(sets[1:])) <= MOST_TIMED * steps:
             return sets
     return None
 

@@ -10,14 +10,16 @@ WIDE = BYTES[FLOAT32]
 # Bytes that the backward pass keeps of a token in a layer: (a hidden unit, a number of its key, a hidden unit of the
 # MLP). Counted by torch's saved_tensors_hooks on Llama, Qwen2 (gated MLP) and GPT-NeoX (plain) of transformers 5.19.
 # (gated, under an adapter, whose frozen maps keep no inputs) -> type -> those bytes
-KEPT = {
+KEPT_BYTES = {
     (True, False): {"float32": (32, 8, 16), "bfloat16": (42, 10, 11)},
     (False, False): {"float32": (24, 8, 8), "bfloat16": (26, 8, 6)},
     (True, True): {"float32": (24, 8, 16), "bfloat16": (24, 4, 8)},
     (False, True): {"float32": (24, 8, 8), "bfloat16": (12, 4, 4)},
 }
 BETWEEN_LAYERS = WIDE  # bytes of a hidden unit that are kept where the rest is computed again
-TILE = 2 * 4096 * 8192 * WIDE  # bytes of the two tiles of logits that preference training holds (TRL's chunked head)
+TWO_TILES = (
+    2 * 4096 * 8192 * WIDE
+)  # bytes of the two tiles of logits that preference training holds (TRL's chunked head)
 
 
 def peak_memory(amount: Amount, size: Dimensions, model: ModelSource) -> float:
@@ -29,7 +31,7 @@ def peak_memory(amount: Amount, size: Dimensions, model: ModelSource) -> float:
         return amount.held * n + _cache(amount, size) + _logits(amount, size)
     cast = BYTES[model.dtype] * trained if model.dtype != FLOAT32 else 0  # autocast keeps the weights it has cast
     weights = amount.held * n + WIDE * (adapter + amount.states * trained) + cast
-    training = weights + _activations(amount, size, model) + (_logits(amount, size) or TILE)
+    training = weights + _activations(amount, size, model) + (_logits(amount, size) or TWO_TILES)
     if not amount.read:
         return training
     # probes are measured between two steps, without gradients, beside a float32 copy of the first policy
@@ -39,7 +41,7 @@ def peak_memory(amount: Amount, size: Dimensions, model: ModelSource) -> float:
 
 def _activations(amount: Amount, size: Dimensions, model: ModelSource) -> float:
     is_gated = size.linear.count((size.hidden, size.feed_forward)) > size.layers
-    hidden, keys, inner = KEPT[is_gated, model.adapter is not None][model.dtype]
+    hidden, keys, inner = KEPT_BYTES[is_gated, model.adapter is not None][model.dtype]
     layer = hidden * size.hidden + keys * size.keys + inner * size.feed_forward
     whole = size.layers * layer
     if amount.checkpointing:

@@ -100,7 +100,7 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
     width, trained = spec.lengths.max_length, inputs.get("train")
     times = checkpoints_of(trained.recipe, pairs) if trained else 1
     if trained and trained.followed:  # measured as it trained
-        return Amount(0, 0, 0, 0, 0, 0, held=0)
+        return Amount(1, 0, 0, 0, 0, 0, held=0)
     probes = spec.data.probes_among(pairs)
     like = (spec.lengths, trained is None)
     positions = min(SCORED_POSITIONS, probes * KINDS_A_PROBE * width)

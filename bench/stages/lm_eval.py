@@ -163,14 +163,14 @@ def _model(policy: Path, spec: Spec, out: Path, facts: Facts) -> tuple[HFLM, lis
 
 
 # Of a task whose size nobody said: as large as HellaSwag (10,042 questions of four choices), read whole for each.
-QUESTIONS_A_TASK, CHOICES, QUESTION_TOKENS = 10_000, 4, 100
+QUESTIONS_A_TASK, ANSWERS_A_QUESTION, QUESTION_TOKENS = 10_000, 4, 100
 
 
 def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount:
     questions = len(spec.tasks) * (spec.limit or QUESTIONS_A_TASK)
     tokens = QUESTION_TOKENS * (1 + (spec.num_fewshot or 0))
     batch = SCORED * tokens
-    return Amount(questions, CHOICES * tokens, FORWARD, batch, 0, 0, (spec.tasks, spec.content, spec.limit),
+    return Amount(questions, ANSWERS_A_QUESTION * tokens, FORWARD, batch, 0, 0, (spec.tasks, spec.content, spec.limit),
                   held=BYTES[spec.dtype], logits=batch, copies=SCORE_COPIES)  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from gatebench.bench.cost.calibration import SHARE, STEPS_TIMED, Record, records, remember, sets_for, steps_in
+from gatebench.bench.cost.calibration import MOST_TIMED, STEPS_TIMED, Record, records, remember, sets_for, steps_in
 from gatebench.bench.machine import Machine
 from gatebench.bench.store.store import Store
 from tests.helpers import DPO, GOOD, bench, plan_of, write
@@ -40,7 +40,7 @@ def test_calibration_times_real_stages_and_keeps_them(tmp_path):
 def test_never_more_is_timed_than_a_share_of_the_suite(steps):
     for workers, chains in ((1, 1), (2, 1), (2, 3)):
         sets = sets_for(steps, chains, workers)
-        assert sets is None or workers * (sets[0] + chains * sum(sets[1:])) <= SHARE * steps
+        assert sets is None or workers * (sets[0] + chains * sum(sets[1:])) <= MOST_TIMED * steps
     assert sets_for(10, 1, 2) is None
     assert sets_for(100, 1, 2) == STEPS_TIMED[2]
     assert sets_for(10_000, 1, 2) == STEPS_TIMED[0]
