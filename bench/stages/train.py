@@ -212,7 +212,7 @@ class Given:
             lr_scheduler_type="constant_with_warmup", warmup_steps=recipe.warmup_steps, optim=recipe.optimizer,
             max_grad_norm=recipe.max_grad_norm, max_length=recipe.max_length, seed=spec.seed,
             logging_steps=LOGGING_STEPS, save_strategy="no", save_total_limit=1, report_to=[], disable_tqdm=True,
-            dataloader_pin_memory=False, gradient_checkpointing=False, bf16=spec.dtype != FLOAT32,
+            dataloader_pin_memory=False, gradient_checkpointing=recipe.gradient_checkpointing, bf16=spec.dtype != FLOAT32,
             use_cpu=not torch.cuda.is_available(), logging_nan_inf_filter=False,
         )  # fmt: skip
         may_rest = has_an_end(get_loss(spec.loss), spec.parameters)
@@ -269,12 +269,13 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
     recipe = spec.recipe
     micro = recipe.micro_batch_size or recipe.batch_size
     width, states = recipe.lengths.max_length, ADAMW if "adam" in recipe.optimizer else RMSPROP
-    checkpointing = bool(getattr(recipe, "gradient_checkpointing", False))
+    checkpointing = recipe.gradient_checkpointing
     flops = (FROZEN if spec.adapter else TRAINING) + FORWARD * checkpointing
     units = steps_of(recipe, pairs) * recipe.batch_size
     times = checkpoints_of(recipe, pairs)
     read = times * KINDS_A_PROBE * spec.followed.probes_among(pairs) if spec.followed else 0
-    like = (recipe.lengths, recipe.batch_size, micro, recipe.layout, *([recipe.evaluate_every] if read else []))
+    like = (recipe.lengths, recipe.batch_size, micro, recipe.layout, *([recipe.evaluate_every] if read else []),
+            *(["gradient_checkpointing"] if checkpointing else []))  # fmt: skip
     saved = {"none": 0, "final": 1, "all": times}[recipe.keep]
     return Amount(units, 2 * width, flops, micro * 2 * width, states, saved, like,
                   held=BYTES[spec.weights or FLOAT32], written=BYTES[spec.dtype if recipe.keep == "final" else FLOAT32],

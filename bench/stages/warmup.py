@@ -15,6 +15,7 @@ from gatebench.bench.stages.stage import (
     ADAMW,
     BYTES,
     CAUTIONS,
+    FORWARD,
     FROZEN,
     LOSS_COPIES,
     TRAINING,
@@ -81,7 +82,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
 
     recipe = spec.recipe
     fitted = fit(make_model, rows, learning_rate=recipe.learning_rate, batch_size=recipe.batch_size,
-                 epochs=recipe.epochs, seed=spec.seed, report=report, out=out, dtype=spec.dtype)  # fmt: skip
+                 epochs=recipe.epochs, seed=spec.seed, report=report, out=out, dtype=spec.dtype,
+                 gradient_checkpointing=recipe.gradient_checkpointing)  # fmt: skip
     model = fitted.model
     if spec.adapter:
         moved = change.of_adapter(model, getattr(torch, held))
@@ -103,11 +105,13 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
         return None
     rows = min(spec.recipe.pairs or pairs, pairs) * (2 if spec.kind == "extended_sft" else 1)
     batch, width = spec.recipe.batch_size, spec.lengths.max_length
-    flops = FROZEN if spec.adapter else TRAINING
+    checkpointing = spec.recipe.gradient_checkpointing
+    flops = (FROZEN if spec.adapter else TRAINING) + FORWARD * checkpointing
+    like = (spec.lengths, batch, *(["gradient_checkpointing"] if checkpointing else []))
     # an adapter is merged in float32
-    return Amount(rows * spec.recipe.epochs, width, flops, batch * width, ADAMW, 1, (spec.lengths, batch),
+    return Amount(rows * spec.recipe.epochs, width, flops, batch * width, ADAMW, 1, like,
                   held=BYTES[FLOAT32 if spec.adapter else spec.weights or FLOAT32], logits=batch * width,
-                  copies=LOSS_COPIES, responses=1)  # fmt: skip
+                  copies=LOSS_COPIES, responses=1, checkpointing=checkpointing)  # fmt: skip
 
 
 def shorten(spec: Spec, steps: int, copy: int) -> Spec:

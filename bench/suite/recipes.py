@@ -38,6 +38,7 @@ class Warmup:
     learning_rate: Positive = 5e-6
     batch_size: Count = 16
     pairs: Count | None = None
+    gradient_checkpointing: bool = field(default=False, metadata={"key": "given"})
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -61,6 +62,7 @@ class Train:
     evaluate_every: Count = 100
     layout: Literal["one_row", "packed", "trl"] = "one_row"
     keep: Literal["all", "final", "none"] = field(default="final", metadata={"key": "given"})
+    gradient_checkpointing: bool = field(default=False, metadata={"key": "given"})
 
     def __post_init__(self) -> None:
         if self.max_prompt_length and self.max_prompt_length >= self.max_length:
