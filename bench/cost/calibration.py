@@ -101,7 +101,7 @@ def calibrate(plan: Plan, store: Store, err: Console) -> None:
     """Time short versions of the plan's stages, as many at once as a run would have; keeps the records.
 
     Each distinct training of the plan gives one chain of stages, which every worker runs with a seed of its own.
-    Nothing is fetched, and never more is timed than MOST_TIMED of the steps that the plan has itself; what is left out is
+    Nothing is fetched, and no more is timed than MOST_TIMED of the steps that the plan has itself; what is left out is
     said. Raises UserError where a stage fails.
     """
     workers, threads, devices = workers_of(plan)

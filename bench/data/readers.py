@@ -132,11 +132,27 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
         raise UserError(f"{path}: the gzip file is cut off after line {number}; download it again") from None
 
 
+def _snapshot(source: DataSource) -> str:
+    """Where a data set of the hub is read from. Offline, `datasets` knows those alone that it has prepared itself; the
+    files of others may lie in the hub's cache as well, where a mirror put them."""
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    if not constants.HF_HUB_OFFLINE:
+        return source.path
+    try:
+        return snapshot_download(source.path, repo_type="dataset", revision=source.revision, local_files_only=True)
+    except LocalEntryNotFoundError:
+        return source.path
+
+
 def _hub_rows(source: DataSource, split: str) -> RawRows:
     import datasets
 
     try:
-        found = datasets.load_dataset(source.path, data_dir=source.subset, split=split, revision=source.revision)
+        place = _snapshot(source)
+        revision = source.revision if place == source.path else None
+        found = datasets.load_dataset(place, data_dir=source.subset, split=split, revision=revision)
     except Exception as error:  # the library raises a dozen kinds for one cause: the data cannot be had
         raise UserError(f"{source.path}: cannot load split {split!r} ({type(error).__name__}: {error})") from None
     for number, row in enumerate(found):

@@ -212,8 +212,8 @@ class Given:
             lr_scheduler_type="constant_with_warmup", warmup_steps=recipe.warmup_steps, optim=recipe.optimizer,
             max_grad_norm=recipe.max_grad_norm, max_length=recipe.max_length, seed=spec.seed,
             logging_steps=LOGGING_STEPS, save_strategy="no", save_total_limit=1, report_to=[], disable_tqdm=True,
-            dataloader_pin_memory=False, gradient_checkpointing=recipe.gradient_checkpointing, bf16=spec.dtype != FLOAT32,
-            use_cpu=not torch.cuda.is_available(), logging_nan_inf_filter=False,
+            dataloader_pin_memory=False, gradient_checkpointing=recipe.gradient_checkpointing,
+            bf16=spec.dtype != FLOAT32, use_cpu=not torch.cuda.is_available(), logging_nan_inf_filter=False,
         )  # fmt: skip
         may_rest = has_an_end(get_loss(spec.loss), spec.parameters)
         set_seed(spec.seed)  # an adapter starts at random
