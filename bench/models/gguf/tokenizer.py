@@ -1,0 +1,132 @@
+"""The tokenizer of a GGUF file: transformers' own reading of it, with what that reading leaves out put back.
+
+What each name of `tokenizer.ggml.pre` means is in llama.cpp's src/llama-vocab.cpp. Those names are taken that are
+known to give here what they give there; any other is refused, since a text that is split otherwise is another text to
+the model, and nothing fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gatebench.bench.models.gguf.header import Header, UnreadableGguf, Value
+from gatebench.objectives.names import nearest
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Backend
+    from transformers import PreTrainedTokenizerFast
+
+MODEL, PRE, ADD_BOS, ADD_EOS = (
+    f"tokenizer.ggml.{name}" for name in ("model", "pre", "add_bos_token", "add_eos_token")
+)  # fmt: skip
+TEMPLATE = "tokenizer.chat_template"
+BYTES, PIECES = "gpt2", "llama"  # byte-level BPE; sentencepiece
+# How each splits. words: GPT-2's expression, digits: the same behind every digit for itself; the others are set by the
+# reader. merged: whether a word of the vocabulary is taken whole, whatever its merges, and a text begins with BOS.
+WORDS, DIGITS, READ = "words", "digits", "read"
+SPLITS = {
+    "gpt-2": WORDS, "smollm": DIGITS, "starcoder": DIGITS, "qwen2": READ, "llama-bpe": READ, "llama3": READ,
+    "llama-v3": READ,
+}  # fmt: skip
+COMPOSED = ("qwen2",)  # normalised to NFC, as transformers' Qwen2Tokenizer does
+MERGED = ("llama-bpe", "llama3", "llama-v3")
+GEMMA = "gemma3"
+SPECIAL = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+
+
+def wrong_vocabulary(header: Header) -> Iterator[str]:
+    """A sentence for what makes a file's tokenizer another one than the model's, or none."""
+    kind, pre = header.text(MODEL), header.text(PRE)
+    tokens = header.metadata.get("tokenizer.ggml.tokens")
+    if not _are_texts(tokens):
+        yield "it has no vocabulary (tokenizer.ggml.tokens)"
+        return
+    if kind not in (BYTES, PIECES):
+        yield f"its tokenizer is {kind!r} ({MODEL}), which is not converted; {BYTES} and {PIECES} are"
+    elif kind == BYTES and pre not in SPLITS:
+        yield f"its text is split in a way that is not known here, {PRE} {pre!r}: {nearest(pre, list(SPLITS))}"
+    elif kind == PIECES and bool(header.metadata.get("tokenizer.ggml.add_space_prefix", True)) == (
+        header.architecture == GEMMA
+    ):
+        yield f"its tokenizer.ggml.add_space_prefix is not that of {header.architecture} models, which would be lost"
+    if len(set(tokens)) != len(tokens):
+        yield "its vocabulary has a token twice"
+    if kind == BYTES and not all(" " in pair for pair in _texts(header, "merges")):
+        yield "its merges (tokenizer.ggml.merges) are not pairs of tokens"
+    if kind == PIECES and len(_list(header, "scores")) != len(tokens):
+        yield "it does not have a score for every token (tokenizer.ggml.scores)"
+    if _list(header, "token_type") and len(_list(header, "token_type")) != len(tokens):
+        yield "it does not have a type for every token (tokenizer.ggml.token_type)"
+    for name in SPECIAL.values():
+        found = header.metadata.get(f"tokenizer.ggml.{name}_token_id")
+        if found is not None and not (isinstance(found, int) and 0 <= found < len(tokens)):
+            yield f"its {name} token is {found!r}, and its vocabulary has {len(tokens)}"
+    if header.metadata.get("tokenizer.ggml.eos_token_id") is None:
+        yield "it has no end token (tokenizer.ggml.eos_token_id), so that no response would end"
+
+
+def tokenizer_of(header: Header) -> PreTrainedTokenizerFast:
+    """The tokenizer of a file without wrong_vocabulary. Raises UnreadableGguf."""
+    from transformers import PreTrainedTokenizerFast
+    from transformers.integrations.gguf import GGUF_TOKENIZER_MAPPING, convert_gguf_tokenizer
+
+    given = {name: _plain(header.metadata[f"tokenizer.{key}"])
+             for key, name in GGUF_TOKENIZER_MAPPING["tokenizer"].items() if f"tokenizer.{key}" in header.metadata}  # fmt: skip
+    try:
+        backend, _ = convert_gguf_tokenizer(header.architecture, given)
+    except Exception as error:  # of whatever kind the libraries have for a vocabulary that contradicts itself
+        raise UnreadableGguf(f"its tokenizer cannot be built ({' '.join(str(error).split())[:200]})") from None
+    special = {role: _token(header, name) for role, name in SPECIAL.items()}
+    _put_back(backend, header, special)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, clean_up_tokenization_spaces=False,
+        **{role: token for role, token in special.items() if token is not None},
+    )  # fmt: skip
+    tokenizer.chat_template = header.text(TEMPLATE) or None
+    return tokenizer
+
+
+def _put_back(backend: Backend, header: Header, special: dict[str, str | None]) -> None:
+    """What the reader loses: digits apart, whole words before merges, NFC, and the tokens around a text."""
+    from tokenizers import normalizers, pre_tokenizers, processors
+
+    pre = header.text(PRE) if header.text(MODEL) == BYTES else ""
+    if SPLITS.get(pre) == DIGITS:
+        digits, words = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
+        backend.pre_tokenizer = pre_tokenizers.Sequence([digits, words])
+    if pre in COMPOSED:
+        backend.normalizer = normalizers.NFC()
+    if pre in MERGED:
+        backend.model.ignore_merges = True
+    # where the file does not say, as llama.cpp has it
+    bos = header.metadata.get(ADD_BOS, header.text(MODEL) == PIECES or pre in MERGED)
+    before, after = special["bos_token"] if bos else None, special["eos_token"] if header.metadata.get(ADD_EOS) else None
+    around = [token for token in (before, after) if token is not None]
+    if around:
+        text = " ".join(part for part in (before and f"{before}:0", "$A:0", after and f"{after}:0") if part)
+        pair = text + " " + text.replace(":0", ":1").replace("$A", "$B")
+        ids = [(token, backend.token_to_id(token)) for token in dict.fromkeys(around)]
+        backend.post_processor = processors.TemplateProcessing(single=text, pair=pair, special_tokens=ids)
+
+
+def _token(header: Header, name: str) -> str | None:
+    found = header.metadata.get(f"tokenizer.ggml.{name}_token_id")
+    return _texts(header, "tokens")[found] if isinstance(found, int) else None
+
+
+def _plain(value: Value) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _list(header: Header, name: str) -> tuple[int | float | str, ...]:
+    found = header.metadata.get(f"tokenizer.ggml.{name}", ())
+    return found if isinstance(found, tuple) else ()
+
+
+def _texts(header: Header, name: str) -> tuple[str, ...]:
+    return tuple(text for text in _list(header, name) if isinstance(text, str))
+
+
+def _are_texts(value: Value | None) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(isinstance(token, str) for token in value)
