@@ -104,10 +104,13 @@ def _put_back(backend: Backend, header: Header, special: dict[str, str | None]) 
     before, after = special["bos_token"] if bos else None, special["eos_token"] if header.metadata.get(ADD_EOS) else None
     around = [token for token in (before, after) if token is not None]
     if around:
-        text = " ".join(part for part in (before and f"{before}:0", "$A:0", after and f"{after}:0") if part)
-        pair = text + " " + text.replace(":0", ":1").replace("$A", "$B")
+        def enclosed(text: str, kind: int) -> list[str]:
+            return [f"{part}:{kind}" for part in (before, text, after) if part is not None]
+
         ids = [(token, backend.token_to_id(token)) for token in dict.fromkeys(around)]
-        backend.post_processor = processors.TemplateProcessing(single=text, pair=pair, special_tokens=ids)
+        backend.post_processor = processors.TemplateProcessing(
+            single=enclosed("$A", 0), pair=[*enclosed("$A", 0), *enclosed("$B", 1)], special_tokens=ids
+        )
 
 
 def _token(header: Header, name: str) -> str | None:
