@@ -37,7 +37,8 @@ def wrong_header(header: Header) -> Iterator[str]:
     """A sentence for each thing that would be converted into another model, or not at all."""
     architecture = header.architecture
     if architecture not in ARCHITECTURES:
-        yield f"its architecture is {architecture!r}, which is not converted: {nearest(architecture, list(ARCHITECTURES))}"
+        known = nearest(architecture, list(ARCHITECTURES))
+        yield f"its architecture is {architecture!r}, which is not converted: {known}"
         return
     own = {key.removeprefix(f"{architecture}."): value for key, value in header.metadata.items()
            if key.startswith(f"{architecture}.")}  # fmt: skip
@@ -63,7 +64,8 @@ def _lost(header: Header, own: dict[str, Value]) -> Iterator[str]:
     """Keys that change what the model computes, and that the reader passes over."""
     known = (*SIZES, *SCALES, *WIDTHS, *TOLD, *ARCHITECTURES[header.architecture])
     for key in sorted(own.keys() - set(known)):
-        yield f"its {header.architecture}.{key} is {str(own[key])[:60]}, which would be lost; such a model is not converted"
+        told = f"its {header.architecture}.{key} is {str(own[key])[:60]}"
+        yield f"{told}, which would be lost; such a model is not converted"
     if own.get("rope.scaling.type", "none") != "none":
         yield f"its rotary positions are scaled ({own['rope.scaling.type']}), which would be lost; it is not converted"
     for key in SCALES:

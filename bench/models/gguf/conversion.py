@@ -23,22 +23,26 @@ from gatebench.bench.models.loading import load_policy, make_savable, tokenizer_
 from gatebench.bench.models.source import FLOAT32, ModelSource, gguf_content
 from gatebench.bench.models.tensors import wrong_tensors
 
-HIGHEST_LOSS = 4.0  # nats a token of TEXT: SmolLM2 135M and Gemma 3 270M have 2.6 and 2.9 (results of `make real`)
-FEWEST_PARAMETERS = 50_000_000  # of a model that has to know English as well as that
+# Nats a token of TEXT. SmolLM2 135M has 2.47 and Gemma 3 270M 2.31; without its BOS Gemma has 3.92, without the spaces
+# between words SmolLM2 has 3.82, and with the halves of its queries swapped they have 7.9 and 5.8
+# (python -m tests.real_models.losses).
+HIGHEST_LOSS = 3.5
+FEWEST_PARAMETERS = 100_000_000  # of a model that has to know English that well
 TEXT = """\
-On 14 March 1987 a small ship left the harbour of Bergen with 27 people on board. The captain, a quiet woman of 52, had \
-made the journey more than 300 times, and she knew every rock along the coast. In the morning the sea was calm. After \
-lunch the wind began to blow from the north, and by 4 o'clock the waves were so high that nobody could stand on the \
-deck. The passengers sat together in the warm cabin, drank tea, and told each other stories about their families.
+On 14 March 1987 a small ship left the harbour of Bergen with 27 people on board. The captain, a quiet woman of 52, \
+had made the journey more than 300 times, and she knew every rock along the coast. In the morning the sea was calm. \
+After lunch the wind began to blow from the north, and by 4 o'clock the waves were so high that nobody could stand \
+on the deck. The passengers sat together in the warm cabin, drank tea, and told each other stories about their \
+families.
 
 "How long will it take?" asked a boy who was travelling with his grandmother.
 
 "About 6 hours," the captain answered. "We shall be late, but we shall be safe."
 
-She was right. At 10:30 in the evening they saw the lights of the town, and the boy, who had fallen asleep on a bench, \
-was carried ashore by his uncle. The next day he wrote a letter to his parents. It was 2 pages long and began with the \
-words: "Dear Mother and Father, I have been on the sea, and I was not afraid." They kept the letter for many years, and \
-when he was a grown man with children of his own, they gave it back to him.
+She was right. At 10:30 in the evening they saw the lights of the town, and the boy, who had fallen asleep on a \
+bench, was carried ashore by his uncle. The next day he wrote a letter to his parents. It was 2 pages long and began \
+with the words: "Dear Mother and Father, I have been on the sea, and I was not afraid." They kept the letter for \
+many years, and when he was a grown man with children of his own, they gave it back to him.
 """
 
 

@@ -10,7 +10,7 @@ import io
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import IO, BinaryIO, cast
+from typing import IO
 from zipfile import ZipFile
 
 from gatebench.bench.store.files import sha256_of
@@ -20,7 +20,8 @@ class _Joined(io.RawIOBase):
     """Files read one after the other as if they were one."""
 
     def __init__(self, parts: Sequence[str]) -> None:
-        self.rest, self.current = list(parts), io.BytesIO()  # type: list[str], IO[bytes]
+        self.rest = list(parts)
+        self.current: IO[bytes] = io.BytesIO()
 
     def readable(self) -> bool:
         return True
@@ -39,9 +40,9 @@ class _Joined(io.RawIOBase):
         super().close()
 
 
-def opened(parts: Sequence[str]) -> BinaryIO:
+def opened(parts: Sequence[str]) -> io.BufferedReader:
     """All parts as one file, to be read from its start to its end."""
-    return cast("BinaryIO", io.BufferedReader(_Joined(parts), 2**20))
+    return io.BufferedReader(_Joined(parts), 2**20)
 
 
 def size_of_parts(parts: Sequence[str]) -> int:
@@ -54,7 +55,9 @@ def digest_of_parts(parts: Sequence[str]) -> str:
     if len(parts) == 1 and Path(parts[0]).is_file():
         return sha256_of(Path(parts[0]))
     stats = [_file_of(part).stat() for part in parts]
-    return _digest(tuple(parts), tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats))
+    return _digest(
+        tuple(parts), tuple((stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for stat in stats)
+    )
 
 
 @cache

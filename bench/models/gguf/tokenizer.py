@@ -38,8 +38,8 @@ SPECIAL = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_
 def wrong_vocabulary(header: Header) -> Iterator[str]:
     """A sentence for what makes a file's tokenizer another one than the model's, or none."""
     kind, pre = header.text(MODEL), header.text(PRE)
-    tokens = header.metadata.get("tokenizer.ggml.tokens")
-    if not _are_texts(tokens):
+    tokens = _texts(header, "tokens")
+    if not tokens or len(tokens) != len(_list(header, "tokens")):
         yield "it has no vocabulary (tokenizer.ggml.tokens)"
         return
     if kind not in (BYTES, PIECES):
@@ -71,13 +71,14 @@ def tokenizer_of(header: Header) -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
     from transformers.integrations.gguf import GGUF_TOKENIZER_MAPPING, convert_gguf_tokenizer
 
-    given = {name: _plain(header.metadata[f"tokenizer.{key}"])
-             for key, name in GGUF_TOKENIZER_MAPPING["tokenizer"].items() if f"tokenizer.{key}" in header.metadata}  # fmt: skip
+    names = GGUF_TOKENIZER_MAPPING["tokenizer"].items()
+    given = {own: _plain(value) for key, own in names if (value := header.metadata.get(f"tokenizer.{key}")) is not None}
     try:
         backend, _ = convert_gguf_tokenizer(header.architecture, given)
     except Exception as error:  # of whatever kind the libraries have for a vocabulary that contradicts itself
         raise UnreadableGguf(f"its tokenizer cannot be built ({' '.join(str(error).split())[:200]})") from None
     special = {role: _token(header, name) for role, name in SPECIAL.items()}
+    special["pad_token"] = special["pad_token"] or special["eos_token"]
     _put_back(backend, header, special)
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, clean_up_tokenization_spaces=False,
@@ -101,9 +102,13 @@ def _put_back(backend: Backend, header: Header, special: dict[str, str | None]) 
         backend.model.ignore_merges = True
     # where the file does not say, as llama.cpp has it
     bos = header.metadata.get(ADD_BOS, header.text(MODEL) == PIECES or pre in MERGED)
-    before, after = special["bos_token"] if bos else None, special["eos_token"] if header.metadata.get(ADD_EOS) else None
+    before, after = (
+        special["bos_token"] if bos else None,
+        special["eos_token"] if header.metadata.get(ADD_EOS) else None,
+    )
     around = [token for token in (before, after) if token is not None]
     if around:
+
         def enclosed(text: str, kind: int) -> list[str]:
             return [f"{part}:{kind}" for part in (before, text, after) if part is not None]
 
@@ -129,7 +134,3 @@ def _list(header: Header, name: str) -> tuple[int | float | str, ...]:
 
 def _texts(header: Header, name: str) -> tuple[str, ...]:
     return tuple(text for text in _list(header, name) if isinstance(text, str))
-
-
-def _are_texts(value: Value | None) -> bool:
-    return isinstance(value, tuple) and bool(value) and all(isinstance(token, str) for token in value)

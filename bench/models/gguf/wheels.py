@@ -88,7 +88,9 @@ def _found(asked: str, folders: Sequence[Path]) -> Package:
     beside = [file for file, own in wheels.items() if own[0] == _plain(name) and wanted in (None, own[1])]
     if len({wheels[file] for file in beside}) > 1:
         told = " and ".join(sorted(wheels[file][1] for file in beside))
-        raise NotFoundInWheels(f"{name} lies here in the versions {told}; name one, as {WHEEL}{name}=={told.split()[0]}")
+        raise NotFoundInWheels(
+            f"{name} lies here in the versions {told}; name one, as {WHEEL}{name}=={told.split()[0]}"
+        )
     if not beside:
         has = f"version {installed.version} of it is installed" if installed else "it is not installed"
         raise NotFoundInWheels(f"{has}, nor is its wheel in {' or '.join(map(str, folders))}; pip install {asked}")
@@ -100,7 +102,7 @@ def _of_wheel(file: Path) -> Package:
         with zipfile.ZipFile(file) as wheel:
             (info,) = {name.split("/")[0] for name in wheel.namelist() if name.split("/")[0].endswith(".dist-info")}
             # a path inside a zip file is one in all that a distribution asks of it
-            own = PathDistribution(zipfile.Path(wheel, f"{info}/"))  # type: ignore[arg-type]
+            own = PathDistribution(zipfile.Path(wheel, f"{info}/"))
             return Package(own.name, own.version, [f"{file}/{name}" for name in wheel.namelist()], own.requires or [])
     except (zipfile.BadZipFile, ValueError, KeyError, OSError) as error:
         raise NotFoundInWheels(f"{file} is no wheel that can be read ({error}); fetch it again") from None
