@@ -7,6 +7,7 @@ the model, and nothing fails.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -74,7 +75,9 @@ def tokenizer_of(header: Header) -> PreTrainedTokenizerFast:
     names = GGUF_TOKENIZER_MAPPING["tokenizer"].items()
     given = {own: _plain(value) for key, own in names if (value := header.metadata.get(f"tokenizer.{key}")) is not None}
     try:
-        backend, _ = convert_gguf_tokenizer(header.architecture, given)
+        backend = _own_words(convert_gguf_tokenizer(header.architecture, given)[0], _texts(header, "tokens"))
+    except UnreadableGguf:
+        raise
     except Exception as error:  # of whatever kind the libraries have for a vocabulary that contradicts itself
         raise UnreadableGguf(f"its tokenizer cannot be built ({' '.join(str(error).split())[:200]})") from None
     special = {role: _token(header, name) for role, name in SPECIAL.items()}
@@ -88,14 +91,35 @@ def tokenizer_of(header: Header) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def _own_words(backend: Backend, tokens: tuple[str, ...]) -> Backend:
+    """Without the special tokens that transformers' classes add where a vocabulary lacks them: beyond its end, or in
+    the place of another. Raises UnreadableGguf where the ids are not the file's all the same."""
+    from tokenizers import Tokenizer
+
+    strange = {
+        word.content for at, word in backend.get_added_tokens_decoder().items() if tokens[at:][:1] != (word.content,)
+    }
+    if strange:
+        state = json.loads(backend.to_str())
+        state["added_tokens"] = [word for word in state["added_tokens"] if word["content"] not in strange]
+        backend = Tokenizer.from_str(json.dumps(state))
+    if (size := backend.get_vocab_size(with_added_tokens=True)) != len(tokens):
+        raise UnreadableGguf(f"its vocabulary of {len(tokens)} tokens becomes one of {size} in transformers")
+    return backend
+
+
 def _put_back(backend: Backend, header: Header, special: dict[str, str | None]) -> None:
-    """What the reader loses: digits apart, whole words before merges, NFC, and the tokens around a text."""
+    """What the reader loses: digits apart, whole words before merges, NFC, the space before a text that has one there
+    already, and the tokens around a text."""
     from tokenizers import normalizers, pre_tokenizers, processors
 
     pre = header.text(PRE) if header.text(MODEL) == BYTES else ""
     if SPLITS.get(pre) == DIGITS:
         digits, words = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
         backend.pre_tokenizer = pre_tokenizers.Sequence([digits, words])
+    elif header.text(MODEL) == PIECES and header.architecture != GEMMA:
+        steps = [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
+        backend.normalizer, backend.pre_tokenizer = normalizers.Sequence(steps), None
     if pre in COMPOSED:
         backend.normalizer = normalizers.NFC()
     if pre in MERGED:
