@@ -93,8 +93,8 @@ def _wrong_tensors(header: Header, own: dict[str, Value]) -> Iterator[str]:
     if strange:
         yield f"{len(strange)} of its tensors would be lost, as {strange[0]}; such a model is not converted"
     blocks = {int(match[2]) for match in names.values() if match and match[2]}
-    if blocks != set(range(count := own["block_count"] if _is_count(own["block_count"]) else 0)):
-        yield f"its block_count is {count}, and it has tensors of {len(blocks)} blocks"
+    if own["block_count"] != len(blocks) or blocks != set(range(len(blocks))):
+        yield f"its block_count is {own['block_count']}, and it has tensors of {len(blocks)} blocks"
     for kind in sorted({tensor.kind for tensor in header.tensors}):
         if (name := _not_read(kind)) is not None:
             yield f"its weights are of type {name}, which transformers does not read; take a file of another type"
