@@ -2,17 +2,20 @@
 
 import random
 import resource
+import shutil
 import struct
 
 import pytest
 
-from gatebench.bench.errors import UserError
+from gatebench.bench.errors import StageFailed, UserError
 from gatebench.bench.models.bounds import within
+from gatebench.bench.models.gguf.conversion import convert
 from gatebench.bench.models.gguf.source import gguf_source, gguf_tokenizer
 from tests.gguf_files import given, words, write
+from tests.helpers import no_report
 from tests.trust.tally import count, some
 
-MUTATIONS = some(300, 20_000)
+MUTATIONS, CONVERSIONS = some(300, 20_000), some(6, 300)
 SECONDS, MEMORY = 20, 2**31  # of one file of 100 kB: of the processor, and beyond what the process has
 HUGE = (0, 1, 2**31 - 1, 2**32 - 1, 2**60, 2**63, 2**64 - 1)
 
@@ -75,6 +78,27 @@ def test_every_mutated_file_is_planned_with_or_refused_in_a_sentence(sound, tmp_
         count("GGUF files")
         assert all(sentence and "\n" not in sentence for sentence in wrong), wrong
     assert refused > MUTATIONS / 2
+
+
+def test_what_is_planned_with_is_converted_or_fails_in_a_sentence(sound, tmp_path):
+    rng, file, tried = random.Random(1), tmp_path / "tiny.gguf", 0
+    while tried < CONVERSIONS:
+        file.write_bytes(mutated(sound, rng))
+        source, wrong = gguf_source(str(file), [])
+        if wrong:
+            continue
+        tried += 1
+        out = tmp_path / str(tried)
+        out.mkdir()
+        try:
+            convert(source, out / "model", no_report)
+        except (StageFailed, UserError) as error:
+            assert len(str(error).splitlines()) == 1
+        except Exception as error:
+            count("GGUF files, converted", tracebacks=1)
+            raise AssertionError(f"conversion {tried}: {error!r}") from error
+        count("GGUF files, converted")
+        shutil.rmtree(out)
 
 
 @pytest.mark.parametrize("length", HUGE[2:])

@@ -28,14 +28,10 @@ def wheel(folder, name, version, files, requires=(), compression=zipfile.ZIP_DEF
     file = folder / f"{own}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(file, "w", compression) as opened_wheel:
         contents = {f"{own}/__init__.py": BOOM, **{f"{own}/{path}": content for path, content in files.items()}}
-        for path, content in {
-            **contents,
-            f"{info}/METADATA": metadata,
-            f"{info}/WHEEL": "Wheel-Version: 1.0\n",
-        }.items():
+        contents |= {f"{info}/METADATA": metadata, f"{info}/WHEEL": "Wheel-Version: 1.0\n"}
+        contents[f"{info}/RECORD"] = "".join(f"{path},,\n" for path in (*contents, f"{info}/RECORD"))
+        for path, content in contents.items():
             opened_wheel.writestr(path, content)
-        names = [*contents, f"{info}/METADATA", f"{info}/WHEEL", f"{info}/RECORD"]
-        opened_wheel.writestr(f"{info}/RECORD", "".join(f"{path},,\n" for path in names))
     return file
 
 
@@ -140,13 +136,13 @@ def test_what_means_a_gguf_file():
 def test_a_suite_plans_with_a_wheel_beside_it(data, tmp_path):
     in_parts(tmp_path, data)
     (tmp_path / "tiny.gguf").write_bytes(data)
-    text = DPO.replace("builtin:ladder/neox-0.3m", "{{name: tiny, path: {}}}").replace(
-        "max_length: 64", "max_length: 128"
-    )
-    whole = plan_of(tmp_path, text.replace("{{name: tiny, path: {}}}", "{name: tiny, path: tiny.gguf}"))
-    found = plan_of(tmp_path, text.replace("{{name: tiny, path: {}}}", "{name: tiny, path: 'wheel:tiny-model==1.0.0'}"))
-    assert found.nodes.keys() == whole.nodes.keys()
-    file = write_suite(tmp_path, text.replace("{{name: tiny, path: {}}}", "wheel:tiny-model==2.0.0"))
+
+    def with_model(path):
+        return DPO.replace("builtin:ladder/neox-0.3m", path)
+
+    plans = [plan_of(tmp_path, with_model(path)) for path in ("wheel:tiny-model==1.0.0", "tiny.gguf")]
+    assert plans[0].nodes.keys() == plans[1].nodes.keys()
+    file = write_suite(tmp_path, with_model("wheel:tiny-model==2.0.0"))
     done = bench("plan", file)
     assert done.returncode == 2
     assert "models.0.path: 'wheel:tiny-model==2.0.0': it is not installed" in done.stderr
