@@ -19,23 +19,23 @@ from typing import Any, NamedTuple
 from tests.helpers import plan_of, run_stage
 from tests.needs import REAL_MODELS, SHARED, WHEELS
 
-PAIRS, PROBES, STEPS = 6, 4, 2
+PAIRS, PROBES = 6, 4
 SUITE = f"""name: real
 models: [{{name: real, path: model.gguf}}]
 datasets: [{{path: rows.jsonl, train: {PAIRS}, test: 2}}]
 objectives: [{{name: dpo, warmup: none}}]
 gates: [none]
 seeds: [0]
-train: {{learning_rate: 1.0e-5, steps: {STEPS}, batch_size: 2, warmup_steps: 0, max_length: 128, layout: LAYOUT,
-         evaluate_every: {STEPS}}}
+train: {{learning_rate: 1.0e-5, steps: 1, batch_size: 2, warmup_steps: 0, max_length: 128, layout: LAYOUT,
+         evaluate_every: 1}}
 evaluate: {{dynamics: {{probes: {PROBES}}}}}
 """
 
 
 class Differences(NamedTuple):
     """The largest, in nats. reference, dynamics: of a token, on average over its response; loss: of step 1 from ln 2;
-    layouts: of a step's loss between one_row and trl; weights: what the two trained apart, as a share of what the
-    training moved; starts: how many responses' prompts begin with BOS."""
+    layouts: between one_row and trl, of a response's log-prob in that step; weights: what the two trained apart by it,
+    as a share of how far; bos: whether a text begins with BOS."""
 
     responses: int
     reference: float
@@ -79,10 +79,10 @@ def measure(model: str, folder: Path) -> Differences:
         abs(row.log_prob - plain(rows[row.prompt]["prompt"], rows[row.prompt][row.kind])) / row.tokens
         for row in probes.itertuples()
     ]
-    losses = {layout: pandas.read_parquet(runs[layout] / "curves.parquet")["loss"] for layout in ("one_row", "trl")}
+    curves = {layout: pandas.read_parquet(runs[layout] / "curves.parquet").iloc[0] for layout in ("one_row", "trl")}
     return Differences(
-        len(apart), max(apart), max(followed), abs(losses["one_row"].iloc[0] - math.log(2)),
-        (losses["one_row"] - losses["trl"]).abs().max(),
+        len(apart), max(apart), max(followed), max(abs(of["loss"] - math.log(2)) for of in curves.values()),
+        max(abs(curves["one_row"][name] - curves["trl"][name]) for name in ("logps/chosen", "logps/rejected")),
         _apart(base / "model", runs["one_row"] / "model", runs["trl"] / "model"), plain.begins_with_bos,
     )  # fmt: skip
 
