@@ -1,4 +1,4 @@
-"""What the loss of the shipped English text tells of a conversion: `python -m tests.real_models.losses [smollm2] [gemma]`.
+"""What the loss of the shipped text tells of a conversion: `python -m tests.real_models.losses [smollm2] [gemma]`.
 
 Nats a token of each model as it is converted, and as it would be by a conversion that loses something.
 """

@@ -14,14 +14,14 @@ from typing import TypeGuard
 from gatebench.bench.models.gguf.header import Header, Value
 from gatebench.objectives.names import nearest
 
-SIZES = (
+COUNTS = (
     "context_length", "embedding_length", "block_count", "feed_forward_length", "attention.head_count",
     "attention.head_count_kv",
 )  # fmt: skip
-SCALES = ("attention.layer_norm_rms_epsilon", "rope.freq_base")
+POSITIVE = ("attention.layer_norm_rms_epsilon", "rope.freq_base")
 WIDTHS = ("rope.dimension_count", "attention.key_length", "attention.value_length")  # of a head
 TOLD = ("vocab_size", "rope.scaling.type")
-ARCHITECTURES: dict[str, tuple[str, ...]] = {  # what the reader takes of each beyond SIZES and SCALES
+ARCHITECTURES: dict[str, tuple[str, ...]] = {  # what the reader takes of each beyond COUNTS and POSITIVE
     "llama": (), "qwen2": (), "qwen3": (), "gemma3": ("attention.key_length", "attention.sliding_window"),
 }  # fmt: skip
 TENSOR = re.compile(
@@ -42,8 +42,8 @@ def wrong_header(header: Header) -> Iterator[str]:
         return
     own = {key.removeprefix(f"{architecture}."): value for key, value in header.metadata.items()
            if key.startswith(f"{architecture}.")}  # fmt: skip
-    needed = (*SIZES, *ARCHITECTURES[architecture])
-    absent = [key for key in (*needed, *SCALES) if key not in own]
+    needed = (*COUNTS, *ARCHITECTURES[architecture])
+    absent = [key for key in (*needed, *POSITIVE) if key not in own]
     if absent:
         yield f"its header lacks {architecture}.{absent[0]}"
         return
@@ -62,13 +62,13 @@ def _is_count(value: Value) -> TypeGuard[int]:
 
 def _lost(header: Header, own: dict[str, Value]) -> Iterator[str]:
     """Keys that change what the model computes, and that the reader passes over."""
-    known = (*SIZES, *SCALES, *WIDTHS, *TOLD, *ARCHITECTURES[header.architecture])
+    known = (*COUNTS, *POSITIVE, *WIDTHS, *TOLD, *ARCHITECTURES[header.architecture])
     for key in sorted(own.keys() - set(known)):
         told = f"its {header.architecture}.{key} is {str(own[key])[:60]}"
         yield f"{told}, which would be lost; such a model is not converted"
     if own.get("rope.scaling.type", "none") != "none":
         yield f"its rotary positions are scaled ({own['rope.scaling.type']}), which would be lost; it is not converted"
-    for key in SCALES:
+    for key in POSITIVE:
         value = own[key]
         if not (isinstance(value, float) and 0 < value < float("inf")):
             yield f"its {header.architecture}.{key} is {value!r}; a number above 0 is expected"

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
     from transformers import PreTrainedTokenizerFast
 
-MODEL, PRE, ADD_BOS, ADD_EOS = (
+VOCABULARY, PRE, ADD_BOS, ADD_EOS = (
     f"tokenizer.ggml.{name}" for name in ("model", "pre", "add_bos_token", "add_eos_token")
 )  # fmt: skip
 TEMPLATE = "tokenizer.chat_template"
-BYTES, PIECES = "gpt2", "llama"  # byte-level BPE; sentencepiece
+BYTE_LEVEL, SENTENCEPIECE = "gpt2", "llama"  # byte-level BPE; sentencepiece
 # How each splits. words: GPT-2's expression, digits: the same behind every digit for itself; the others are set by the
 # reader. merged: whether a word of the vocabulary is taken whole, whatever its merges, and a text begins with BOS.
 WORDS, DIGITS, READ = "words", "digits", "read"
@@ -33,33 +33,33 @@ SPLITS = {
 COMPOSED = ("qwen2",)  # normalised to NFC, as transformers' Qwen2Tokenizer does
 MERGED = ("llama-bpe", "llama3", "llama-v3")
 GEMMA = "gemma3"
-SPECIAL = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+ROLES = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 
 
 def wrong_vocabulary(header: Header) -> Iterator[str]:
     """A sentence for what makes a file's tokenizer another one than the model's, or none."""
-    kind, pre = header.text(MODEL), header.text(PRE)
+    kind, pre = header.text(VOCABULARY), header.text(PRE)
     tokens = _texts(header, "tokens")
     if not tokens or len(tokens) != len(_list(header, "tokens")):
         yield "it has no vocabulary (tokenizer.ggml.tokens)"
         return
-    if kind not in (BYTES, PIECES):
-        yield f"its tokenizer is {kind!r} ({MODEL}), which is not converted; {BYTES} and {PIECES} are"
-    elif kind == BYTES and pre not in SPLITS:
+    if kind not in (BYTE_LEVEL, SENTENCEPIECE):
+        yield f"its tokenizer is {kind!r} ({VOCABULARY}), which is not converted; {BYTE_LEVEL} and {SENTENCEPIECE} are"
+    elif kind == BYTE_LEVEL and pre not in SPLITS:
         yield f"its text is split in a way that is not known here, {PRE} {pre!r}: {nearest(pre, list(SPLITS))}"
-    elif kind == PIECES and bool(header.metadata.get("tokenizer.ggml.add_space_prefix", True)) == (
+    elif kind == SENTENCEPIECE and bool(header.metadata.get("tokenizer.ggml.add_space_prefix", True)) == (
         header.architecture == GEMMA
     ):
         yield f"its tokenizer.ggml.add_space_prefix is not that of {header.architecture} models, which would be lost"
     if len(set(tokens)) != len(tokens):
         yield "its vocabulary has a token twice"
-    if kind == BYTES and not all(" " in pair for pair in _texts(header, "merges")):
+    if kind == BYTE_LEVEL and not all(" " in pair for pair in _texts(header, "merges")):
         yield "its merges (tokenizer.ggml.merges) are not pairs of tokens"
-    if kind == PIECES and len(_list(header, "scores")) != len(tokens):
+    if kind == SENTENCEPIECE and len(_list(header, "scores")) != len(tokens):
         yield "it does not have a score for every token (tokenizer.ggml.scores)"
     if _list(header, "token_type") and len(_list(header, "token_type")) != len(tokens):
         yield "it does not have a type for every token (tokenizer.ggml.token_type)"
-    for name in SPECIAL.values():
+    for name in ROLES.values():
         found = header.metadata.get(f"tokenizer.ggml.{name}_token_id")
         if found is not None and not (isinstance(found, int) and 0 <= found < len(tokens)):
             yield f"its {name} token is {found!r}, and its vocabulary has {len(tokens)}"
@@ -80,7 +80,7 @@ def tokenizer_of(header: Header) -> PreTrainedTokenizerFast:
         raise
     except Exception as error:  # of whatever kind the libraries have for a vocabulary that contradicts itself
         raise UnreadableGguf(f"its tokenizer cannot be built ({' '.join(str(error).split())[:200]})") from None
-    special = {role: _token(header, name) for role, name in SPECIAL.items()}
+    special = {role: _token(header, name) for role, name in ROLES.items()}
     special["pad_token"] = special["pad_token"] or special["eos_token"]
     _put_back(backend, header, special)
     tokenizer = PreTrainedTokenizerFast(
@@ -113,11 +113,11 @@ def _put_back(backend: Backend, header: Header, special: dict[str, str | None]) 
     already, and the tokens around a text."""
     from tokenizers import normalizers, pre_tokenizers, processors
 
-    pre = header.text(PRE) if header.text(MODEL) == BYTES else ""
+    pre = header.text(PRE) if header.text(VOCABULARY) == BYTE_LEVEL else ""
     if SPLITS.get(pre) == DIGITS:
         digits, words = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
         backend.pre_tokenizer = pre_tokenizers.Sequence([digits, words])
-    elif header.text(MODEL) == PIECES and header.architecture != GEMMA:
+    elif header.text(VOCABULARY) == SENTENCEPIECE and header.architecture != GEMMA:
         steps = [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
         backend.normalizer, backend.pre_tokenizer = normalizers.Sequence(steps), None
     if pre in COMPOSED:
@@ -125,7 +125,7 @@ def _put_back(backend: Backend, header: Header, special: dict[str, str | None]) 
     if pre in MERGED:
         backend.model.ignore_merges = True
     # where the file does not say, as llama.cpp has it
-    bos = header.metadata.get(ADD_BOS, header.text(MODEL) == PIECES or pre in MERGED)
+    bos = header.metadata.get(ADD_BOS, header.text(VOCABULARY) == SENTENCEPIECE or pre in MERGED)
     before, after = (
         special["bos_token"] if bos else None,
         special["eos_token"] if header.metadata.get(ADD_EOS) else None,

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 WHEEL, GGUF = "wheel:", ".gguf"
 ASKED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)(?:==([A-Za-z0-9][A-Za-z0-9.!+_-]*))?")
-PART = re.compile(r"(.+)\.gguf\.part(\d+)")
+PART_NAME = re.compile(r"(.+)\.gguf\.part(\d+)")
 
 
 class NotFoundInWheels(Exception):
@@ -53,7 +53,7 @@ def _joined(package: Package, folders: Sequence[Path]) -> tuple[str, ...]:
     names = set()
     for own in (package, *(_found(asked, folders) for asked in _required(package))):
         for file in own.files:
-            if match := PART.fullmatch(PurePosixPath(file).name):
+            if match := PART_NAME.fullmatch(PurePosixPath(file).name):
                 names.add(match[1])
                 found[int(match[2])] = file
     if not found:
