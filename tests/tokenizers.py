@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -78,10 +79,16 @@ def family(name: str) -> PreTrainedTokenizerFast:
 
 
 def build(
-    way: str, bos: str | None, eos: str, more: list[str] | None = None, template: str | None = None, ends: bool = False
+    way: str,
+    bos: str | None,
+    eos: str,
+    more: list[str] | None = None,
+    template: str | None = None,
+    ends: bool = False,
+    more_lines: Sequence[str] = (),
 ) -> PreTrainedTokenizerFast:
     """way: "bytes" (byte-level), "sp" (spaces as U+2581) or "sp+" (and one before every text); ends: whether it puts
-    its end token behind every text, as it puts bos before it."""
+    its end token behind every text, as it puts bos before it; more_lines: to learn the vocabulary from as well."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -102,7 +109,7 @@ def build(
     trainer = trainers.BpeTrainer(
         vocab_size=520, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
-    found.train_from_iterator(LINES, trainer)
+    found.train_from_iterator([*LINES, *more_lines], trainer)
     if way != "bytes":
         found.pre_tokenizer = pre_tokenizers.Sequence([])
     around = f"{bos}:0 " if bos else ""

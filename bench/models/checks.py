@@ -37,6 +37,10 @@ def examine(path: str, revision: str | None = None) -> Examined:
 def _examine_folder(folder: Path) -> Examined:
     if (folder / "adapter_config.json").exists():
         return Examined(None, ("it is an adapter; merge it into its model (peft: merge_and_unload) and save that",))
+    weights = [*folder.glob("*.safetensors"), *sorted(folder.glob("*.gguf"))]
+    if weights and weights[0].suffix == ".gguf":
+        told = f"name the file itself, as {weights[0].name}, and it is converted"
+        return Examined(None, (f"it holds weights as GGUF alone; {told}",))
     if not (folder / "config.json").exists():
         return Examined(None, ("it holds no config.json of a Hugging Face model",))
     if not any(folder.glob("*.safetensors")):

@@ -73,7 +73,7 @@ def load_policy(stage: Path, dtype: str, folder: str = MODEL) -> CausalLM:
         raise UserError(f"{path}: cannot load the model ({str(error).splitlines()[0]})") from None
     if sentence := wrong_tensors(loaded["missing_keys"], loaded["unexpected_keys"]):
         raise UserError(f"{path}: {sentence}")
-    _make_savable(model)
+    make_savable(model)
     return advised(model.to("cuda" if torch.cuda.is_available() else "cpu"))
 
 
@@ -103,7 +103,7 @@ def computing(dtype: str, model: CausalLM) -> torch.autocast:
     return torch.autocast(model.device.type, torch.bfloat16, enabled=dtype == "bfloat16")
 
 
-def _make_savable(model: CausalLM) -> None:
+def make_savable(model: CausalLM) -> None:
     """Keep of a generation_config that transformers refuses to save, after all the training, what counts here."""
     from transformers import GenerationConfig
 

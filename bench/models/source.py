@@ -15,6 +15,7 @@ from gatebench.bench.models import ladder
 BUILTIN = "builtin:"
 FLOAT32 = "float32"
 NEVER_LOADED = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".ot", ".onnx", ".gguf", ".tflite", ".mlmodel")
+CONVERTER = 1  # of GGUF files; raised whenever the same file becomes another folder
 LOADED_FOLDERS = ("additional_chat_templates",)
 
 
@@ -38,7 +39,8 @@ class Adapter:
 @dataclass(frozen=True)
 class ModelSource:
     """content stands for the weights in stage keys; the path does not. dtype: the type that training computes in;
-    context: the most tokens that the model reads, None where it has no limit or, on the hub, is not known yet."""
+    context: the most tokens that the model reads, None where it has no limit or, on the hub, is not known yet; parts:
+    of a GGUF file, where its bytes lie (gguf/parts.py), empty for any other model."""
 
     content: str
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -46,6 +48,7 @@ class ModelSource:
     path: str = field(default="", metadata={"key": False})
     revision: str | None = field(default=None, metadata={"key": False})
     context: int | None = field(default=None, metadata={"key": False})
+    parts: tuple[str, ...] = field(default=(), metadata={"key": False})
 
     @property
     def weights(self) -> str:
@@ -71,6 +74,11 @@ def model_content_of(path: str, revision: str | None) -> str:
     if Path(path).is_dir():
         return file_digest(path)
     return f"hub:{path}@{revision or 'main'}"
+
+
+def gguf_content(sha256: str) -> str:
+    """What a GGUF file's weights are: its bytes, and how they are converted."""
+    return f"gguf:{sha256}@{CONVERTER}"
 
 
 def check_model(path: str, revision: str | None, content: str) -> None:

@@ -14,6 +14,7 @@ from gatebench.bench.data.source import DataSource
 from gatebench.bench.errors import UserError
 from gatebench.bench.models.chat_template import OUT_OF_BOUNDS, REFUSES
 from gatebench.bench.models.encoding import Encoder, Lengths
+from gatebench.bench.models.gguf.source import gguf_tokenizer, has_template
 from gatebench.bench.plan.graph import Plan, Sources
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
 
 def is_here(source: ModelSource) -> bool:
-    """Whether a model's tokenizer lies in a local folder: not to be fetched, nor trained."""
-    return Path(source.path).is_dir()
+    """Whether a model's tokenizer lies on this machine: not to be fetched, nor trained."""
+    return Path(source.path).is_dir() or bool(source.parts)
 
 
 def check_rows(plan: Plan, sources: Sources, wanted: Callable[[ModelSource], bool] = lambda source: True) -> None:
@@ -77,6 +78,8 @@ def _tokenizer(source: ModelSource, data: DataSource) -> Tokenizer:
     from gatebench.bench.models import ladder
     from gatebench.bench.models.loading import tokenizer_at
 
+    if source.parts:
+        return gguf_tokenizer(source)
     found: Tokenizer = (
         ladder.make_tokenizer(load_corpus(data)) if source.is_builtin else tokenizer_at(source.path, source.revision)
     )
@@ -110,6 +113,8 @@ def _sentences(place: str, data: DataSource, rows: tuple[Pair, ...], dropped: li
 
 def _has_template(source: ModelSource) -> bool:
     """Whether a local model brings a chat template of its own (its file is read, transformers is not loaded)."""
+    if source.parts:
+        return has_template(source)
     folder = Path(source.path)
     if (folder / "chat_template.jinja").exists():
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from gatebench.bench.errors import UserError, at
 from gatebench.bench.judges.registry import get_judge
 from gatebench.bench.models import ladder
 from gatebench.bench.models.checks import examine
+from gatebench.bench.models.gguf.source import gguf_source
+from gatebench.bench.models.gguf.wheels import WHEEL, is_gguf
 from gatebench.bench.models.source import BUILTIN, ModelSource
 from gatebench.bench.models.source import model_content_of as model_content
 from gatebench.bench.plan import task_files
@@ -51,6 +54,10 @@ def _judge(wish: JudgeRecipe, suite: Suite, file: Path, mistakes: list[str]) -> 
         model = _local(wish.model, file)
         if looks_local(wish.model) and not Path(model).exists():
             mistakes.append(f"{at(file, None, 'evaluate.judge.model')}: {wish.model!r} does not exist{_beside(model)}")
+            return None
+        if is_gguf(wish.model) and not Path(model).is_dir():
+            why = "a GGUF file is a language model's, which does not judge; name a reward model's folder or hub id"
+            mistakes.append(f"{at(file, None, 'evaluate.judge.model')}: {wish.model!r}: {why}")
             return None
         content = model_content(model, None)
     wrong = [d.name for d in suite.datasets if d.path != TOOLBOX] if kind.exact else []
@@ -91,16 +98,28 @@ def check_data(sources: Sources) -> None:
 
 
 def _model(model: Model, file: Path, key: str, mistakes: list[str]) -> ModelSource:
-    path = _local(model.path, file) if not model.path.startswith(BUILTIN) else model.path
+    path = _local(model.path, file) if not model.path.startswith((BUILTIN, WHEEL)) else model.path
     if looks_local(model.path) and not Path(path).exists():
         mistakes.append(f"{at(file, None, key + '.path')}: {model.path!r} does not exist{_beside(path)}")
         return ModelSource("", path=path)
+    if is_gguf(path) and not Path(path).is_dir():
+        return _gguf(model, path, file, key, mistakes)
     context = ladder.CONTEXT if path.startswith(BUILTIN) else None
     if Path(path).is_dir():
         found = examine(path)
         context = found.context
         mistakes += (f"{at(file, None, key + '.path')}: {model.path!r}: {sentence}" for sentence in found.wrong)
     return ModelSource(model_content(path, model.revision), model.dtype, model.adapter, path, model.revision, context)
+
+
+def _gguf(model: Model, path: str, file: Path, key: str, mistakes: list[str]) -> ModelSource:
+    """A GGUF file, or one in a wheel, which is looked for beside the suite and in the current folder."""
+    if model.revision is not None:
+        why = "a GGUF file has no revisions, so this would have no effect; leave it out"
+        mistakes.append(f"{at(file, None, key + '.revision')}: {why}")
+    found, wrong = gguf_source(path, dict.fromkeys((file.parent.resolve(), Path.cwd())))
+    mistakes += (f"{at(file, None, key + '.path')}: {model.path!r}: {sentence}" for sentence in wrong)
+    return replace(found, dtype=model.dtype, adapter=model.adapter)
 
 
 def _dataset(dataset: Dataset, file: Path, key: str, probes: int, mistakes: list[str]) -> DataSource:
@@ -141,7 +160,7 @@ def _without_effect(dataset: Dataset, file: Path) -> Iterator[tuple[str, str]]:
 
 def looks_local(path: str) -> bool:
     """A path rather than a hub name: it starts like one or names a data file."""
-    return path.startswith(("/", "./", "../", "~")) or path.endswith((".jsonl", ".gz", ".json", ".parquet"))
+    return path.startswith(("/", "./", "../", "~")) or path.endswith((".jsonl", ".gz", ".json", ".parquet", ".gguf"))
 
 
 def _local(path: str, file: Path) -> str:

@@ -1,7 +1,7 @@
 """Materialise a model: train a built-in from scratch on the data set's corpus, or have the files of a given one.
 
-A local model is linked into the store, so that its folder may be moved, replaced or deleted; one of the hub is pinned
-to the commit that its name stands for now.
+A local model is linked into the store, so that its folder may be moved, replaced or deleted; a GGUF file is converted
+into it; one of the hub is pinned to the commit that its name stands for now.
 """
 
 from __future__ import annotations
@@ -14,7 +14,18 @@ from typing import TYPE_CHECKING
 
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.models.source import ModelSource, link_model
-from gatebench.bench.stages.stage import ADAMW, BYTES, LOSS_COPIES, TRAINING, Amount, Facts, Inputs, Report, Stage
+from gatebench.bench.stages.stage import (
+    ADAMW,
+    BYTES,
+    CAUTIONS,
+    LOSS_COPIES,
+    TRAINING,
+    Amount,
+    Facts,
+    Inputs,
+    Report,
+    Stage,
+)  # fmt: skip
 from gatebench.bench.suite.recipes import Base
 
 if TYPE_CHECKING:
@@ -37,6 +48,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     from gatebench.bench.models.loading import MODEL, POINTER, commit_of
 
     if spec.data is None or spec.recipe is None:
+        if spec.model.parts:
+            return _converted(spec.model, out, report)
         if Path(spec.model.path).is_dir():
             report(0.0, "the model's files")
             link_model(spec.model, out / MODEL)
@@ -76,6 +89,15 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         "micro_batch_size": fitted.micro, "tokens": steps * recipe.batch_size * recipe.context,
         "parameters": model.num_parameters(),
     }  # fmt: skip
+
+
+def _converted(model: ModelSource, out: Path, report: Report) -> Facts:
+    from gatebench.bench.models.gguf.conversion import convert
+    from gatebench.bench.models.loading import MODEL
+
+    found = convert(model, out / MODEL, report)
+    return {"tokens": 0, "parameters": found.parameters, "text_loss": found.loss,
+            CAUTIONS: [found.caution] if found.caution else []}  # fmt: skip
 
 
 def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount:

