@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from gatebench.bench.models import ladder
+from gatebench.bench.models.gguf.header import UnreadableGguf, header_of
 from gatebench.bench.models.source import ModelSource
 
 FILES, CONFIGURATION, PUBLISHED, NAME = "files", "configuration", "published", "name"
@@ -88,6 +89,8 @@ def dimensions_of(model: ModelSource) -> Dimensions | None:
     """The size of a model; None where not even its name tells it. Nothing is fetched."""
     if model.is_builtin:
         return _of_builtin(model.path)
+    if model.parts:
+        return _of_gguf(model.parts)
     if Path(model.path).exists():
         return _of_folder(model.path)
     cached = _in_the_cache(model.path, model.revision)
@@ -133,6 +136,24 @@ def of_tensors(
                    and "embed" not in name and vocabulary not in s)  # fmt: skip
     total = sum(math.prod(shape) for shape in shapes.values())
     return Dimensions(total, layers, hidden, heads, keys, inner, vocabulary, linear, known_by)
+
+
+@lru_cache(maxsize=64)
+def _of_gguf(parts: tuple[str, ...]) -> Dimensions | None:
+    """By the header of a file; None where it cannot be read, which whoever converts it will say better."""
+    try:
+        header = header_of(*parts)
+        own = {name.removeprefix(f"{header.architecture}."): value for name, value in header.metadata.items()}
+        hidden, heads = _number(own, "embedding_length"), _number(own, "attention.head_count")
+        head = _number(own, "attention.key_length", default=hidden // heads)
+        keys = head * _number(own, "attention.head_count_kv", default=heads)
+        linear = tuple((t.shape[1], t.shape[0]) for t in header.tensors
+                       if len(t.shape) == 2 and t.name.startswith("blk."))  # fmt: skip
+        vocabulary = next(tensor.shape[0] for tensor in header.tensors if tensor.name == "token_embd.weight")
+        layers, inner = _number(own, "block_count"), _number(own, "feed_forward_length")
+        return Dimensions(header.parameters, layers, hidden, heads, keys, inner, vocabulary, linear, FILES)
+    except (OSError, UnreadableGguf, KeyError, StopIteration):
+        return None
 
 
 def _number(config: Mapping[str, object], *names: str, default: int | None = None) -> int:

@@ -1,6 +1,7 @@
 """The size of a model, by its files, its configuration, what is published, and last its name."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -14,6 +15,7 @@ from gatebench.bench.models.dimensions import (
     safetensors_shapes,
 )
 from gatebench.bench.models.source import ModelSource
+from tests.gguf_files import given, words, write
 
 
 def source(path, content="local", **more):
@@ -49,6 +51,15 @@ def test_an_adapter_is_as_large_as_peft_makes_it(tmp_path):
     found = dimensions_of(source(tmp_path / "model"))
     made = get_peft_model(model, lora_config(Adapter(r=4)))
     assert found.adapter_parameters(4) == made.get_nb_trainable_parameters()[0]
+
+
+def test_a_gguf_file_says_as_much_as_the_folder_it_becomes(tmp_path):
+    what = given("llama", words())
+    what.model.save_pretrained(tmp_path / "model")
+    file = str(write(what, tmp_path / "model.gguf"))
+    ours, theirs = dimensions_of(source(file, parts=(file,))), dimensions_of(source(tmp_path / "model"))
+    assert sorted(ours.linear) == sorted(theirs.linear)
+    assert replace(ours, linear=()) == replace(theirs, linear=())
 
 
 def test_without_weights_the_configuration_tells(tmp_path):
