@@ -19,6 +19,7 @@ from gatebench.bench.stages.stage import CAUTIONS, TRAINING, Amount, Facts, Inpu
 from gatebench.bench.stages.training import change
 from gatebench.bench.stages.training.callbacks import CHECKPOINTS, Watch, save_callback, watch_callback
 from gatebench.bench.stages.training.resume import TRAINER
+from gatebench.bench.suite.optimizers import states_of
 from gatebench.bench.suite.recipes import Train
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ class Given:
         from transformers import set_seed
 
         from gatebench.bench.models.loading import load_policy, lora_config
+        from gatebench.bench.stages.training.arguments import arguments_of
         from gatebench.bench.stages.training.divergence import divergence_callback, has_an_end
         from gatebench.bench.stages.training.resume import checkpoint_callback, restore
         from gatebench.bench.stages.training.supervised import callback_for, without_lines
@@ -177,12 +179,10 @@ class Given:
             loss=spec.loss, loss_parameters=dataclasses.asdict(spec.parameters),
             beta=getattr(spec.parameters, "beta", 0.1), precompute_ref_log_probs=True,
             per_device_train_batch_size=micro, gradient_accumulation_steps=recipe.batch_size // micro,
-            num_train_epochs=recipe.epochs, max_steps=recipe.steps or -1, learning_rate=recipe.learning_rate,
-            lr_scheduler_type="constant_with_warmup", warmup_steps=recipe.warmup_steps, optim=recipe.optimizer,
-            max_grad_norm=recipe.max_grad_norm, max_length=recipe.max_length, seed=spec.seed,
+            num_train_epochs=recipe.epochs, max_steps=recipe.steps or -1, max_length=recipe.max_length, seed=spec.seed,
             logging_steps=LOGGING_STEPS, save_strategy="no", save_total_limit=1, report_to=[], disable_tqdm=True,
-            dataloader_pin_memory=False, gradient_checkpointing=False, bf16=spec.dtype != FLOAT32,
-            use_cpu=not torch.cuda.is_available(), logging_nan_inf_filter=False,
+            dataloader_pin_memory=False, bf16=spec.dtype != FLOAT32, use_cpu=not torch.cuda.is_available(),
+            logging_nan_inf_filter=False, **arguments_of(recipe),
         )  # fmt: skip
         may_rest = has_an_end(get_loss(spec.loss), spec.parameters)
         set_seed(spec.seed)  # an adapter starts at random
@@ -225,8 +225,9 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
         return None
     recipe = spec.recipe
     micro = recipe.micro_batch_size or recipe.batch_size
-    width, states = recipe.lengths.max_length, 4 if "adam" in recipe.optimizer else 3
-    like = (recipe.lengths, recipe.batch_size, micro, recipe.layout)
+    width, states = recipe.lengths.max_length, states_of(recipe.optimizer)
+    slower = [name for name in ("gradient_checkpointing", "torch_compile") if getattr(recipe, name)]
+    like = (recipe.lengths, recipe.batch_size, micro, recipe.layout, *slower)
     units, saved = steps_of(recipe, pairs) * recipe.batch_size, checkpoints_of(recipe, pairs)
     return Amount(units, 2 * width, TRAINING, micro * 2 * width, states, saved, like)
 

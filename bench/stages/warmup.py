@@ -13,6 +13,7 @@ from gatebench.bench.models.encoding import Lengths
 from gatebench.bench.models.source import FLOAT32, Adapter
 from gatebench.bench.stages.stage import CAUTIONS, TRAINING, Amount, Facts, Inputs, Report, Stage
 from gatebench.bench.stages.training import change
+from gatebench.bench.suite.optimizers import states_of
 from gatebench.bench.suite.recipes import Warmup
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
 
     recipe = spec.recipe
     fitted = fit(make_model, rows, learning_rate=recipe.learning_rate, batch_size=recipe.batch_size,
-                 epochs=recipe.epochs, seed=spec.seed, report=report, out=out, dtype=spec.dtype)  # fmt: skip
+                 epochs=recipe.epochs, seed=spec.seed, report=report, out=out, dtype=spec.dtype,
+                 optimizer=recipe.optimizer, gradient_checkpointing=recipe.gradient_checkpointing)  # fmt: skip
     model = fitted.model
     if spec.adapter:
         moved = change.of_adapter(model, getattr(torch, held))
@@ -90,8 +92,10 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
     if pairs is None:
         return None
     rows = min(spec.recipe.pairs or pairs, pairs) * (2 if spec.kind == "extended_sft" else 1)
-    batch, width = spec.recipe.batch_size, spec.lengths.max_length
-    return Amount(rows * spec.recipe.epochs, width, TRAINING, batch * width, 4, 1, (spec.lengths, batch))
+    batch, width, states = spec.recipe.batch_size, spec.lengths.max_length, states_of(spec.recipe.optimizer)
+    slower = ["gradient_checkpointing"] if spec.recipe.gradient_checkpointing else []
+    like = (spec.lengths, batch, *slower)
+    return Amount(rows * spec.recipe.epochs, width, TRAINING, batch * width, states, 1, like)
 
 
 def shorten(spec: Spec, steps: int, copy: int) -> Spec:
