@@ -115,17 +115,26 @@ def _policy(sources: Sources, nodes: _Nodes, axes: Axes, suite: Suite, recipe: T
     model, probed = sources.models[axes["model"]], sources.datasets[axes["dataset"]]
     data = replace(probed, probes=0)
     if model.is_builtin:
-        base_node = nodes.add("base", base.Spec(model, data, suite.base))
+        base_node = nodes.add("base", base.Spec(model.as_base, data, suite.base))
     else:
-        base_node = nodes.add("base", base.Spec(model))
+        base_node = nodes.add("base", base.Spec(model.as_base))
     found, policy = {"base": base_node.key}, base_node
     if axes["warmup"] != "none":
         warm = warmup.Spec(
-            axes["warmup"], warm_recipe, recipe.lengths, model.dtype, model.adapter, data, weights=model.weights
+            axes["warmup"],
+            warm_recipe,
+            recipe.lengths,
+            model.dtype,
+            model.adapter,
+            data,
+            weights=model.weights,
+            attention=model.attention,
         )
         policy = nodes.add("warmup", warm, base=base_node)
         found["warmup"] = policy.key
-    scored = nodes.add("reference", reference.Spec(recipe.lengths, model.dtype, data, model.weights), policy=policy)
+    scored = nodes.add(
+        "reference", reference.Spec(recipe.lengths, model.dtype, data, model.weights, model.attention), policy=policy
+    )
     followed = dynamics.Spec(recipe.lengths, model.dtype, probed, model.weights)
     start = nodes.add("dynamics", followed, policy=policy)
     asked = _generation(wish, recipe, model, data) if wish else None
@@ -157,7 +166,7 @@ class _Cells:
         model, data = self.sources.models[axes["model"]], policy.reference.spec.data
         gate, parameters = self.gates[axes["gate"]], self.parameters[axes["objective"]]
         spec = train.Spec(axes["loss"], parameters, gate, recipe, model.dtype, model.adapter, data, axes["seed"],
-                          model.weights)  # fmt: skip
+                          model.weights, model.attention)  # fmt: skip
         trained = self.nodes.add("train", spec, policy=policy.node, reference=policy.reference)
         ended = self.nodes.add("dynamics", policy.followed, policy=policy.node, start=policy.start, train=trained)
         found = {**policy.stages, "train": trained.key, "dynamics": ended.key}

@@ -100,7 +100,9 @@ def _model(model: Model, file: Path, key: str, mistakes: list[str]) -> ModelSour
         found = examine(path)
         context = found.context
         mistakes += (f"{at(file, None, key + '.path')}: {model.path!r}: {sentence}" for sentence in found.wrong)
-    return ModelSource(model_content(path, model.revision), model.dtype, model.adapter, path, model.revision, context)
+    return ModelSource(
+        model_content(path, model.revision), model.dtype, model.adapter, path, model.revision, context, model.attention
+    )
 
 
 def _dataset(dataset: Dataset, file: Path, key: str, probes: int, mistakes: list[str]) -> DataSource:

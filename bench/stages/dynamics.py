@@ -50,7 +50,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     from gatebench.bench.data.adapters import load
     from gatebench.bench.metrics.dynamics import curves
     from gatebench.bench.models.encoding import Encoder, unread
-    from gatebench.bench.models.loading import MODEL, load_policy, load_tokenizer
+    from gatebench.bench.models.loading import MODEL, in_float32, load_policy, load_tokenizer
     from gatebench.objectives.layout.scoring import reader_of
 
     encoder = Encoder(load_tokenizer(inputs["policy"]), spec.lengths)
@@ -58,7 +58,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     tokens = sum(len(p.prompt) + sum(map(len, p.responses.values())) for rows in encoded.values() for _, p in rows)
     probes = [probe for rows in encoded.values() for _, probe in rows]
     texts = [list(probe.responses.values()) for probe in probes]
-    policy = load_policy(inputs["policy"], spec.weights or FLOAT32).float().eval()
+    policy = in_float32(load_policy(inputs["policy"], spec.weights or FLOAT32)).eval()
     reference = reader_of(policy, [probe.prompt for probe in probes], texts)
     cautions = [reference.caution] if reference.caution else []
     for split, rows in load(spec.data).probes.items():

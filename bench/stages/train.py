@@ -44,7 +44,7 @@ class Stopped(Exception):
 @dataclass(frozen=True)
 class Spec:
     """loss: a name of the registry; parameters: its frozen parameters; gate: tau may be a percentile; dtype: the type
-    that is computed in; weights: ModelSource.weights."""
+    that is computed in; weights, attention: ModelSource's."""
 
     loss: str
     parameters: DataclassInstance
@@ -55,6 +55,7 @@ class Spec:
     data: DataSource
     seed: int
     weights: str = field(default="", metadata={"key": "given"})
+    attention: str = field(default="", metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch: Watch | None = None) -> Facts:
@@ -186,9 +187,9 @@ class Given:
         )  # fmt: skip
         may_rest = has_an_end(get_loss(spec.loss), spec.parameters)
         set_seed(spec.seed)  # an adapter starts at random
-        model = load_policy(self.policy, self.weights)
+        model = load_policy(self.policy, self.weights, attention=spec.attention)
         attention = model.config._attn_implementation
-        if flex_serves(recipe.layout) and model._supports_flex_attn:
+        if not spec.attention and flex_serves(recipe.layout) and model._supports_flex_attn:
             model.set_attn_implementation(FLEX)
         trainer = GatedDPOTrainer(
             model=model, args=arguments, train_dataset=self.rows, processing_class=self.tokenizer,

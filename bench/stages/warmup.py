@@ -28,7 +28,7 @@ VERSION = 3
 @dataclass(frozen=True)
 class Spec:
     """kind: "sft" or "extended_sft" (twice the rows: each pair gives its chosen and its rejected response);
-    weights: ModelSource.weights."""
+    weights, attention: ModelSource's."""
 
     kind: str
     recipe: Warmup
@@ -38,6 +38,7 @@ class Spec:
     data: DataSource
     seed: int = 0
     weights: str = field(default="", metadata={"key": "given"})
+    attention: str = field(default="", metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
@@ -58,7 +59,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
 
     def make_model() -> CausalLM:
         set_seed(spec.seed)  # an adapter starts at random
-        model = load_policy(inputs["base"], held)
+        model = load_policy(inputs["base"], held, attention=spec.attention)
         if spec.adapter is None:
             return model
         from peft import get_peft_model

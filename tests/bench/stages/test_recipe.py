@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gatebench.bench.stages.training import resume
 from gatebench.bench.stages.train import Stopped
 from gatebench.bench.stages.train import run as train_run
+from gatebench.bench.stages.training import resume
 from tests.helpers import GATED_DPO, no_report, plan_of, run_stage
 
 pytestmark = pytest.mark.slow
