@@ -46,13 +46,16 @@ def show_plan(prepared: Prepared, as_json: bool) -> None:
     from gatebench.bench.analysis.table import duration
     from gatebench.bench.machine import this_machine
     from gatebench.bench.plan.readable import check_rows, is_here, transcript_cautions
+    from gatebench.bench.plan.runnable import check_recipes, not_runnable_here
     from gatebench.bench.plan.task_files import code_cautions
 
     made = prepared.plan
+    check_recipes(made, prepared.sources)
     check_rows(made, prepared.sources, is_here)
     finished = prepared.store.finished_among(made.addresses)
     found, sentences = estimate_of(prepared)
     sentences = [*sentences, *transcript_cautions(prepared.sources), *code_cautions(prepared.sources)]
+    sentences += [f"cannot run on this machine: {why}" for why in not_runnable_here(made)]
     if as_json:
         print_json({
             "suite": made.suite,

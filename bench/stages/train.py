@@ -19,7 +19,6 @@ from gatebench.bench.stages.stage import CAUTIONS, TRAINING, Amount, Facts, Inpu
 from gatebench.bench.stages.training import change
 from gatebench.bench.stages.training.callbacks import CHECKPOINTS, Watch, save_callback, watch_callback
 from gatebench.bench.stages.training.resume import TRAINER
-from gatebench.bench.suite.optimizers import states_of
 from gatebench.bench.suite.recipes import Train
 
 if TYPE_CHECKING:
@@ -226,7 +225,7 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
         return None
     recipe = spec.recipe
     micro = recipe.micro_batch_size or recipe.batch_size
-    width, states = recipe.lengths.max_length, states_of(recipe.optimizer)
+    width, states = recipe.lengths.max_length, recipe.states
     slower = [name for name in ("gradient_checkpointing", "torch_compile") if getattr(recipe, name)]
     like = (recipe.lengths, recipe.batch_size, micro, recipe.layout, *slower)
     units, saved = steps_of(recipe, pairs) * recipe.batch_size, checkpoints_of(recipe, pairs)

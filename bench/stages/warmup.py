@@ -13,7 +13,6 @@ from gatebench.bench.models.encoding import Lengths
 from gatebench.bench.models.source import FLOAT32, Adapter
 from gatebench.bench.stages.stage import CAUTIONS, TRAINING, Amount, Facts, Inputs, Report, Stage
 from gatebench.bench.stages.training import change
-from gatebench.bench.suite.optimizers import states_of
 from gatebench.bench.suite.recipes import Warmup
 
 if TYPE_CHECKING:
@@ -93,7 +92,7 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
     if pairs is None:
         return None
     rows = min(spec.recipe.pairs or pairs, pairs) * (2 if spec.kind == "extended_sft" else 1)
-    batch, width, states = spec.recipe.batch_size, spec.lengths.max_length, states_of(spec.recipe.optimizer)
+    batch, width, states = spec.recipe.batch_size, spec.lengths.max_length, spec.recipe.states
     slower = ["gradient_checkpointing"] if spec.recipe.gradient_checkpointing else []
     like = (spec.lengths, batch, *slower)
     return Amount(rows * spec.recipe.epochs, width, TRAINING, batch * width, states, 1, like)

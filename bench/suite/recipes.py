@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from gatebench.bench.judges.registry import get_judge, judge_kinds
 from gatebench.bench.models.encoding import Lengths
-from gatebench.bench.suite.optimizers import Optimizer, Schedule, has_adams_numbers
+from gatebench.bench.suite.optimizers import Optimizer, Schedule, has_adams_numbers, states_of
 from gatebench.bench.suite.strict import Place
 from gatebench.objectives.names import UnknownWord
 
@@ -44,6 +44,10 @@ class Warmup:
     pairs: Count | None = None
     optimizer: Optimizer = field(default="adamw_torch_fused", metadata=GIVEN)
     gradient_checkpointing: bool = field(default=False, metadata=GIVEN)
+
+    @property
+    def states(self) -> int:
+        return states_of(self.optimizer)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -93,6 +97,10 @@ class Train:
             )
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:
             raise ValueError(f"micro_batch_size {self.micro_batch_size} does not divide batch_size {self.batch_size}")
+
+    @property
+    def states(self) -> int:
+        return states_of(self.optimizer)
 
     @property
     def lengths(self) -> Lengths:

@@ -44,7 +44,7 @@ def alive(folder):
 @pytest.mark.parametrize("way", WAYS)
 def test_an_engine_that_fails_is_gone_and_its_architecture_is_not_tried_again(pretend, tmp_path, monkeypatch, way):
     pretend(way)
-    monkeypatch.setattr(vllm, "LONGEST_ANSWER", 2.0 if way == "is stuck" else 100.0)
+    monkeypatch.setattr(vllm, "LONGEST_REPLY", 2.0 if way == "is stuck" else 100.0)
     for number in range(2):
         place = architecture(tmp_path, number)
         for _ in range(3):  # as many cells
