@@ -6,6 +6,8 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
+from pydantic import ValidationError
+
 from gatebench.bench import keys
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.engines import vllm
@@ -192,10 +194,15 @@ def _judged(cell: Cell, cells: Sequence[Cell], ungated: str | None, nodes: _Node
 
 
 def _recipes(suite: Suite, axes: Axes) -> tuple[Train, Warmup]:
-    """The suite's recipes with the overrides whose `where` holds, later ones on top."""
+    """The suite's recipes with the overrides whose `where` holds, later ones on top. Raises UserError for values that
+    do not go together."""
     recipe, warm = suite.train, suite.warmup
-    for override in suite.overrides:
+    for place, override in enumerate(suite.overrides):
         if matches(override.where, axes):
-            recipe = replace(recipe, **override.train)
-            warm = replace(warm, **override.warmup)
+            try:
+                recipe = replace(recipe, **override.train)
+                warm = replace(warm, **override.warmup)
+            except ValidationError as error:
+                said = (problem["msg"].removeprefix("Value error, ") for problem in error.errors())
+                raise UserError(*(f"overrides.{place}, over what the suite says: {why}" for why in said)) from None
     return recipe, warm
