@@ -40,6 +40,10 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     ),
     "vllm": (has_vllm, "vLLM is not installed; `make vllm` installs it"),
     "gpu": (has_gpu, "there is no GPU"),
+    "bitsandbytes": (
+        lambda: has_gpu() and find_spec("bitsandbytes") is not None,
+        "there is no GPU with bitsandbytes (pip install bitsandbytes)",
+    ),
     "hh": (lambda: (SHARED / "data").is_dir(), "the Anthropic-HH pairs are not beside the repository"),
 }
 

@@ -69,3 +69,44 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(made, tmp_path, te
     for column in ("loss", "learning_rate", "grad_norm"):
         assert list(one[column]) == list(other[column])
     shutil.rmtree(tmp_path / "whole")
+
+
+def test_attention_and_checkpointing_reach_every_training(made, tmp_path):
+    """A training that was asked for eager attention has it, its warm-up and its reference too."""
+    text = TEXT.replace("builtin:ladder/neox-0.3m", "{path: 'builtin:ladder/neox-0.3m', attention: eager}", 1)
+    (plain, _), (node, folder) = made(TEXT, {}), made(text, {"warmup.gradient_checkpointing": True})
+    assert plain.key != node.key
+    found = {}
+    for name, own in (("advised", plain), ("eager", node)):
+        inputs = {role: folder / key for role, _, key in own.inputs}
+        (tmp_path / name).mkdir()
+        seen = set()
+        train_run(
+            own.spec,
+            inputs,
+            tmp_path / name,
+            no_report,
+            lambda step, model: seen.add((model.config._attn_implementation, model.is_gradient_checkpointing)),
+        )  # noqa: B023
+        assert seen == {(("sdpa" if name == "advised" else name), False)}
+        found[name] = pandas.read_parquet(tmp_path / name / "curves.parquet")["loss"].to_numpy()
+    assert found["eager"] == pytest.approx(found["advised"], abs=1e-3)
+
+
+def test_checkpointing_is_on_where_it_is_asked_for(made, tmp_path):
+    node, folder = made(TEXT, {"train.gradient_checkpointing": True})
+    inputs, seen = {role: folder / key for role, _, key in node.inputs}, set()
+    train_run(node.spec, inputs, tmp_path, no_report, lambda step, model: seen.add(model.is_gradient_checkpointing))
+    assert seen == {True}
+
+
+@pytest.mark.bitsandbytes
+def test_a_model_in_four_bits_is_trained_under_its_adapter(model_paths, tmp_path):
+    model = f"{{path: '{model_paths['llama']}', dtype: bfloat16, adapter: {{kind: lora, r: 4, bits: 4}}}}"
+    text = TEXT.replace("builtin:ladder/neox-0.3m", model, 1).replace("[dpo]", "[{loss: dpo, warmup: none}]")
+    plan = plan_of(tmp_path, text)
+    facts = {node.kind: run_stage(node, tmp_path, tmp_path / node.key) for node in plan.nodes.values()}
+    assert facts["train"]["steps"] == 12
+    assert facts["train"]["weights_changed"] > 0
+    node = plan.nodes[plan.cells[0].stages["train"]]
+    assert pandas.read_parquet(tmp_path / node.key / "curves.parquet")["loss"][0] == pytest.approx(0.6931, abs=0.05)
