@@ -173,7 +173,8 @@ class Given:
         from gatebench.objectives.registry import get_loss
         from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
 
-        spec, recipe, gate, precision = self.spec, self.spec.recipe, self.gate, torch.backends.fp32_precision
+        spec, recipe, gate = self.spec, self.spec.recipe, self.gate
+        precision = torch.backends.fp32_precision  # type: ignore[attr-defined]
         arguments = GatedDPOConfig.of_gate(
             gate, output_dir=str(self.out / TRAINER), layout=recipe.layout,
             loss=spec.loss, loss_parameters=dataclasses.asdict(spec.parameters),
@@ -185,7 +186,7 @@ class Given:
             logging_nan_inf_filter=False, **arguments_of(recipe),
         )  # fmt: skip
         if recipe.torch_compile:  # which leaves traces in a process: TF32, and code that counts against its limit
-            torch.backends.fp32_precision = precision
+            torch.backends.fp32_precision = precision  # type: ignore[attr-defined]
             torch._dynamo.reset()
         may_rest = has_an_end(get_loss(spec.loss), spec.parameters)
         set_seed(spec.seed)  # an adapter starts at random

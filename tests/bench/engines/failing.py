@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from gatebench.bench.engines import vllm
-from gatebench.bench.machine import available_memory
 
 PROMPTS, LOG_PROBS = [[1, 2, 3]], [[-1.0, -1.0]]
 # What the server imports of vLLM. WAY says how the engine goes wrong, or whether it does.
@@ -70,6 +70,10 @@ def is_alive(process: int) -> bool:
         return False
 
 
+def _resident(process: int) -> int:
+    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def architecture(folder: Path, number: int) -> Path:
     """A folder whose configuration no other number has."""
     place = folder / f"model-{number}"
@@ -99,17 +103,18 @@ def main() -> None:
         if not real:
             os.environ.update(stand_in(folder, "disagrees"))
         places = [(_unserved if real else architecture)(folder, at) for at in range(number)]
-        before, begun, said = available_memory() or 0, time.monotonic(), set()
+        begun, said = time.monotonic(), set()
         for place in places:
             try:
                 vllm.serve(place, "float32", 64, PROMPTS, LOG_PROBS)
             except vllm.VllmFailed as failure:
                 said.add(str(failure))
-        own = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-        alive = [process for process in started(folder) if is_alive(process)]
+        own = [int(child) for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+        alive = [process for process in {*own, *started(folder)} if is_alive(process)]
+        largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
         print(f"{real or 'a stand-in for vLLM'}: {number} failed starts in {time.monotonic() - begun:.0f} s")
-        print(f"processes left: {len(own) + len(alive)}")
-        print(f"memory taken since: {(before - (available_memory() or 0)) / 1e6:.0f} MB")
+        print(f"processes left: {len(alive)}")
+        print(f"memory of theirs: {sum(map(_resident, alive)) / 1e6:.0f} MB; the largest had {largest / 1e3:.0f} MB")
         print("said:", *sorted(said), sep="\n  ")
 
 

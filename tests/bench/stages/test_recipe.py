@@ -76,21 +76,18 @@ def test_attention_and_checkpointing_reach_every_training(made, tmp_path):
     text = TEXT.replace("builtin:ladder/neox-0.3m", "{path: 'builtin:ladder/neox-0.3m', attention: eager}", 1)
     (plain, _), (node, folder) = made(TEXT, {}), made(text, {"warmup.gradient_checkpointing": True})
     assert plain.key != node.key
-    found = {}
+    losses, seen = {}, {}
     for name, own in (("advised", plain), ("eager", node)):
-        inputs = {role: folder / key for role, _, key in own.inputs}
         (tmp_path / name).mkdir()
-        seen = set()
-        train_run(
-            own.spec,
-            inputs,
-            tmp_path / name,
-            no_report,
-            lambda step, model: seen.add((model.config._attn_implementation, model.is_gradient_checkpointing)),
-        )  # noqa: B023
-        assert seen == {(("sdpa" if name == "advised" else name), False)}
-        found[name] = pandas.read_parquet(tmp_path / name / "curves.parquet")["loss"].to_numpy()
-    assert found["eager"] == pytest.approx(found["advised"], abs=1e-3)
+        kept = seen[name] = set()
+
+        def watch(step, model, kept=kept):
+            kept.add((model.config._attn_implementation, model.is_gradient_checkpointing))
+
+        train_run(own.spec, {role: folder / key for role, _, key in own.inputs}, tmp_path / name, no_report, watch)
+        losses[name] = pandas.read_parquet(tmp_path / name / "curves.parquet")["loss"].to_numpy()
+    assert seen == {"advised": {("sdpa", False)}, "eager": {("eager", False)}}
+    assert losses["eager"] == pytest.approx(losses["advised"], abs=1e-3)
 
 
 def test_checkpointing_is_on_where_it_is_asked_for(made, tmp_path):
