@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from gatebench.bench.errors import UserError
 from gatebench.bench.models.source import FLOAT32, NF4
+from gatebench.bench.models.targets import wrong_targets
 from gatebench.bench.models.tensors import wrong_tensors
 
 if TYPE_CHECKING:
@@ -141,11 +142,14 @@ def _where(stage: Path, folder: str = MODEL) -> tuple[str, str | None]:
     return found["path"], found.get("revision")
 
 
-def lora_config(adapter: Adapter) -> LoraConfig:
-    """peft's configuration of an adapter."""
+def lora_config(adapter: Adapter, model: CausalLM) -> LoraConfig:
+    """peft's configuration of an adapter on a model. Raises UserError for targets that the model has not."""
     from peft import LoraConfig
 
+    targets = adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets)
+    if isinstance(targets, list) and (wrong := list(wrong_targets(cast("PreTrainedModel", model), targets))):
+        raise UserError(*wrong)
     return LoraConfig(
-        r=adapter.r, lora_alpha=adapter.alpha, lora_dropout=adapter.dropout, task_type="CAUSAL_LM",
-        target_modules=adapter.targets if isinstance(adapter.targets, str) else list(adapter.targets),
+        r=adapter.r, lora_alpha=adapter.alpha, lora_dropout=adapter.dropout, target_modules=targets,
+        task_type="CAUSAL_LM",
     )  # fmt: skip

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from gatebench.bench.errors import UserError
 from gatebench.bench.machine import default_workers
 from gatebench.bench.models.source import ModelSource
+from gatebench.bench.models.targets import wrong_targets
 from gatebench.bench.plan.graph import Plan, Sources
 from gatebench.bench.suite.optimizers import of_bitsandbytes
-from gatebench.objectives.names import nearest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -97,25 +97,7 @@ def _unsupported(source: ModelSource, checkpointing: bool) -> Iterator[str]:
         yield f"{kind} has no attention {attention}; write attention: eager"
     if attention == "sdpa" and getattr(model.config.get_text_config(), "attn_logit_softcapping", None):
         yield f"attention sdpa leaves out the softcapping that {kind} has; write attention: eager"
-    yield from _wrong_targets(model, targets)
-
-
-def _wrong_targets(model: PreTrainedModel, targets: tuple[str, ...]) -> Iterator[str]:
-    """By peft's rule: a target is a module's name, or the end of it after a dot. peft leaves out, without a word, what
-    is not there."""
-    from torch.nn import Linear
-    from transformers.pytorch_utils import Conv1D
-
-    ends = [model.get_output_embeddings(), model.get_input_embeddings()]
-    layers = [(name, part) for name, part in model.named_modules() if name and part not in ends]
-    fit = {name for name, part in layers if isinstance(part, Linear | Conv1D)}
-    for target in targets:
-        if not any(f".{name}".endswith(f".{target}") for name in fit):
-            words = sorted({name.rpartition(".")[2] for name in fit})
-            yield (
-                f"adapter.targets: {type(model).__name__} has no linear layer {target!r} between its embeddings; "
-                f"{nearest(target, words)}"
-            )
+    yield from wrong_targets(model, targets)
 
 
 @lru_cache(maxsize=8)

@@ -196,7 +196,7 @@ class Given:
             model.set_attn_implementation(FLEX)
         trainer = GatedDPOTrainer(
             model=model, args=arguments, train_dataset=self.rows, processing_class=self.tokenizer,
-            peft_config=lora_config(spec.adapter) if spec.adapter else None,
+            peft_config=lora_config(spec.adapter, model) if spec.adapter else None,
             callbacks=[
                 callback_for(self.report, f"{spec.loss} x {gate.kind}"),
                 divergence_callback(may_rest=may_rest, may_grow=bool(spec.adapter)),

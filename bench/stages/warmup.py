@@ -66,7 +66,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         from gatebench.bench.models.loading import lora_config
 
         # peft's wrapper hands on what it does not have itself
-        return cast("CausalLM", get_peft_model(cast("PreTrainedModel", model), lora_config(spec.adapter)))
+        config = lora_config(spec.adapter, model)
+        return cast("CausalLM", get_peft_model(cast("PreTrainedModel", model), config))
 
     recipe = spec.recipe
     fitted = fit(make_model, rows, learning_rate=recipe.learning_rate, batch_size=recipe.batch_size,

@@ -12,6 +12,7 @@ from gatebench.bench.models.source import Adapter
 from gatebench.bench.stages.training.arguments import arguments_of
 from gatebench.bench.suite.recipes import Train
 from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
+from tests.helpers import load_model
 from tests.parity.test_trainer import assert_same_bits
 
 ADAM = {"optimizer": "adamw_torch", "adam_beta1": 0.8, "adam_beta2": 0.95, "adam_epsilon": 1e-6}
@@ -75,7 +76,7 @@ def test_a_recipe_is_trls_own_training(model_paths, tokenizer, preference_rows, 
     (ours, theirs), (own, wanted) = PAIRS[recipe], ADAPTERS[adapter]
     given = model_paths["llama"], tokenizer, preference_rows, tmp_path
     arguments = arguments_of(Train(learning_rate=1e-3, **ours))
-    mine = trained("ours", *given, arguments, lora_config(own) if own else None)
+    mine = trained("ours", *given, arguments, lora_config(own, load_model(model_paths["llama"])) if own else None)
     stock = trained("stock", *given, theirs, wanted)
     assert_same_bits(mine, stock)
     rates = [[entry["learning_rate"] for entry in t.state.log_history if "loss" in entry] for t in (mine, stock)]
