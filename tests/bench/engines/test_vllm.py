@@ -52,7 +52,8 @@ def test_an_engine_that_fails_is_gone_and_its_architecture_is_not_tried_again(pr
                 serve(place)
             assert str(failure.value) == WAYS[way]
             wait_for(lambda: not alive(tmp_path), f"end of {alive(tmp_path)}", seconds=10)
-    assert len(started(tmp_path)) == 2 * 2  # of each architecture one server and its helper
+    # of each architecture one server and its helper; one that is stuck may not have come so far as to say so
+    assert len(started(tmp_path)) <= 2 * 2 if way == "is stuck" else len(started(tmp_path)) == 2 * 2
 
 
 def test_a_server_that_the_system_killed_for_its_memory_is_tried_again(pretend, tmp_path):
