@@ -82,7 +82,7 @@ def architecture(folder: Path, number: int) -> Path:
     return place
 
 
-def _unserved(folder: Path, number: int) -> Path:
+def unserved(folder: Path, number: int) -> Path:
     """A real model that vLLM's processor build refuses."""
     from transformers import AutoModelForCausalLM, LlamaConfig
 
@@ -102,7 +102,7 @@ def main() -> None:
         folder = Path(name)
         if not real:
             os.environ.update(stand_in(folder, "disagrees"))
-        places = [(_unserved if real else architecture)(folder, at) for at in range(number)]
+        places = [(unserved if real else architecture)(folder, at) for at in range(number)]
         begun, said = time.monotonic(), set()
         for place in places:
             try:

@@ -9,7 +9,7 @@ import pytest
 
 from gatebench.bench.engines import vllm
 from tests.bench.engines.failing import LOG_PROBS, PROMPTS, architecture, is_alive, stand_in, started
-from tests.helpers import ROOT, wait_for
+from tests.helpers import ROOT, load_model, wait_for
 
 WAYS = {
     "refuses": "ValueError: no kernel for heads of 16",
@@ -114,3 +114,10 @@ def test_vllm_itself_leaves_nothing(tmp_path):
     )
     assert "processes left: 0" in done.stdout
     assert "head_dim=16" in done.stdout
+
+
+@pytest.mark.vllm
+def test_the_smallest_model_of_the_ladder_is_served(model_paths, tokenizer, tmp_path):
+    model = load_model(model_paths["neox"])
+    assert vllm.serve_model(model, tokenizer, tmp_path, "float32", 64, PROMPTS)[1] == "started"
+    vllm.close()
