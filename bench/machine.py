@@ -93,6 +93,23 @@ def memory() -> int:
     return min(whole, int(limit)) if limit.isdigit() else whole
 
 
+def available_memory() -> int | None:
+    """Bytes that a further process could have now, those of cached files included; None where that is not known."""
+    told = _number("/proc/meminfo", "MemAvailable:")
+    if told is None:
+        return None
+    group = "/sys/fs/cgroup/memory"
+    limit, used = _read(f"{group}.max").strip(), _read(f"{group}.current").strip()
+    if not (limit.isdigit() and used.isdigit()):
+        return 1024 * told
+    return min(1024 * told, int(limit) - int(used) + (_number(f"{group}.stat", "inactive_file") or 0))
+
+
+def _number(file: str, name: str) -> int | None:
+    """What stands behind a name in a file of the kernel's."""
+    return next((int(words[1]) for line in _read(file).splitlines() if (words := line.split())[:1] == [name]), None)
+
+
 def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -53,6 +53,10 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "vllm": (has_vllm, "vLLM is not installed; `make vllm` installs it"),
     "gpu": (has_gpu, "there is no GPU"),
     "wheels": (has_wheels, "the wheels of SmolLM2 and Gemma are not here (GATEBENCH_WHEELS names their folder)"),
+    "bitsandbytes": (
+        lambda: has_gpu() and find_spec("bitsandbytes") is not None,
+        "there is no GPU with bitsandbytes (pip install bitsandbytes)",
+    ),
     "hh": (lambda: (SHARED / "data").is_dir(), "the Anthropic-HH pairs are not beside the repository"),
 }
 

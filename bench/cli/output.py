@@ -53,15 +53,18 @@ def show_plan(prepared: Prepared, as_json: bool, hardware: Hardware | None = Non
     from gatebench.bench.analysis.plan_tables import plan_tables
     from gatebench.bench.cost.workers import machine_of
     from gatebench.bench.plan.readable import check_rows, is_here, transcript_cautions
+    from gatebench.bench.plan.runnable import check_recipes, not_runnable_here
     from gatebench.bench.plan.task_files import code_cautions
 
     made = prepared.plan
+    check_recipes(made, prepared.sources)
     check_rows(made, prepared.sources, is_here)
     finished = prepared.store.finished_among(made.addresses)
     found, sentences = estimate_of(prepared, hardware)
     sentences = [*sentences, *transcript_cautions(prepared.sources), *code_cautions(prepared.sources)]
     machine = hardware.machine if hardware else machine_of(made)
     paid = None if price is None or found.wall is None else price * found.wall / 3600 * max(1, machine.gpus)
+    sentences += [f"cannot run on this machine: {why}" for why in not_runnable_here(made)]
     if as_json:
         print_json(_plan_as_json(prepared, finished, found, machine, paid) | {"cautions": sentences})
         return

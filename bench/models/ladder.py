@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
-VERSION = 1
+VERSIONS = {"0.3m": 2}  # of the shapes that changed: heads of 32, which vLLM's processor build serves, where 16 were
 PREFIX = "builtin:ladder/"
 VOCABULARY, CONTEXT = 2048, 1024
 END, PAD = "<|end|>", "<|pad|>"
@@ -33,14 +33,23 @@ class Shape:
         return 2 * VOCABULARY * self.hidden + 12 * self.layers * self.hidden**2
 
 
-SIZES = {"0.3m": Shape(64, 2, 4), "1.3m": Shape(128, 4, 4), "4m": Shape(256, 4, 8), "10m": Shape(384, 5, 8)}
+SIZES = {"0.3m": Shape(64, 2, 2), "1.3m": Shape(128, 4, 4), "4m": Shape(256, 4, 8), "10m": Shape(384, 5, 8)}
 FAMILIES = ("neox", "llama", "qwen")
 NAMES = tuple(f"{PREFIX}{family}-{size}" for family in FAMILIES for size in SIZES)
 
 
+def size_of(path: str) -> str:
+    """The size of a built-in; its path must be one of NAMES."""
+    return path.removeprefix(PREFIX).split("-")[1]
+
+
 def shape_of(path: str) -> Shape:
-    """The shape of a built-in; its path must be one of NAMES."""
-    return SIZES[path.removeprefix(PREFIX).split("-")[1]]
+    return SIZES[size_of(path)]
+
+
+def version_of(path: str) -> int:
+    """Raised where the same path stands for another model than before: part of its stages' keys."""
+    return VERSIONS.get(size_of(path), 1)
 
 
 def make_config(path: str, context: int = CONTEXT) -> PretrainedConfig:

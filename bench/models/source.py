@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,7 @@ from gatebench.bench.errors import UserError
 from gatebench.bench.models import ladder
 
 BUILTIN = "builtin:"
-FLOAT32 = "float32"
+FLOAT32, NF4 = "float32", "nf4"
 NEVER_LOADED = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".ot", ".onnx", ".gguf", ".tflite", ".mlmodel")
 CONVERTER = 1  # of GGUF files; raised whenever the same file becomes another folder
 LOADED_FOLDERS = ("additional_chat_templates",)
@@ -21,14 +21,22 @@ LOADED_FOLDERS = ("additional_chat_templates",)
 
 @dataclass(frozen=True)
 class Adapter:
-    """A LoRA adapter: rank, scale and dropout as in peft."""
+    """A LoRA adapter: rank, scale and dropout as in peft.
+
+    targets: names of the modules that it is on, all linear layers of the backbone by default; bits: of the frozen
+    weights under it, 4 for QLoRA's NF4 (Dettmers et al. 2023).
+    """
 
     kind: Literal["lora"] = "lora"
     r: int = 16
     alpha: int = 32
     dropout: float = 0.0
+    targets: tuple[str, ...] | Literal["all-linear"] = field(default="all-linear", metadata={"key": "given"})
+    bits: Literal[4] | None = field(default=None, metadata={"key": "given"})
 
     def __post_init__(self) -> None:
+        if not all(self.targets) or not self.targets:
+            raise ValueError("targets names no module; write all-linear, or names such as [q_proj, v_proj]")
         for name, value in (("r", self.r), ("alpha", self.alpha)):
             if value < 1:
                 raise ValueError(f"{name} {value} makes no adapter; write 1 or more")
@@ -39,8 +47,9 @@ class Adapter:
 @dataclass(frozen=True)
 class ModelSource:
     """content stands for the weights in stage keys; the path does not. dtype: the type that training computes in;
-    context: the most tokens that the model reads, None where it has no limit or, on the hub, is not known yet; parts:
-    of a GGUF file, where its bytes lie (gguf/parts.py), empty for any other model."""
+    attention: transformers' name of how it computes attention, "" for what it advises; context: the most tokens that
+    the model reads, None where it has no limit or, on the hub, is not known yet; parts: of a GGUF file, where its bytes
+    lie (gguf/parts.py), empty for any other model."""
 
     content: str
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -49,17 +58,26 @@ class ModelSource:
     revision: str | None = field(default=None, metadata={"key": False})
     context: int | None = field(default=None, metadata={"key": False})
     parts: tuple[str, ...] = field(default=(), metadata={"key": False})
+    attention: str = field(default="", metadata={"key": "given"})
+
+    @property
+    def as_base(self) -> ModelSource:
+        """What is the same however the model is trained: its files, which all adapters on it share."""
+        return replace(self, adapter=None, attention="")
 
     @property
     def weights(self) -> str:
-        """The type that training holds the weights in, for a stage's key: "" where nothing but float32 is meant.
+        """The type that training holds the weights in, for a stage's key: "" where nothing but float32 is meant, NF4
+        for those in four bits.
 
         Weights that are trained are float32 and computed with in bfloat16 (autocast): at the learning rates of
         preference training an update is less than half of what bfloat16 can tell apart, and rounds away. Those that
         lie frozen under an adapter, which is float32 itself, are bfloat16.
         """
         if self.dtype == FLOAT32:
-            return ""
+            return ""  # which weights of four bits, computed with in bfloat16, never are
+        if self.adapter and self.adapter.bits:
+            return NF4
         return self.dtype if self.adapter else FLOAT32
 
     @property
@@ -70,7 +88,7 @@ class ModelSource:
 def model_content_of(path: str, revision: str | None) -> str:
     """A digest of what the weights are: a ladder entry, the files of a folder, or hub name and revision."""
     if path.startswith(BUILTIN):
-        return f"{path}@{ladder.VERSION}"
+        return f"{path}@{ladder.version_of(path)}"
     if Path(path).is_dir():
         return file_digest(path)
     return f"hub:{path}@{revision or 'main'}"

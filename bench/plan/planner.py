@@ -6,6 +6,8 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
+from pydantic import ValidationError
+
 from gatebench.bench import keys
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.engines import vllm
@@ -115,17 +117,26 @@ def _policy(sources: Sources, nodes: _Nodes, axes: Axes, suite: Suite, recipe: T
     model, probed = sources.models[axes["model"]], sources.datasets[axes["dataset"]]
     data = replace(probed, probes=0)
     if model.is_builtin:
-        base_node = nodes.add("base", base.Spec(model, data, suite.base))
+        base_node = nodes.add("base", base.Spec(model.as_base, data, suite.base))
     else:
-        base_node = nodes.add("base", base.Spec(model))
+        base_node = nodes.add("base", base.Spec(model.as_base))
     found, policy = {"base": base_node.key}, base_node
     if axes["warmup"] != "none":
         warm = warmup.Spec(
-            axes["warmup"], warm_recipe, recipe.lengths, model.dtype, model.adapter, data, weights=model.weights
+            axes["warmup"],
+            warm_recipe,
+            recipe.lengths,
+            model.dtype,
+            model.adapter,
+            data,
+            weights=model.weights,
+            attention=model.attention,
         )
         policy = nodes.add("warmup", warm, base=base_node)
         found["warmup"] = policy.key
-    scored = nodes.add("reference", reference.Spec(recipe.lengths, model.dtype, data, model.weights), policy=policy)
+    scored = nodes.add(
+        "reference", reference.Spec(recipe.lengths, model.dtype, data, model.weights, model.attention), policy=policy
+    )
     followed = dynamics.Spec(recipe.lengths, model.dtype, probed, model.weights)
     start = nodes.add("dynamics", followed, policy=policy)
     asked = _generation(wish, recipe, model, data) if wish else None
@@ -157,7 +168,8 @@ class _Cells:
         model, data = self.sources.models[axes["model"]], policy.reference.spec.data
         gate, parameters = self.gates[axes["gate"]], self.parameters[axes["objective"]]
         spec = train.Spec(axes["loss"], parameters, gate, recipe, model.dtype, model.adapter, data, axes["seed"],
-                          model.weights, policy.followed.data if recipe.keep != "all" else None)  # fmt: skip
+                          model.weights, model.attention,
+                          policy.followed.data if recipe.keep != "all" else None)  # fmt: skip
         trained = self.nodes.add("train", spec, policy=policy.node, reference=policy.reference)
         ended = self.nodes.add("dynamics", policy.followed, policy=policy.node, start=policy.start, train=trained)
         found = {**policy.stages, "train": trained.key, "dynamics": ended.key}
@@ -183,10 +195,15 @@ def _judged(cell: Cell, cells: Sequence[Cell], ungated: str | None, nodes: _Node
 
 
 def _recipes(suite: Suite, axes: Axes) -> tuple[Train, Warmup]:
-    """The suite's recipes with the overrides whose `where` holds, later ones on top."""
+    """The suite's recipes with the overrides whose `where` holds, later ones on top. Raises UserError for values that
+    do not go together."""
     recipe, warm = suite.train, suite.warmup
-    for override in suite.overrides:
+    for place, override in enumerate(suite.overrides):
         if matches(override.where, axes):
-            recipe = replace(recipe, **override.train)
-            warm = replace(warm, **override.warmup)
+            try:
+                recipe = replace(recipe, **override.train)
+                warm = replace(warm, **override.warmup)
+            except ValidationError as error:
+                said = (problem["msg"].removeprefix("Value error, ") for problem in error.errors())
+                raise UserError(*(f"overrides.{place}, over what the suite says: {why}" for why in said)) from None
     return recipe, warm

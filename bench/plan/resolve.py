@@ -109,7 +109,10 @@ def _model(model: Model, file: Path, key: str, mistakes: list[str]) -> ModelSour
         found = examine(path)
         context = found.context
         mistakes += (f"{at(file, None, key + '.path')}: {model.path!r}: {sentence}" for sentence in found.wrong)
-    return ModelSource(model_content(path, model.revision), model.dtype, model.adapter, path, model.revision, context)
+    return ModelSource(
+        model_content(path, model.revision), model.dtype, model.adapter, path, model.revision, context,
+        attention=model.attention,
+    )  # fmt: skip
 
 
 def _gguf(model: Model, path: str, file: Path, key: str, mistakes: list[str]) -> ModelSource:
@@ -119,7 +122,7 @@ def _gguf(model: Model, path: str, file: Path, key: str, mistakes: list[str]) ->
         mistakes.append(f"{at(file, None, key + '.revision')}: {why}")
     found, wrong = gguf_source(path, dict.fromkeys((file.parent.resolve(), Path.cwd())))
     mistakes += (f"{at(file, None, key + '.path')}: {model.path!r}: {sentence}" for sentence in wrong)
-    return replace(found, dtype=model.dtype, adapter=model.adapter)
+    return replace(found, dtype=model.dtype, adapter=model.adapter, attention=model.attention)
 
 
 def _dataset(dataset: Dataset, file: Path, key: str, probes: int, mistakes: list[str]) -> DataSource:

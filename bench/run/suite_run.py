@@ -20,6 +20,7 @@ from gatebench.bench.console import PLAIN
 from gatebench.bench.cost.calibration import remember, timed
 from gatebench.bench.cost.workers import machine_of, workers_of
 from gatebench.bench.data.source import file_digest
+from gatebench.bench.errors import UserError
 from gatebench.bench.executors.api import Damaged, Event, Outcome, Resources
 from gatebench.bench.executors.loop import check_store, execute
 from gatebench.bench.executors.progress import Progress
@@ -28,6 +29,7 @@ from gatebench.bench.plan.graph import Plan, Sources
 from gatebench.bench.plan.hub import check_hub
 from gatebench.bench.plan.readable import check_rows
 from gatebench.bench.plan.resolve import check_data
+from gatebench.bench.plan.runnable import check_recipes, not_runnable_here
 from gatebench.bench.run.live_report import LiveReport
 from gatebench.bench.run.registration import register_claims, with_registered
 from gatebench.bench.secrets import without_secrets
@@ -99,15 +101,18 @@ def run(prepared: Prepared, err: Console, manner: Manner = Manner()) -> Done:
     Raises KeyboardInterrupt through, with all workers stopped; DiskFull when nothing more can be written.
     """
     if prepared.missing:
-        _check_sources(prepared)
+        _check_sources(prepared, manner)
     prepared.store.root.mkdir(parents=True, exist_ok=True)
     with prepared.store.in_use():
         return _run(prepared, err, manner)
 
 
-def _check_sources(prepared: Prepared) -> None:
-    """Refuse, before anything runs, what the missing stages could not be made from."""
+def _check_sources(prepared: Prepared, manner: Manner) -> None:
+    """Refuse, before anything runs, what the missing stages could not be made from, or on this machine."""
     plan, store = prepared.plan, prepared.store
+    check_recipes(plan, prepared.sources)
+    if manner.executor == LOCAL and (lacking := not_runnable_here(plan)):
+        raise UserError(*lacking)
     check_data(prepared.sources)
     check_hub(plan, plan.nodes.keys() - store.finished_among(plan.addresses), prepared.file)
     check_rows(plan, prepared.sources)
@@ -200,7 +205,7 @@ def _make_stages(
     plan, store = prepared.plan, prepared.store
     missing = prepared.missing
     if missing and damaged:
-        _check_sources(prepared)
+        _check_sources(prepared, manner)
     register_claims(plan, store, prepared.results)
     if not missing:
         return Outcome(cached=set(plan.nodes))

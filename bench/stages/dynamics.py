@@ -53,7 +53,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     import pandas
 
     from gatebench.bench.metrics.dynamics import curves
-    from gatebench.bench.models.loading import MODEL, load_adapted, load_policy, load_tokenizer
+    from gatebench.bench.models.loading import MODEL, in_float32, load_adapted, load_policy, load_tokenizer
     from gatebench.bench.stages.probing import followed, measure_probes, probes_after
 
     if "train" in inputs and (inputs["train"] / PROBES).exists():  # measured as it went
@@ -63,7 +63,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         return {"tokens": 0, "steps": [int(step) for step in frame["step"].unique()]}
 
     probes = followed(load_tokenizer(inputs["policy"]), spec.data, spec.lengths)
-    policy = load_policy(inputs["policy"], spec.weights or FLOAT32).float().eval()
+    policy = in_float32(load_policy(inputs["policy"], spec.weights or FLOAT32)).eval()
     if "train" not in inputs:
         reader = probes.reader(policy)
         share = partial(_share, report, 0, 1, "probes at step 0")

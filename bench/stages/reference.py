@@ -32,12 +32,13 @@ PAIR_SIDES = ("chosen", "rejected")
 
 @dataclass(frozen=True)
 class Spec:
-    """dtype, weights: those of the training, so that its first step finds policy and reference equal."""
+    """dtype, weights, attention: those of the training, so that its first step finds policy and reference equal."""
 
     lengths: Lengths
     dtype: str
     data: DataSource
     weights: str = field(default="", metadata={"key": "given"})
+    attention: str = field(default="", metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
@@ -53,7 +54,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
 
     data, encoder = load(spec.data), Encoder(load_tokenizer(inputs["policy"]), spec.lengths)
     pairs, dropped = encoder.training_pairs(spec.data)
-    model = load_policy(inputs["policy"], spec.weights or FLOAT32).eval()
+    model = load_policy(inputs["policy"], spec.weights or FLOAT32, attention=spec.attention).eval()
     prompts = [pair.prompt for pair in pairs]
     responses = [[pair.chosen, pair.rejected] for pair in pairs]
     reader = reader_of(model, prompts, responses)

@@ -31,7 +31,7 @@ LIBRARIES = ("torch", "transformers", "trl")  # their versions change results, s
 FORWARD, TRAINING = 2, 6  # floating-point operations a parameter and token (Kaplan et al. 2020, sec. 2.1)
 FROZEN = 4  # of weights that gradients go through to an adapter's, and that have none themselves
 BYTES = {"float32": 4, "bfloat16": 2}
-ADAMW, RMSPROP = 3, 2  # numbers beside a trained weight: its gradient and moments
+ADAMW = 3  # numbers beside a trained weight: its gradient and moments
 # Copies of logits, float32, alive at a time: of transformers' loss the logits, their log-softmax and its gradient, and
 # one that the backward pass makes on the way; of scoring the logits and their log-softmax; of answers those of every
 # step, stacked, and their log-softmax.

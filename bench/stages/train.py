@@ -7,7 +7,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -17,12 +17,10 @@ from gatebench.bench.errors import StageFailed
 from gatebench.bench.models.source import FLOAT32, Adapter
 from gatebench.bench.stages.probing import PROBES, followed
 from gatebench.bench.stages.stage import (
-    ADAMW,
     BYTES,
     CAUTIONS,
     FORWARD,
     FROZEN,
-    RMSPROP,
     TRAINING,
     Amount,
     Facts,
@@ -34,6 +32,7 @@ from gatebench.bench.stages.training import change
 from gatebench.bench.stages.training.callbacks import CHECKPOINTS, Watch, save_callback, watch_callback
 from gatebench.bench.stages.training.following import FOLLOWED, Follower, follow_callback
 from gatebench.bench.stages.training.resume import TRAINER
+from gatebench.bench.stages.training.rows import in_numbers, training_rows
 from gatebench.bench.suite.recipes import Train
 
 if TYPE_CHECKING:
@@ -59,8 +58,8 @@ class Stopped(Exception):
 @dataclass(frozen=True)
 class Spec:
     """loss: a name of the registry; parameters: its frozen parameters; gate: tau may be a percentile; dtype: the type
-    that is computed in; weights: ModelSource.weights; followed: the data whose probes are measured as it trains, None
-    where the dynamics stage measures them from what recipe.keep leaves, or nothing does."""
+    that is computed in; weights, attention: ModelSource's; followed: the data whose probes are measured as it trains,
+    None where the dynamics stage measures them from what recipe.keep leaves, or nothing does."""
 
     loss: str
     parameters: DataclassInstance
@@ -71,6 +70,7 @@ class Spec:
     data: DataSource
     seed: int
     weights: str = field(default="", metadata={"key": "given"})
+    attention: str = field(default="", metadata={"key": "given"})
     followed: DataSource | None = field(default=None, metadata={"key": "given"})
 
 
@@ -78,39 +78,21 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     """Train the cell into `out`. Raises Stopped where `watch` ends it before its last step."""
     import pandas
     import torch
-    from datasets import Dataset
 
     from gatebench.bench.models.encoding import Encoder
     from gatebench.bench.models.loading import MODEL, POINTER, load_tokenizer
-    from gatebench.bench.stages.reference import PAIR_SIDES, REFERENCE_FILE
+    from gatebench.bench.stages.reference import REFERENCE_FILE
     from gatebench.bench.stages.training.memory import with_smaller_batches
-    from gatebench.objectives import gates
     from gatebench.objectives.controls import small_batch_caution
     from gatebench.objectives.gates import UNGATED
     from gatebench.objectives.registry import coupling_caution
-    from gatebench.objectives.trl.collators import LEARNED, REFERENCE_TOKENS
 
     recipe = spec.recipe
     tokenizer = load_tokenizer(inputs["policy"])
     pairs, _ = Encoder(tokenizer, recipe.lengths).training_pairs(spec.data)
     reference = pandas.read_parquet(inputs["reference"] / REFERENCE_FILE)
-    rows = Dataset.from_dict({
-        "prompt_ids": [pair.prompt for pair in pairs],
-        "chosen_ids": [pair.chosen for pair in pairs],
-        "rejected_ids": [pair.rejected for pair in pairs],
-        "ref_chosen_logps": [float(sum(tokens)) for tokens in reference["chosen"]],
-        "ref_rejected_logps": [float(sum(tokens)) for tokens in reference["rejected"]],
-    })  # fmt: skip
-    if any(pair.learned for pair in pairs):
-        for side in PAIR_SIDES:
-            rows = rows.add_column(LEARNED.format(side), [pair.own(side) for pair in pairs])
-    if spec.gate.source.probability == "reference":
-        rows = rows.add_column(REFERENCE_TOKENS, [list(map(float, tokens)) for tokens in reference["rejected"]])
-    gate, sentence = spec.gate, None
-    if gate.source.kind not in (UNGATED, "constant"):
-        p = rejected_probabilities(gate.source.kind, reference["rejected"])
-        gate = gates.resolve_thresholds(gate, p)
-        sentence = gates.constant_caution(gate, p)
+    rows = training_rows(pairs, reference, spec.gate)
+    gate, sentence = in_numbers(spec.gate, reference)
     probes = followed(tokenizer, spec.followed, recipe.lengths) if spec.followed else None
     follower = Follower(probes, inputs["policy"], spec.weights or FLOAT32, out, report) if probes else None
     given = Given(spec, gate, rows, tokenizer, inputs["policy"], out, report, watch, follower)
@@ -195,6 +177,7 @@ class Given:
         from transformers import set_seed
 
         from gatebench.bench.models.loading import load_policy, lora_config
+        from gatebench.bench.stages.training.arguments import arguments_of
         from gatebench.bench.stages.training.divergence import divergence_callback, has_an_end
         from gatebench.bench.stages.training.resume import checkpoint_callback, restore
         from gatebench.bench.stages.training.supervised import callback_for, without_lines
@@ -203,29 +186,34 @@ class Given:
         from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
 
         spec, recipe, gate = self.spec, self.spec.recipe, self.gate
+        precision = torch.backends.fp32_precision  # type: ignore[attr-defined]
         arguments = GatedDPOConfig.of_gate(
             gate, output_dir=str(self.out / TRAINER), layout=recipe.layout,
             loss=spec.loss, loss_parameters=dataclasses.asdict(spec.parameters),
             beta=getattr(spec.parameters, "beta", 0.1), precompute_ref_log_probs=True,
             per_device_train_batch_size=micro, gradient_accumulation_steps=recipe.batch_size // micro,
-            num_train_epochs=recipe.epochs, max_steps=recipe.steps or -1, learning_rate=recipe.learning_rate,
-            lr_scheduler_type="constant_with_warmup", warmup_steps=recipe.warmup_steps, optim=recipe.optimizer,
-            max_grad_norm=recipe.max_grad_norm, max_length=recipe.max_length, seed=spec.seed,
+            num_train_epochs=recipe.epochs, max_steps=recipe.steps or -1, max_length=recipe.max_length, seed=spec.seed,
             logging_steps=LOGGING_STEPS, save_strategy="no", save_total_limit=1, report_to=[], disable_tqdm=True,
-            dataloader_pin_memory=False, gradient_checkpointing=recipe.gradient_checkpointing,
-            bf16=spec.dtype != FLOAT32, use_cpu=not torch.cuda.is_available(), logging_nan_inf_filter=False,
+            dataloader_pin_memory=False, bf16=spec.dtype != FLOAT32, use_cpu=not torch.cuda.is_available(),
+            logging_nan_inf_filter=False, **arguments_of(recipe),
         )  # fmt: skip
+        if recipe.torch_compile:  # which leaves traces in a process: TF32, and code that counts against its limit
+            torch.backends.fp32_precision = precision  # type: ignore[attr-defined]
+            torch._dynamo.reset()
         may_rest = has_an_end(get_loss(spec.loss), spec.parameters)
         set_seed(spec.seed)  # an adapter starts at random
         model = load_policy(self.policy, self.weights)
+        advised = model.config._attn_implementation  # with which saved weights are measured
+        if spec.attention:
+            model.set_attn_implementation(spec.attention)
         attention = model.config._attn_implementation
         if self.follower:
-            self.follower.attention = attention
-        if flex_serves(recipe.layout) and model._supports_flex_attn:
+            self.follower.attention = advised
+        if not spec.attention and flex_serves(recipe.layout) and model._supports_flex_attn:
             model.set_attn_implementation(FLEX)
         trainer = GatedDPOTrainer(
             model=model, args=arguments, train_dataset=self.rows, processing_class=self.tokenizer,
-            peft_config=lora_config(spec.adapter) if spec.adapter else None,
+            peft_config=lora_config(spec.adapter, model) if spec.adapter else None,
             callbacks=[
                 callback_for(self.report, f"{spec.loss} x {gate.kind}"),
                 divergence_callback(may_rest=may_rest, may_grow=bool(spec.adapter)),
@@ -248,18 +236,6 @@ class Given:
         return [save_callback(every, self.out)] if self.spec.recipe.keep == "all" else []
 
 
-def rejected_probabilities(kind: str, token_log_probs: Iterable[Sequence[float]]) -> torch.Tensor:
-    """p of every rejected response under the warm-up policy, from its stored token log-probs."""
-    import torch
-    from torch.nn.utils.rnn import pad_sequence
-
-    from gatebench.objectives import gates
-
-    rows = [torch.tensor(tokens, dtype=torch.float32) for tokens in token_log_probs]
-    mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
-    return gates.counted_probabilities(kind, pad_sequence(rows, batch_first=True), mask)
-
-
 KINDS_A_PROBE = 12  # responses of one prompt that are followed, about
 
 
@@ -268,19 +244,19 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
         return None
     recipe = spec.recipe
     micro = recipe.micro_batch_size or recipe.batch_size
-    width, states = recipe.lengths.max_length, ADAMW if "adam" in recipe.optimizer else RMSPROP
-    checkpointing = recipe.gradient_checkpointing
-    flops = (FROZEN if spec.adapter else TRAINING) + FORWARD * checkpointing
+    width, states = recipe.lengths.max_length, recipe.states
+    flops = (FROZEN if spec.adapter else TRAINING) + FORWARD * recipe.gradient_checkpointing
     units = steps_of(recipe, pairs) * recipe.batch_size
     times = checkpoints_of(recipe, pairs)
     read = times * KINDS_A_PROBE * spec.followed.probes_among(pairs) if spec.followed else 0
+    slower = [name for name in ("gradient_checkpointing", "torch_compile") if getattr(recipe, name)]
     like = (recipe.lengths, recipe.batch_size, micro, recipe.layout, *([recipe.evaluate_every] if read else []),
-            *(["gradient_checkpointing"] if checkpointing else []))  # fmt: skip
+            *slower)  # fmt: skip
     saved = {"none": 0, "final": 1, "all": times}[recipe.keep]
     return Amount(units, 2 * width, flops, micro * 2 * width, states, saved, like,
                   held=BYTES[spec.weights or FLOAT32], written=BYTES[spec.dtype if recipe.keep == "final" else FLOAT32],
                   saves_adapter=spec.adapter is not None,
-                  checkpointing=checkpointing, responses=2, read=read)  # fmt: skip
+                  checkpointing=recipe.gradient_checkpointing, responses=2, read=read)  # fmt: skip
 
 
 def steps_of(recipe: Train, pairs: int) -> int:

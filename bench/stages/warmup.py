@@ -12,7 +12,6 @@ from gatebench.bench.data.source import ROWS_A_STEP, DataSource
 from gatebench.bench.models.encoding import Lengths
 from gatebench.bench.models.source import FLOAT32, Adapter
 from gatebench.bench.stages.stage import (
-    ADAMW,
     BYTES,
     CAUTIONS,
     FORWARD,
@@ -40,7 +39,7 @@ VERSION = 3
 @dataclass(frozen=True)
 class Spec:
     """kind: "sft" or "extended_sft" (twice the rows: each pair gives its chosen and its rejected response);
-    weights: ModelSource.weights."""
+    weights, attention: ModelSource's."""
 
     kind: str
     recipe: Warmup
@@ -50,6 +49,7 @@ class Spec:
     data: DataSource
     seed: int = 0
     weights: str = field(default="", metadata={"key": "given"})
+    attention: str = field(default="", metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
@@ -70,7 +70,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
 
     def make_model() -> CausalLM:
         set_seed(spec.seed)  # an adapter starts at random
-        model = load_policy(inputs["base"], held)
+        model = load_policy(inputs["base"], held, attention=spec.attention)
         if spec.adapter is None:
             return model
         from peft import get_peft_model
@@ -78,12 +78,13 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         from gatebench.bench.models.loading import lora_config
 
         # peft's wrapper hands on what it does not have itself
-        return cast("CausalLM", get_peft_model(cast("PreTrainedModel", model), lora_config(spec.adapter)))
+        config = lora_config(spec.adapter, model)
+        return cast("CausalLM", get_peft_model(cast("PreTrainedModel", model), config))
 
     recipe = spec.recipe
     fitted = fit(make_model, rows, learning_rate=recipe.learning_rate, batch_size=recipe.batch_size,
                  epochs=recipe.epochs, seed=spec.seed, report=report, out=out, dtype=spec.dtype,
-                 gradient_checkpointing=recipe.gradient_checkpointing)  # fmt: skip
+                 optimizer=recipe.optimizer, gradient_checkpointing=recipe.gradient_checkpointing)  # fmt: skip
     model = fitted.model
     if spec.adapter:
         moved = change.of_adapter(model, getattr(torch, held))
@@ -104,14 +105,13 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
     if pairs is None:
         return None
     rows = min(spec.recipe.pairs or pairs, pairs) * (2 if spec.kind == "extended_sft" else 1)
-    batch, width = spec.recipe.batch_size, spec.lengths.max_length
-    checkpointing = spec.recipe.gradient_checkpointing
-    flops = (FROZEN if spec.adapter else TRAINING) + FORWARD * checkpointing
-    like = (spec.lengths, batch, *(["gradient_checkpointing"] if checkpointing else []))
+    batch, width, recipe = spec.recipe.batch_size, spec.lengths.max_length, spec.recipe
+    flops = (FROZEN if spec.adapter else TRAINING) + FORWARD * recipe.gradient_checkpointing
+    like = (spec.lengths, batch, *(["gradient_checkpointing"] if recipe.gradient_checkpointing else []))
     # an adapter is merged in float32
-    return Amount(rows * spec.recipe.epochs, width, flops, batch * width, ADAMW, 1, like,
+    return Amount(rows * recipe.epochs, width, flops, batch * width, recipe.states, 1, like,
                   held=BYTES[FLOAT32 if spec.adapter else spec.weights or FLOAT32], logits=batch * width,
-                  copies=LOSS_COPIES, responses=1, checkpointing=checkpointing)  # fmt: skip
+                  copies=LOSS_COPIES, responses=1, checkpointing=recipe.gradient_checkpointing)  # fmt: skip
 
 
 def shorten(spec: Spec, steps: int, copy: int) -> Spec:

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from gatebench.bench.judges.registry import get_judge, judge_kinds
 from gatebench.bench.models.encoding import Lengths
+from gatebench.bench.suite.optimizers import Optimizer, Schedule, has_adams_numbers, states_of
 from gatebench.bench.suite.strict import Place
 from gatebench.objectives.names import UnknownWord
 
@@ -18,6 +19,8 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0, lt=2**40)]
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+GIVEN = {"key": "given"}  # of a field that was added later: it moves no key of those who do not use it
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -32,21 +35,28 @@ class Base:
 
 @dataclass(frozen=True, config=STRICT)
 class Warmup:
-    """Supervised epochs before the preference loss; pairs: how many of the training pairs (all by default)."""
+    """Supervised epochs before the preference loss, with a cosine schedule; pairs: how many of the training pairs (all
+    by default)."""
 
     epochs: Count = 2
     learning_rate: Positive = 5e-6
     batch_size: Count = 16
     pairs: Count | None = None
-    gradient_checkpointing: bool = field(default=False, metadata={"key": "given"})
+    optimizer: Optimizer = field(default="adamw_torch_fused", metadata=GIVEN)
+    gradient_checkpointing: bool = field(default=False, metadata=GIVEN)
+
+    @property
+    def states(self) -> int:
+        return states_of(self.optimizer)
 
 
 @dataclass(frozen=True, config=STRICT)
 class Train:
     """Preference training. `steps` wins over `epochs`; the defaults are Ren & Sutherland's protocol.
 
-    keep: which weights stay: the last ones (in the type that is computed in), none, or all of those after every
-    evaluate_every steps, from which other probes can be measured later without training again.
+    optimizer, schedule: by transformers' names; warmup_ratio: the share of all steps in which the learning rate rises,
+    in place of warmup_steps; keep: which weights stay: the last ones (in the type that is computed in), none, or all of
+    those after every evaluate_every steps, from which other probes can be measured later without training again.
     """
 
     epochs: Count = 5
@@ -54,23 +64,45 @@ class Train:
     batch_size: Count = 16
     micro_batch_size: Count | None = None
     learning_rate: Positive = 5e-7
-    optimizer: Literal["rmsprop", "adamw_torch"] = "rmsprop"
+    optimizer: Optimizer = "rmsprop"
     warmup_steps: Annotated[int, Field(ge=0)] = 150
     max_grad_norm: Positive = 10.0
     max_length: Count = 512
     max_prompt_length: Count | None = None
     evaluate_every: Count = 100
     layout: Literal["one_row", "packed", "trl"] = "one_row"
-    keep: Literal["all", "final", "none"] = field(default="final", metadata={"key": "given"})
-    gradient_checkpointing: bool = field(default=False, metadata={"key": "given"})
+    keep: Literal["all", "final", "none"] = field(default="final", metadata=GIVEN)
+    schedule: Schedule = field(default="constant_with_warmup", metadata=GIVEN)
+    warmup_ratio: Annotated[float, Field(gt=0, lt=1)] | None = field(default=None, metadata=GIVEN)
+    weight_decay: Annotated[float, Field(ge=0)] = field(default=0.0, metadata=GIVEN)
+    adam_beta1: Share = field(default=0.9, metadata=GIVEN)
+    adam_beta2: Share = field(default=0.999, metadata=GIVEN)
+    adam_epsilon: Positive = field(default=1e-8, metadata=GIVEN)
+    gradient_checkpointing: bool = field(default=False, metadata=GIVEN)
+    torch_compile: bool = field(default=False, metadata=GIVEN)
 
     def __post_init__(self) -> None:
+        default = type(self)
+        if self.warmup_ratio and self.warmup_steps != default.warmup_steps:
+            raise ValueError(
+                f"warmup_steps {self.warmup_steps} and warmup_ratio {self.warmup_ratio:g} both say how long the "
+                "learning rate rises; leave out one of them"
+            )
+        if self.schedule == "constant" and (self.warmup_ratio or self.warmup_steps not in (0, default.warmup_steps)):
+            raise ValueError("schedule constant has no warm-up; write constant_with_warmup, or leave the warm-up out")
+        for name in ("adam_beta1", "adam_beta2", "adam_epsilon"):
+            if getattr(self, name) != getattr(default, name) and not has_adams_numbers(self.optimizer):
+                raise ValueError(f"optimizer {self.optimizer} reads no {name}; leave it out, or take adamw_torch")
         if self.max_prompt_length and self.max_prompt_length >= self.max_length:
             raise ValueError(
                 f"max_prompt_length {self.max_prompt_length} leaves no room in max_length {self.max_length}"
             )
         if self.micro_batch_size and self.batch_size % self.micro_batch_size:
             raise ValueError(f"micro_batch_size {self.micro_batch_size} does not divide batch_size {self.batch_size}")
+
+    @property
+    def states(self) -> int:
+        return states_of(self.optimizer)
 
     @property
     def lengths(self) -> Lengths:

@@ -31,6 +31,7 @@ from gatebench.objectives.gates import CONTROLS, UNGATED, Gate, Side, Whose
 from gatebench.objectives.names import UnknownWord, nearest
 
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]  # what every random generator takes
+Attention = Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"]
 WARMUPS = ("sft", "extended_sft", "none")
 
 
@@ -43,6 +44,7 @@ class Model(Strict):
 
     dtype: the type that training computes in. Weights that are trained, and their optimizer's, are float32 with either
     (bfloat16 is autocast, as bf16=True is in TRL); those that lie frozen under an adapter are held in it.
+    attention: transformers' name of how training computes it; by default the one that transformers advises.
     """
 
     path: Place
@@ -50,6 +52,7 @@ class Model(Strict):
     revision: str | None = None
     dtype: Literal["float32", "bfloat16"] = "float32"
     adapter: Adapter | None = None
+    attention: Attention | Literal[""] = ""
 
     @model_validator(mode="before")
     @classmethod
@@ -64,6 +67,8 @@ class Model(Strict):
     def _known(self) -> Model:
         if self.path.startswith("builtin:") and self.path not in NAMES:
             raise UnknownWord("built-in model", self.path, NAMES)
+        if self.adapter and self.adapter.bits and self.dtype != "bfloat16":
+            raise ValueError("adapter.bits: weights of 4 bits are computed with in bfloat16; write dtype: bfloat16")
         return self
 
 

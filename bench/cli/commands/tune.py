@@ -9,6 +9,7 @@ import typer
 from gatebench.bench.cli.options import DEFAULT_RESULTS, AsJson, Profile, Results, Settings, SuiteFile, Workers
 from gatebench.bench.cli.output import command_given, print_results, print_tables
 from gatebench.bench.console import print_json
+from gatebench.bench.errors import UserError
 from gatebench.bench.run.prepare import settings_of
 
 
@@ -31,6 +32,7 @@ def tune_command(
     from gatebench.bench.plan.planner import make_plan
     from gatebench.bench.plan.readable import check_rows
     from gatebench.bench.plan.resolve import resolve
+    from gatebench.bench.plan.runnable import check_recipes, not_runnable_here
     from gatebench.bench.store.store import Store
     from gatebench.bench.suite.reader import load_suite
     from gatebench.bench.tune.search import tune
@@ -41,6 +43,9 @@ def tune_command(
     sources = resolve(loaded, suite)
     made = make_plan(loaded, sources)
     check_hub(made, made.nodes, suite)
+    check_recipes(made, sources)
+    if lacking := not_runnable_here(made):
+        raise UserError(*lacking)
     check_rows(made, sources)
     store = Store(results / "store")
     store.root.mkdir(parents=True, exist_ok=True)

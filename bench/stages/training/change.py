@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from peft.tuners.lora import Linear as LoraLinear
     from torch import Tensor
-    from torch.nn import Linear, Module
+    from torch.nn import Module
 
     from gatebench.objectives.causal_lm import CausalLM
 
@@ -71,11 +71,12 @@ def of_adapter(model: CausalLM, taken_up: torch.dtype) -> Change:
     """Of the matrices under a LoRA adapter, once it is merged and they are rounded to the type `taken_up`, in which
     the next stages hold them."""
     from peft.tuners.lora import LoraLayer
+    from peft.utils.integrations import dequantize_module_weight
 
     def merged() -> Iterable[tuple[bool, Tensor, Tensor]]:
         for layer in cast("Module", model).modules():
             if isinstance(layer, LoraLayer):
-                old = cast("Linear", layer.get_base_layer()).weight.detach().float()
+                old = dequantize_module_weight(layer.get_base_layer()).detach().float()
                 delta = cast("LoraLinear", layer).get_delta_weight(layer.active_adapters[0]).detach()
                 yield True, old, (old + delta).to(taken_up).float()
 

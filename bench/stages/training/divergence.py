@@ -40,7 +40,8 @@ def divergence_callback(
         def on_train_begin(
             self, args: object, state: TrainerState, control: TrainerControl, *, model: CausalLM, **_: object
         ) -> None:
-            self.start = float(torch.nn.utils.get_total_norm(model.parameters()))
+            if not may_grow:
+                self.start = float(torch.nn.utils.get_total_norm(model.parameters()))
 
         def on_pre_optimizer_step(
             self, args: object, state: TrainerState, control: TrainerControl, *, model: CausalLM, **_: object

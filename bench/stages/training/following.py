@@ -10,16 +10,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, cast
 
 from gatebench.bench.stages.probing import Followed
 from gatebench.bench.stages.stage import Report
 
 if TYPE_CHECKING:
     import pandas
+    from torch.nn import Module
     from transformers import TrainerCallback, TrainerControl, TrainerState
 
-    from gatebench.objectives.causal_lm import CausalLM
+    from gatebench.objectives.causal_lm import AdaptedLM, CausalLM
 
 FOLLOWED = "probes"
 
@@ -45,21 +47,35 @@ class Follower:
         """Write the probes after `step` steps, a share of the training."""
         import torch
 
-        from gatebench.bench.models.loading import load_policy
+        from gatebench.bench.models.loading import in_float32, load_policy
         from gatebench.bench.stages.probing import probes_after
+        from gatebench.objectives.causal_lm import without_adapter
 
         started, text = time.monotonic(), f"probes at step {step}"
         self.report(share, text)
         start = None
         if not hasattr(model, "peft_config"):
             with torch.random.fork_rng():  # what loading may draw, training does not miss
-                start = load_policy(self.policy, self.weights).float().eval()
+                start = in_float32(load_policy(self.policy, self.weights)).eval()
+        if getattr(without_adapter(model), "is_quantized", False):
+            model = self._unpacked(cast("AdaptedLM", model))
         with _as_measured(model, self.attention):
             frame, caution = probes_after(step, model, start, self.probes, lambda part: self.report(share, text))
         self.cautions.update({caution: None} if caution else {})
         (self.out / FOLLOWED).mkdir(exist_ok=True)
         frame.to_parquet(self.out / FOLLOWED / f"{step:06d}.parquet")
         self.seconds += time.monotonic() - started
+
+    def _unpacked(self, model: AdaptedLM) -> AdaptedLM:
+        """The adapter on what its four-bit weights stand for, as its saved form is measured."""
+        from peft import PeftModel
+
+        from gatebench.bench.models.loading import in_float32, load_policy
+
+        with TemporaryDirectory() as folder:
+            model.save_pretrained(Path(folder))
+            frozen = in_float32(load_policy(self.policy, self.weights))
+            return cast("AdaptedLM", PeftModel.from_pretrained(cast("Module", frozen), folder))
 
     def measured(self) -> pandas.DataFrame:
         """All steps, in order."""

@@ -60,9 +60,10 @@ def fit(
     report: Report,
     out: Path,
     dtype: str = FLOAT32,
+    optimizer: str = "adamw_torch_fused",
     gradient_checkpointing: bool = False,
 ) -> Fitted[M]:
-    """Train a causal model on rows, packed where they differ in length, with AdamW and a cosine schedule.
+    """Train a causal model on rows, packed where they differ in length, with a cosine schedule.
 
     make_model: gives the model at its start, again for each micro-batch that is tried; dtype: the type that is computed
     in, whatever that of the weights.
@@ -85,8 +86,8 @@ def fit(
             max_steps=steps, learning_rate=learning_rate, lr_scheduler_type="cosine", warmup_steps=0.05, seed=seed,
             logging_steps=STEPS_A_LOG_LINE, save_strategy="no", save_total_limit=1, report_to=[], disable_tqdm=True,
             remove_unused_columns=False, dataloader_pin_memory=False, bf16=dtype != FLOAT32, max_grad_norm=1.0,
+            use_cpu=not torch.cuda.is_available(), logging_nan_inf_filter=False, optim=optimizer,
             gradient_checkpointing=gradient_checkpointing,
-            use_cpu=not torch.cuda.is_available(), logging_nan_inf_filter=False,
         )  # fmt: skip
         trainer = Trainer(
             model=model, args=arguments, train_dataset=list(rows), data_collator=collate,

@@ -122,3 +122,35 @@ def test_the_type_of_the_weights_is_said_where_not_all_is_float32(tmp_path):
         (found[extra],) = {spec.weights for spec in specs}
         assert all(("weights" in canonical(spec)) == bool(found[extra]) for spec in specs)
     assert list(found.values()) == ["", "", "float32", "bfloat16"]
+
+
+def test_adapters_on_one_model_share_its_files_and_its_reference(tmp_path):
+    """The reference of an adapter without a warm-up is its model with the adapter off: computed once."""
+    adapters = ", ".join(
+        f"{{path: 'builtin:ladder/neox-0.3m', name: r{r}, adapter: {{kind: lora, r: {r}}}}}" for r in (8, 16)
+    )
+    text = GOOD.replace("models: [", f"models: [{adapters}, ")
+    plan = plan_of(tmp_path, text.replace("[dpo, extended_sft]", "[{loss: dpo, warmup: none}]"))
+    assert {kind: len(keys(plan, kind)) for kind in ("base", "reference", "train")} == {
+        "base": 1, "reference": 1, "train": 3 * 2,
+    }  # fmt: skip
+    warmed = plan_of(tmp_path, text.replace("[dpo, extended_sft]", "[dpo]"))  # an adapter's warm-up is its own
+    assert {kind: len(keys(warmed, kind)) for kind in ("base", "warmup", "reference")} == {
+        "base": 1, "warmup": 3, "reference": 3,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("train.schedule", "constant_with_warmup"), ("train.weight_decay", 0.0), ("train.torch_compile", False),
+        ("train.gradient_checkpointing", False), ("warmup.optimizer", "adamw_torch_fused"),
+        ("warmup.gradient_checkpointing", False), 
+    ],
+)  # fmt: skip
+def test_an_option_at_its_default_moves_no_key(tmp_path, setting, value):
+    text = GOOD.replace("builtin:ladder/neox-0.3m", "{path: 'builtin:ladder/neox-0.3m', adapter: {kind: lora}}")
+    before = plan_of(tmp_path, text).nodes.keys()
+    assert plan_of(tmp_path, text, **{setting: value}).nodes.keys() == before
+    written = text.replace("{kind: lora}}", "{kind: lora, targets: all-linear}, attention: ''}")
+    assert plan_of(tmp_path, written).nodes.keys() == before

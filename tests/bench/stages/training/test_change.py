@@ -29,7 +29,8 @@ def test_share_and_size_of_an_update_by_hand(model_paths):
 def test_an_adapter_moves_the_matrices_under_it_as_far_as_their_type_can_tell(model_paths):
     from peft import get_peft_model
 
-    model = get_peft_model(load_model(model_paths["llama"], dtype=torch.bfloat16), lora_config(Adapter(r=4, alpha=8)))
+    plain = load_model(model_paths["llama"], dtype=torch.bfloat16)
+    model = get_peft_model(plain, lora_config(Adapter(r=4, alpha=8), plain))
     parts = [p for name, p in model.named_parameters() if "lora_" in name]
     assert {p.dtype for p in parts} == {torch.float32}
     assert change.of_adapter(model, torch.float32).update == 0
