@@ -139,15 +139,15 @@ def cost_cautions(found: SuiteCost, machine: Machine, free: int) -> list[str]:
     at_once = 1 if machine.gpus else machine.workers
     memory, sentences = found.in_all.memory * at_once, []
     if machine.memory and memory > machine.memory:
-        what = "the GPU" if machine.gpus else f"{machine.workers} workers"
+        what = "the GPU" if machine.gpus else "one worker" if at_once == 1 else f"{machine.workers} workers"
         sentences.append(
             f"{what} would need about {memory / 1e9:.1f} GB of memory and there are {machine.memory / 1e9:.1f}: "
-            "lower micro_batch_size or max_length, or give --workers"
+            "lower micro_batch_size or max_length, set gradient_checkpointing, or give --workers"
         )
     if found.in_all.disk > free:
         sentences.append(
             f"the results would take about {found.in_all.disk / 1e9:.1f} GB of disk and {free / 1e9:.1f} are free: "
-            "raise evaluate_every, or give --results another disk"
+            "set train.keep: none where no answers are wanted, or give --results another disk"
         )
     return sentences
 

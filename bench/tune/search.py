@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from gatebench.bench.console import PLAIN
+from gatebench.bench.cost.workers import largest_memory
 from gatebench.bench.errors import UserError
 from gatebench.bench.executors.api import Resources
 from gatebench.bench.executors.loop import execute
@@ -87,7 +88,7 @@ def tune(
                 f"{task.shown}: the study {task.name!r} exists; add --resume to go on with it, or name another storage"
             )
     check_data(sources)
-    count, threads, devices = default_workers(block.trials)
+    count, threads, devices = default_workers(block.trials, largest_memory(make_plan(suite, sources)))
     count = workers or count
     folder = results / "tune" / tasks[0].name.replace(" ", "-")
     _share(tasks[0], count, threads, devices, err, folder)
