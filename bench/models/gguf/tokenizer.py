@@ -44,7 +44,8 @@ def wrong_vocabulary(header: Header) -> Iterator[str]:
         yield "it has no vocabulary (tokenizer.ggml.tokens)"
         return
     if kind not in (BYTE_LEVEL, SENTENCEPIECE):
-        yield f"its tokenizer is {kind!r} ({VOCABULARY_KIND}), which is not converted; {BYTE_LEVEL} and {SENTENCEPIECE} are"
+        known = f"{BYTE_LEVEL} and {SENTENCEPIECE} are"
+        yield f"its tokenizer is {kind!r} ({VOCABULARY_KIND}), which is not converted; {known}"
     elif kind == BYTE_LEVEL and pre not in SPLITS:
         yield f"its text is split in a way that is not known here, {PRE} {pre!r}: {nearest(pre, list(SPLITS))}"
     elif kind == SENTENCEPIECE and bool(header.metadata.get("tokenizer.ggml.add_space_prefix", True)) == (
