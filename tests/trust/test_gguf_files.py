@@ -63,7 +63,7 @@ def planned(file):
 def test_every_mutated_file_is_planned_with_or_refused_in_a_sentence(sound, tmp_path):
     rng, file, refused = random.Random(0), tmp_path / "tiny.gguf", 0
     file.write_bytes(sound)
-    assert planned(file) == []
+    assert not planned(file)
     for number in range(MUTATIONS):
         file.write_bytes(mutated(sound, rng))
         try:
