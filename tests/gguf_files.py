@@ -18,7 +18,12 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {  # of transformers, by the name
     "qwen3": ("qwen3", {"head_dim": 128, "rope_theta": 1_000_000.0}),
     "gemma3": ("gemma3_text", {"head_dim": 256, "sliding_window": 16, "rms_norm_eps": 1e-6}),
 }
-NORMAL, UNKNOWN, CONTROL = 1, 2, 3
+NORMAL, CONTROL = 1, 3
+WORD = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
+SPACE = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+EXPRESSIONS = {  # of the tokenizer.json that each name stands for, as llama.cpp's src/llama-vocab.cpp quotes them
+    "qwen2": WORD + r"\p{N}" + SPACE, "llama-bpe": WORD + r"\p{N}{1,3}" + SPACE,
+}  # fmt: skip
 
 
 @dataclass
@@ -32,16 +37,22 @@ class Given:
     tensors: dict[str, Any] = field(default_factory=dict)  # name -> [rows, columns] in float32, or None
 
 
-def words(digits: bool = False, bos: str | None = None) -> Any:
-    """A byte-level tokenizer whose vocabulary has tokens of several digits; digits: it splits them first all the same,
-    so that these are never used."""
-    from tokenizers import pre_tokenizers
+def words(split: str = "gpt-2", bos: str | None = None) -> Any:
+    """A byte-level tokenizer whose vocabulary has tokens of several digits; split: how a text is, before its merges, as
+    tokenizer.ggml.pre calls it: those of smollm split digits from each other, so that these tokens are never met."""
+    from tokenizers import Regex, normalizers, pre_tokenizers
 
     found = build("bytes", bos, "<|im_end|>", ["<|im_start|>", "<|endoftext|>"], CHATML,
-                  more_lines=["In 1234 and 1990, not 5678."] * 20)  # fmt: skip
-    if digits:
-        steps = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-        found.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
+                  more_lines=["In 1234 and 1990, not 5678, I'M né."] * 20)  # fmt: skip
+    backend, plain = found.backend_tokenizer, pre_tokenizers.ByteLevel(add_prefix_space=False)
+    if split == "smollm":
+        backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), plain])
+    elif split != "gpt-2":
+        by = pre_tokenizers.Split(Regex(EXPRESSIONS[split]), "isolated")
+        plain = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        backend.pre_tokenizer = pre_tokenizers.Sequence([by, plain])
+        backend.model.ignore_merges = split == "llama-bpe"
+        backend.normalizer = normalizers.NFC() if split == "qwen2" else None
     return found
 
 

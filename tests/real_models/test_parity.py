@@ -14,6 +14,6 @@ def test_what_is_measured_is_what_plain_transformers_gives(model, tmp_path):
     assert found.responses == 12
     assert found.bos == (model == "gemma")
     assert max(found.reference, found.dynamics) < 1e-4  # nats a token
-    assert found.loss < 1e-5
+    assert found.loss < 1e-4
     assert found.layouts < 1e-3  # nats a response
     assert found.weights < 0.02

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
     from transformers import PreTrainedTokenizerFast
 
-VOCABULARY, PRE, ADD_BOS, ADD_EOS = (
+VOCABULARY_KIND, PRE, ADD_BOS, ADD_EOS = (
     f"tokenizer.ggml.{name}" for name in ("model", "pre", "add_bos_token", "add_eos_token")
 )  # fmt: skip
 TEMPLATE = "tokenizer.chat_template"
@@ -33,18 +33,19 @@ SPLITS = {
 COMPOSED = ("qwen2",)  # normalised to NFC, as transformers' Qwen2Tokenizer does
 MERGED = ("llama-bpe", "llama3", "llama-v3")
 GEMMA = "gemma3"
-ROLES = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+SPECIAL_TOKEN_KEYS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 
 
 def wrong_vocabulary(header: Header) -> Iterator[str]:
     """A sentence for what makes a file's tokenizer another one than the model's, or none."""
-    kind, pre = header.text(VOCABULARY), header.text(PRE)
+    kind, pre = header.text(VOCABULARY_KIND), header.text(PRE)
     tokens = _texts(header, "tokens")
     if not tokens or len(tokens) != len(_list(header, "tokens")):
         yield "it has no vocabulary (tokenizer.ggml.tokens)"
         return
     if kind not in (BYTE_LEVEL, SENTENCEPIECE):
-        yield f"its tokenizer is {kind!r} ({VOCABULARY}), which is not converted; {BYTE_LEVEL} and {SENTENCEPIECE} are"
+        known = f"{BYTE_LEVEL} and {SENTENCEPIECE} are"
+        yield f"its tokenizer is {kind!r} ({VOCABULARY_KIND}), which is not converted; {known}"
     elif kind == BYTE_LEVEL and pre not in SPLITS:
         yield f"its text is split in a way that is not known here, {PRE} {pre!r}: {nearest(pre, list(SPLITS))}"
     elif kind == SENTENCEPIECE and bool(header.metadata.get("tokenizer.ggml.add_space_prefix", True)) == (
@@ -59,7 +60,7 @@ def wrong_vocabulary(header: Header) -> Iterator[str]:
         yield "it does not have a score for every token (tokenizer.ggml.scores)"
     if _list(header, "token_type") and len(_list(header, "token_type")) != len(tokens):
         yield "it does not have a type for every token (tokenizer.ggml.token_type)"
-    for name in ROLES.values():
+    for name in SPECIAL_TOKEN_KEYS.values():
         found = header.metadata.get(f"tokenizer.ggml.{name}_token_id")
         if found is not None and not (isinstance(found, int) and 0 <= found < len(tokens)):
             yield f"its {name} token is {found!r}, and its vocabulary has {len(tokens)}"
@@ -80,7 +81,7 @@ def tokenizer_of(header: Header) -> PreTrainedTokenizerFast:
         raise
     except Exception as error:  # of whatever kind the libraries have for a vocabulary that contradicts itself
         raise UnreadableGguf(f"its tokenizer cannot be built ({' '.join(str(error).split())[:200]})") from None
-    special = {role: _token(header, name) for role, name in ROLES.items()}
+    special = {role: _token(header, name) for role, name in SPECIAL_TOKEN_KEYS.items()}
     special["pad_token"] = special["pad_token"] or special["eos_token"]
     _put_back(backend, header, special)
     tokenizer = PreTrainedTokenizerFast(
@@ -113,11 +114,11 @@ def _put_back(backend: Backend, header: Header, special: dict[str, str | None]) 
     already, and the tokens around a text."""
     from tokenizers import normalizers, pre_tokenizers, processors
 
-    pre = header.text(PRE) if header.text(VOCABULARY) == BYTE_LEVEL else ""
+    pre = header.text(PRE) if header.text(VOCABULARY_KIND) == BYTE_LEVEL else ""
     if SPLITS.get(pre) == DIGITS:
         digits, words = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
         backend.pre_tokenizer = pre_tokenizers.Sequence([digits, words])
-    elif header.text(VOCABULARY) == SENTENCEPIECE and header.architecture != GEMMA:
+    elif header.text(VOCABULARY_KIND) == SENTENCEPIECE and header.architecture != GEMMA:
         steps = [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
         backend.normalizer, backend.pre_tokenizer = normalizers.Sequence(steps), None
     if pre in COMPOSED:
@@ -125,7 +126,7 @@ def _put_back(backend: Backend, header: Header, special: dict[str, str | None]) 
     if pre in MERGED:
         backend.model.ignore_merges = True
     # where the file does not say, as llama.cpp has it
-    bos = header.metadata.get(ADD_BOS, header.text(VOCABULARY) == SENTENCEPIECE or pre in MERGED)
+    bos = header.metadata.get(ADD_BOS, header.text(VOCABULARY_KIND) == SENTENCEPIECE or pre in MERGED)
     before, after = (
         special["bos_token"] if bos else None,
         special["eos_token"] if header.metadata.get(ADD_EOS) else None,

@@ -109,7 +109,7 @@ def _of_wheel(file: Path) -> Package:
 
 
 def _package(own: Distribution) -> Package:
-    files = [str(file.locate()) for file in own.files or []]
+    files = [str(Path(str(file.locate())).absolute()) for file in own.files or []]
     return Package(own.name, own.version, [file for file in files if Path(file).is_file()], own.requires or [])
 
 

@@ -1,6 +1,7 @@
 """A GGUF file becomes the very model that it was written from: weights, tokenizer, and all that later stages read."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -14,7 +15,8 @@ from tests.gguf_files import KINDS, given, pieces, words, write
 from tests.helpers import no_report
 from tests.tokenizers import LINES
 
-TEXTS = [*dict.fromkeys(LINES), "  In 1234 and\n\n 1990,\tnot 5678. It's é 中 <|im_start|>user", " a", ""]
+BYTE_LEVEL = ("gpt-2", "smollm", "qwen2", "llama-bpe")
+TEXTS = [*dict.fromkeys(LINES), "  In 1234 and\n\n 1990,\tnot 5678. I'M é e\u0301 中 <|im_start|>user", " a", ""]
 MAKERS = {"llama": words, "qwen2": words, "qwen3": words, "gemma3": lambda: pieces(before=False)}
 PRE = {"qwen2": "qwen2", "qwen3": "qwen2"}
 
@@ -59,13 +61,13 @@ def test_weights_of_fewer_bits_are_those_of_the_file(weights, most, tmp_path):
         assert (found - expected).abs().max() <= most * expected.abs().max() * 1.01, name
 
 
-@pytest.mark.parametrize("kind", ["words", "digits", "words, bos", "pieces", "pieces, space"])
+@pytest.mark.parametrize("kind", [*BYTE_LEVEL, "words, bos", "pieces", "pieces, space"])
 def test_text_is_split_as_the_models_own_tokenizer_splits_it(kind, tmp_path):
     own = {
-        "words": words, "digits": lambda: words(digits=True), "words, bos": lambda: words(bos="<|begin|>"),
+        **{split: partial(words, split) for split in BYTE_LEVEL}, "words, bos": lambda: words(bos="<|begin|>"),
         "pieces": lambda: pieces(before=False), "pieces, space": lambda: pieces(before=True),
     }[kind]()  # fmt: skip
-    what = given("gemma3" if kind == "pieces" else "llama", own, "smollm" if kind == "digits" else "gpt-2")
+    what = given("gemma3" if kind == "pieces" else "llama", own, kind if kind in BYTE_LEVEL else "gpt-2")
     file = write(what, tmp_path / "tiny.gguf")
     planned = gguf_tokenizer(gguf_source(str(file), [])[0])
     found = load_tokenizer(converted(file, tmp_path / "stage"))
@@ -79,8 +81,9 @@ def test_text_is_split_as_the_models_own_tokenizer_splits_it(kind, tmp_path):
     assert found.chat_template == own.chat_template
 
 
-def test_digits_and_the_first_token_make_a_difference_in_these_tests():
-    assert words()("In 1234")["input_ids"] != words(digits=True)("In 1234")["input_ids"]
+def test_the_splits_and_the_first_token_make_a_difference_in_these_tests():
+    text = "In 1234, I'M ne\u0301."
+    assert len({tuple(words(split)(text)["input_ids"]) for split in BYTE_LEVEL}) == len(BYTE_LEVEL)
     assert words(bos="<|begin|>")("a")["input_ids"][0] == words(bos="<|begin|>").bos_token_id
 
 

@@ -135,6 +135,7 @@ def test_tensors_and_types_that_are_not_read_are_refused(tmp_path):
     assert "its weights are of type I32, which transformers does not read" in sentence
 
 
+@pytest.mark.slow
 def test_a_suite_runs_on_a_gguf_file_to_its_end(tiny, tmp_path):
     shutil.copy(tiny, tmp_path / "tiny.gguf")
     file = write_suite(tmp_path, with_model("tiny.gguf").replace("max_length: 64", "max_length: 128"))
