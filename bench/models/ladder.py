@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
-VERSIONS = {"0.3m": 2}  # of the shapes that changed: heads of 32, which vLLM's processor build serves, where 16 were
+# Of the shapes that changed: heads of 32, which vLLM's processor build serves, where 16 were.
+SHAPE_VERSIONS = {"0.3m": 2}
 PREFIX = "builtin:ladder/"
 VOCABULARY, CONTEXT = 2048, 1024
 END, PAD = "<|end|>", "<|pad|>"
@@ -38,18 +39,18 @@ FAMILIES = ("neox", "llama", "qwen")
 NAMES = tuple(f"{PREFIX}{family}-{size}" for family in FAMILIES for size in SIZES)
 
 
-def size_of(path: str) -> str:
+def _size_of(path: str) -> str:
     """The size of a built-in; its path must be one of NAMES."""
     return path.removeprefix(PREFIX).split("-")[1]
 
 
 def shape_of(path: str) -> Shape:
-    return SIZES[size_of(path)]
+    return SIZES[_size_of(path)]
 
 
-def version_of(path: str) -> int:
+def shape_version(path: str) -> int:
     """Raised where the same path stands for another model than before: part of its stages' keys."""
-    return VERSIONS.get(size_of(path), 1)
+    return SHAPE_VERSIONS.get(_size_of(path), 1)
 
 
 def make_config(path: str, context: int = CONTEXT) -> PretrainedConfig:

@@ -88,7 +88,7 @@ class ModelSource:
 def model_content_of(path: str, revision: str | None) -> str:
     """A digest of what the weights are: a ladder entry, the files of a folder, or hub name and revision."""
     if path.startswith(BUILTIN):
-        return f"{path}@{ladder.version_of(path)}"
+        return f"{path}@{ladder.shape_version(path)}"
     if Path(path).is_dir():
         return file_digest(path)
     return f"hub:{path}@{revision or 'main'}"
