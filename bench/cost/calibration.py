@@ -93,7 +93,7 @@ def timed(plan: Plan, store: Store, keys_run: Iterable[str]) -> list[Record]:
         work, manifest = work_of(node, plan.nodes), store.manifest(node.kind, key)
         if work:
             tokens, memory = manifest.get("tokens") or 0, manifest["peak_memory"]
-            found.append(Record(work.group, work.amount.units, manifest["seconds"], tokens, memory))
+            found.append(Record(work.group, work.amount.timed, manifest["seconds"], tokens, memory))
     return found
 
 

@@ -274,8 +274,13 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
     units = steps_of(recipe, pairs) * recipe.batch_size
     times = checkpoints_of(recipe, pairs)
     read = times * KINDS_A_PROBE * spec.followed.probes_among(pairs) if spec.followed else 0
-    like = (recipe.lengths, recipe.batch_size, micro, recipe.layout, *([recipe.evaluate_every] if read else []),
-            *(["gradient_checkpointing"] if checkpointing else []))  # fmt: skip
+    like = (
+        recipe.lengths,
+        recipe.batch_size,
+        micro,
+        recipe.layout,
+        *(["gradient_checkpointing"] if checkpointing else []),
+    )
     saved = {"none": 0, "final": 1, "all": times}[recipe.keep]
     return Amount(units, 2 * width, flops, micro * 2 * width, states, saved, like,
                   held=BYTES[spec.weights or FLOAT32], written=BYTES[spec.dtype if recipe.keep == "final" else FLOAT32],
