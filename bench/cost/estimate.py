@@ -171,9 +171,9 @@ def _cost(work: StageWork | None, rates: Rates, hardware: Hardware | None) -> Co
 
 
 def written(work: StageWork) -> float:
-    """Bytes of the models that a stage saves: adapters alone, where it trains one. Files that are here are linked."""
+    """Bytes of the models that a stage saves: adapters alone, where it trains one."""
     amount, size, adapter = work.amount, work.size, work.model.adapter
-    if size is None or (not amount.units and size.known_by == FILES):
+    if size is None or (not amount.units and size.known_by == FILES):  # which are linked
         return 0.0
     saved = size.adapter_parameters(adapter.r) if adapter and amount.saves_adapter else size.parameters
     return amount.saved * saved * amount.written
