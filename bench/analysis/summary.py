@@ -88,6 +88,7 @@ class Summary:
     scale: tuple[ScaleSlope, ...] = ()
     tuned_on: int = 0
     notes: tuple[str, ...] = ()
+    varied: str = ""
 
     @property
     def cautions(self) -> list[str]:
@@ -142,7 +143,7 @@ def summarize(
     return Summary(
         plan.suite, run_id(plan), tuple(cells), tuple(judge(claim, plan.planned, finished) for claim in plan.claims),
         tuple(groups(finished)), tuple(gate_aggregates(finished)), tuple(scale_slopes(finished)), plan.tuned_on,
-        tuple(_notes(cells, plan)),
+        tuple(_notes(cells, plan)), plan.varied,
     )  # fmt: skip
 
 

@@ -47,7 +47,8 @@ def points_table(summary: Summary, metrics: Sequence[str]) -> Table:
         starts = before is not None and (before.model, before.dataset) != place
         rows.append(row(*_point(group), str(len(group.seeds)), *cells, axes=_axes(group), section=starts))
     title = f"{summary.suite}: change of log-probs on training probes, nats a response"
-    return Table(title, (*POINT_COLUMNS, *numbers("seeds", *map(registry.title, metrics))), tuple(rows))
+    head = (*POINT_COLUMNS, *numbers("seeds", *map(registry.title, metrics)))
+    return Table(title, head, tuple(rows), summary.varied or None)
 
 
 def _best(groups: Sequence[Group]) -> dict[tuple[str, str, str], float]:
@@ -101,16 +102,17 @@ def claims_table(summary: Summary) -> Table:
         rows.append(row(told, bold(claim.told), "", "", "", str(claim.seeds), section=True))
         rows += [row(f"  {label}", *figures) for label, *figures in map(_contrast, claim.contrasts)]
     head = (Column("claim and contrasts", wraps=True), *CONTRAST_NUMBERS)
-    return Table("claims", head, tuple(rows), _caveat(summary.claims))
+    return Table("claims", head, tuple(rows), _caveat(summary.claims, summary.varied))
 
 
-def _caveat(claims: Sequence[ClaimResult]) -> str | None:
-    """What a reader has to know of these verdicts."""
+def _caveat(claims: Sequence[ClaimResult], varied: str = "") -> str | None:
+    """What a reader has to know of these verdicts. varied: what differs between seeds."""
     told = [
         f"{claim.name} was made after the fact: {claim.seen} of its cells had a result when a run first met it"
         for claim in claims if claim.seen
     ]  # fmt: skip
-    return "; ".join([*([ONE_SEED] if any(claim.seeds == 1 for claim in claims) else []), *told]) or None
+    spread = ONE_SEED if any(claim.seeds == 1 for claim in claims) else varied
+    return "; ".join(filter(None, [spread, *told])) or None
 
 
 def contrasts_table(claim: ClaimResult) -> Table:

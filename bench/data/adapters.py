@@ -3,6 +3,7 @@ counted, or refused in one sentence; what is read is what was planned with, or t
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -11,7 +12,7 @@ from typing import TypeVar
 
 from gatebench.bench.data import probes, toolbox
 from gatebench.bench.data.conversation import BadRow
-from gatebench.bench.data.pairs import Dropped, Pair, PreferenceData, Probe, plain, plain_response
+from gatebench.bench.data.pairs import Draw, Dropped, Pair, PreferenceData, Probe, plain, plain_response
 from gatebench.bench.data.readers import RawRows, file_rows, read_rows
 from gatebench.bench.data.rows import to_pair, to_probe
 from gatebench.bench.data.source import TOOLBOX, DataSource, check_unchanged
@@ -19,6 +20,7 @@ from gatebench.bench.errors import UserError
 
 TOOLBOX_DEFAULTS = (500, 200)
 TOOLBOX_CORPUS = 20_000
+MOST_DRAWN_FROM = 100_000  # rows, where a seed draws those that are trained on
 MOST_HELD_OUT = 20_000  # rows, where a suite names no number
 MOST_OF_A_CORPUS = 100_000  # rows, beside those that are trained on
 T = TypeVar("T", Pair, Probe)
@@ -33,13 +35,19 @@ def load(source: DataSource) -> PreferenceData:
     has no row.
     """
     if source.path == TOOLBOX:
-        return toolbox.load_toolbox(*_toolbox_counts(source))
+        if source.draw:
+            _check_drawn(source, source.draw, _toolbox_counts(source)[0])
+        return toolbox.load_toolbox(*_toolbox_counts(source), draw=source.draw)
     check_unchanged(source)
     dropped: list[Dropped] = []
     most = MOST_HELD_OUT if source.test is None else source.test
-    wanted = None if source.train is None else source.train + (most if source.is_one_file else 0)
+    more = (most if source.is_one_file else 0) + (MOST_DRAWN_FROM if source.draw else 0)
+    wanted = None if source.train is None else source.train + more
     rows = _collect(read_rows(source, source.path, source.train_split), _pair_of(source), source, dropped, wanted)
     train_rows, held_out = rows[: source.train], rows[source.train :] if source.train else []
+    if source.draw:
+        held_out, others = (held_out[:most], held_out[most:]) if source.is_one_file else ([], held_out)
+        train_rows = _drawn(source, source.draw, train_rows, others)
     if not source.is_one_file:
         read = read_rows(source, source.test_path or source.path, source.test_split)
         held_out = _collect(read, _pair_of(source), source, dropped, most)
@@ -80,6 +88,26 @@ def load_corpus(source: DataSource) -> tuple[str, ...]:
     return tuple(
         plain(row.prompt) + plain_response(row.prompt, text) for row in kept for text in (row.chosen, row.rejected)
     )
+
+
+def _drawn(source: DataSource, draw: Draw, train: Sequence[Pair], others: Sequence[Pair]) -> list[Pair]:
+    """As many training rows: the kept ones, and as many of the rest and of the others as are left."""
+    _check_drawn(source, draw, len(train))
+    if not others:
+        raise UserError(
+            f"{source.path}: seeds.data draws the training rows, and there are no others than the {len(train)} that "
+            "are trained on; lower `train`, or leave seeds.data out"
+        )
+    pool = [*train[draw.kept :], *others]
+    return [*train[: draw.kept], *random.Random(f"rows/{draw.seed}").sample(pool, len(train[draw.kept :]))]
+
+
+def _check_drawn(source: DataSource, draw: Draw, train: int) -> None:
+    if train <= draw.kept:
+        raise UserError(
+            f"{source.path}: seeds.data draws the training rows that are not probed, and all {train} are; lower "
+            "evaluate.dynamics.probes, or leave seeds.data out"
+        )
 
 
 def _toolbox_counts(source: DataSource) -> tuple[int, int, int]:

@@ -65,6 +65,15 @@ class Dropped:
 
 
 @dataclass(frozen=True)
+class Draw:
+    """Which rows are trained on, beside the first that the file has: all but the first `kept`, which probes are laid
+    over, are drawn by the seed."""
+
+    seed: int
+    kept: int
+
+
+@dataclass(frozen=True)
 class PreferenceData:
     """A data set as the stages read it. cautions: sentences on what its rows make of the numbers."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from gatebench.bench.data import toolbox
+from gatebench.bench.data.pairs import Draw
 from gatebench.bench.errors import UserError
 from gatebench.bench.store.files import sha256_of
 
@@ -35,6 +36,7 @@ class DataSource:
     revision: str | None = field(default=None, metadata={"key": False})
     test_path: str | None = field(default=None, metadata={"key": False})
     probes_path: str | None = field(default=None, metadata={"key": False})
+    draw: Draw | None = field(default=None, metadata={"key": "given"})
 
     def shortened(self, steps: int) -> DataSource:
         """What a few steps need, to be timed: all stages of one size read the same rows."""

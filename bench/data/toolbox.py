@@ -10,10 +10,11 @@ import calendar
 import random
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from gatebench.bench.data import probes
-from gatebench.bench.data.pairs import Pair, PreferenceData, Probe
+from gatebench.bench.data.pairs import Draw, Pair, PreferenceData, Probe
 
 VERSION = 1
 DAYS = tuple(calendar.day_name)
@@ -257,9 +258,16 @@ def _corpus_line(instruction: str, rng: random.Random) -> str:
     return as_prompt(instruction) + sentence(asked, answer, rng.choice(("plain", "plain", "semantic", "format")))
 
 
-def load_toolbox(train: int, test: int, probe_count: int, seed: int = 0) -> PreferenceData:
-    """train and test pairs and probes over both; no prompt in two of them."""
-    return _made(train, test, probe_count, 0, seed)[0]
+def load_toolbox(train: int, test: int, probe_count: int, seed: int = 0, draw: Draw | None = None) -> PreferenceData:
+    """train and test pairs and probes over both; no prompt in two of them. draw: makes the training pairs after the
+    first `kept` others."""
+    made = _made(train, test, probe_count, 0, seed)[0]
+    if draw is None:
+        return made
+    kept = made.train[: draw.kept]
+    known = {pair.prompt for pair in (*kept, *made.test)}
+    others = (pair for pair in map(_pair, instructions(draw.seed)) if pair.prompt not in known)
+    return replace(made, train=(*kept, *islice(others, train - len(kept))))
 
 
 def toolbox_corpus(train: int, test: int, probe_count: int, corpus: int, seed: int = 0) -> tuple[str, ...]:

@@ -76,7 +76,7 @@ class Plan:
     """cells in the order of the suite; nodes by key, inputs before what needs them; claims to be judged at the end.
 
     tuned_on: how many of the first probes of training prompts are left out of every figure; left_out: cells of the
-    suite that this plan is not to make."""
+    suite that this plan is not to make; varied: what differs between its seeds, as a sentence."""
 
     suite: str
     cells: tuple[Cell, ...]
@@ -84,6 +84,7 @@ class Plan:
     claims: tuple[Claim, ...] = ()
     tuned_on: int = 0
     left_out: tuple[Axes, ...] = ()
+    varied: str = ""
 
     @property
     def planned(self) -> list[Axes]:

@@ -9,6 +9,7 @@ from itertools import product
 from pydantic import ValidationError
 
 from gatebench.bench import keys
+from gatebench.bench.data.pairs import Draw
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.engines import vllm
 from gatebench.bench.engines.sampling import Sampling
@@ -21,6 +22,7 @@ from gatebench.bench.stages.stage import library_versions
 from gatebench.bench.suite.claims import Claim
 from gatebench.bench.suite.recipes import Generate, Train, Warmup
 from gatebench.bench.suite.schema import Dataset, GateAxis, Model, Objective, Suite
+from gatebench.bench.suite.seeds import Drawn, repetitions, varied
 from gatebench.objectives.registry import get_loss
 
 NO_VLLM = "evaluate.generate: vLLM is not installed here, so transformers generates; `make vllm` installs it"
@@ -70,12 +72,13 @@ def make_plan(suite: Suite, sources: Sources, only: Callable[[Where], bool] = la
         cells = [_judged(cell, cells, next(iter(ungated), None), nodes, sources.judge) for cell in cells]
     left_out = tuple(axes for axes in points if not only(axes))
     tuned_on = suite.evaluate.dynamics.tuned_on
-    return Plan(suite.name, tuple(cells), nodes.by_key, tuple(suite.claims), tuned_on, left_out)
+    spread = varied(list(repetitions(suite.seeds).values()))
+    return Plan(suite.name, tuple(cells), nodes.by_key, tuple(suite.claims), tuned_on, left_out, spread)
 
 
 def _points(suite: Suite) -> Iterator[Axes]:
     """The axes of every cell that is not excluded."""
-    for point in product(suite.models, suite.datasets, suite.objectives, suite.gates, suite.seeds):
+    for point in product(suite.models, suite.datasets, suite.objectives, suite.gates, repetitions(suite.seeds)):
         axes = _axes(*point)
         if not any(matches(where, axes) for where in suite.exclude):
             yield axes
@@ -112,12 +115,15 @@ class _Policy:
     stages: Mapping[str, str]
 
 
-def _policy(sources: Sources, nodes: _Nodes, axes: Axes, suite: Suite, recipe: Train, warm_recipe: Warmup) -> _Policy:
+def _policy(
+    sources: Sources, nodes: _Nodes, axes: Axes, suite: Suite, recipe: Train, warm_recipe: Warmup, drawn: Drawn
+) -> _Policy:
     wish = suite.evaluate.generate
-    model, probed = sources.models[axes["model"]], sources.datasets[axes["dataset"]]
+    model, given = sources.models[axes["model"]], sources.datasets[axes["dataset"]]
+    probed = replace(given, draw=Draw(drawn.data, given.probes)) if drawn.data else given
     data = replace(probed, probes=0)
     if model.is_builtin:
-        base_node = nodes.add("base", base.Spec(model.as_base, data, suite.base))
+        base_node = nodes.add("base", base.Spec(model.as_base, replace(given, probes=0), suite.base, drawn.base))
     else:
         base_node = nodes.add("base", base.Spec(model.as_base))
     found, policy = {"base": base_node.key}, base_node
@@ -129,6 +135,7 @@ def _policy(sources: Sources, nodes: _Nodes, axes: Axes, suite: Suite, recipe: T
             model.dtype,
             model.adapter,
             data,
+            drawn.warmup,
             weights=model.weights,
             attention=model.attention,
         )
@@ -157,17 +164,19 @@ class _Cells:
         self.suite, self.sources, self.nodes = suite, sources, nodes
         self.gates = {gate.name: suite.gate(gate) for gate in suite.gates}
         self.parameters = {o.name: get_loss(o.loss).make_parameters(**o.parameters) for o in suite.objectives}
+        self.drawn = repetitions(suite.seeds)
         self.policies: dict[Hashable, _Policy] = {}
 
     def stages(self, axes: Axes) -> dict[str, str]:
         recipe, warm_recipe = _recipes(self.suite, axes)
-        place = (axes["model"], axes["dataset"], axes["warmup"], recipe.lengths, warm_recipe)
+        drawn = self.drawn[axes["seed"]]
+        place = (axes["model"], axes["dataset"], axes["warmup"], recipe.lengths, warm_recipe, replace(drawn, train=0))
         if place not in self.policies:
-            self.policies[place] = _policy(self.sources, self.nodes, axes, self.suite, recipe, warm_recipe)
+            self.policies[place] = _policy(self.sources, self.nodes, axes, self.suite, recipe, warm_recipe, drawn)
         policy = self.policies[place]
         model, data = self.sources.models[axes["model"]], policy.reference.spec.data
         gate, parameters = self.gates[axes["gate"]], self.parameters[axes["objective"]]
-        spec = train.Spec(axes["loss"], parameters, gate, recipe, model.dtype, model.adapter, data, axes["seed"],
+        spec = train.Spec(axes["loss"], parameters, gate, recipe, model.dtype, model.adapter, data, drawn.train,
                           model.weights, model.attention,
                           policy.followed.data if recipe.keep != "all" else None)  # fmt: skip
         trained = self.nodes.add("train", spec, policy=policy.node, reference=policy.reference)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from gatebench.bench.errors import UserError, at
 from gatebench.bench.suite.schema import Suite
+from gatebench.bench.suite.strict import ALTERNATIVE
 from gatebench.bench.suite.strict_yaml import Location, parse, read_text
 from gatebench.objectives.names import nearest
 
@@ -93,7 +94,7 @@ def _overlay(below: Raw, above: Raw) -> Raw:
 
 
 def _sentence(file: Path, lines: Mapping[Location, int], settings: Sequence[Location], problem: ErrorDetails) -> str:
-    location = tuple(part for part in problem["loc"] if not (isinstance(part, str) and part.startswith("function-")))
+    location = tuple(part for part in problem["loc"] if not (isinstance(part, str) and part.startswith(ALTERNATIVE)))
     known = location
     while known and known not in lines:
         known = known[:-1]

@@ -25,12 +25,12 @@ from gatebench.bench.suite.recipes import (
     Warmup,
     with_own_keys,
 )
+from gatebench.bench.suite.seeds import SeedAxis, repetitions
 from gatebench.bench.suite.strict import Name, Place, Strict
 from gatebench.bench.suite.tuning import Tune
 from gatebench.objectives.gates import CONTROLS, UNGATED, Gate, Side, Whose
 from gatebench.objectives.names import UnknownWord, nearest
 
-Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]  # what every random generator takes
 Attention = Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"]
 WARMUPS = ("sft", "extended_sft", "none")
 
@@ -230,7 +230,7 @@ class Suite(Strict):
     datasets: Annotated[list[Dataset], Field(min_length=1)]
     objectives: Annotated[list[Objective], Field(min_length=1)]
     gates: Annotated[list[GateAxis], Field(min_length=1)]
-    seeds: Annotated[list[Seed], Field(min_length=1, default_factory=lambda: [0])]
+    seeds: SeedAxis = Field(default_factory=lambda: [0])
     exclude: list[dict[str, object]] = Field(default_factory=list)
     overrides: list[Override] = Field(default_factory=list)
     base: Base = Base()
@@ -247,7 +247,7 @@ class Suite(Strict):
             twice = {name for name in names if names.count(name) > 1}
             if twice:
                 raise ValueError(f"{axis}: the name {min(twice)!r} stands twice; give one of them another `name`")
-        if len(set(self.seeds)) < len(self.seeds):
+        if isinstance(self.seeds, list) and len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds: a seed stands twice")
         for gate in self.gates:
             self.gate(gate)
@@ -279,7 +279,7 @@ class Suite(Strict):
         values: dict[str, Sequence[object]] = {
             "model": [m.name for m in self.models], "dataset": [d.name for d in self.datasets],
             "objective": [o.name for o in self.objectives], "loss": [o.loss for o in self.objectives],
-            "warmup": WARMUPS, "gate": [g.name for g in self.gates], "seed": self.seeds,
+            "warmup": WARMUPS, "gate": [g.name for g in self.gates], "seed": list(repetitions(self.seeds)),
         }  # fmt: skip
         for key, wanted in where.items():
             if key not in values:

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 MOST_LETTERS = 100
+ALTERNATIVE = "function-"  # how parts of an error's location begin that no file has: which alternative was taken
 LONGEST_PART = 255  # bytes of a file's name
 
 

@@ -168,7 +168,8 @@ def best_suite(suite: Suite, tune: Tune, best: Parameters, fair: Parameters | No
     dynamics = {"probes": at.evaluate.dynamics.probes, "tuned_on": tuned_on}
     return {
         **raw, "name": f"{suite.name}_best", "models": [_dump(m) for m in at.models],
-        "objectives": [_dump(o) for o in objectives], "gates": [_dump(g) for g in gates], "seeds": suite.seeds,
+        "objectives": [_dump(o) for o in objectives], "gates": [_dump(g) for g in gates],
+        "seeds": suite.seeds if isinstance(suite.seeds, list) else suite.seeds.model_dump(mode="json"),
         "overrides": overrides, "exclude": exclude, "evaluate": {"dynamics": dynamics}, "claims": claims,
     }  # fmt: skip
 

@@ -97,9 +97,10 @@ def test_exclude_and_overrides(tmp_path):
     assert rates == {"dpo": 0.001, "extended_sft": 0.5}
 
 
-def test_seeds_share_everything_but_training(tmp_path):
+def test_seeds_share_everything_but_warm_up_and_training(tmp_path):
     plan = plan_of(tmp_path, GOOD.replace("seeds: [0]", "seeds: [0, 1]"))
-    assert len(keys(plan, "warmup")) == 2
+    assert len(keys(plan, "base")) == 1
+    assert len(keys(plan, "warmup")) == 4
     assert len(keys(plan, "train")) == 8
 
 
