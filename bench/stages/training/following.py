@@ -12,8 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, cast
 
+from gatebench.bench.errors import StageFailed
 from gatebench.bench.stages.probing import Followed
 from gatebench.bench.stages.stage import Report
+from gatebench.bench.stages.training.change import ADVICE
 
 if TYPE_CHECKING:
     import pandas
@@ -58,7 +60,12 @@ class Follower:
         if getattr(without_adapter(model), "is_quantized", False):
             model = self._unpacked(cast("AdaptedLM", model))
         with _as_measured(model, self.attention):
-            frame, caution = probes_after(step, model, start, self.probes, lambda part: self.report(share, text))
+            try:
+                frame, caution = probes_after(step, model, start, self.probes, lambda part: self.report(share, text))
+            except StageFailed:  # what it began as was measured
+                raise StageFailed(
+                    f"log-probs of probes are no finite numbers at step {step}: the training has diverged; {ADVICE}"
+                ) from None
         self.cautions.update({caution: None} if caution else {})
         (self.out / FOLLOWED).mkdir(exist_ok=True)
         frame.to_parquet(self.out / FOLLOWED / f"{step:06d}.parquet")
