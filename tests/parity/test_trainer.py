@@ -170,7 +170,8 @@ def test_other_layouts_give_the_same_losses(model_paths, tokenizer, preference_r
 
     expected = losses("trl")
     for layout in ("one_row", "packed"):
-        torch.testing.assert_close(losses(layout), expected, atol=1e-4, rtol=0)
+        # Cal-DPO's squares make losses of 50, of which float32 holds no more than 4e-6
+        torch.testing.assert_close(losses(layout), expected, atol=1e-4, rtol=5e-6 if loss == "cal_dpo" else 0)
 
 
 def test_logits_that_are_not_kept_give_the_same_weights(model_paths, tokenizer, preference_rows, tmp_path, monkeypatch):

@@ -11,13 +11,14 @@ SUITE = DPO.replace(
     "{kind: seq, alpha: 50, tau: q50}]",
     "{kind: seq, alpha: 5/tau, tau: q50}, {kind: constant, of: seq}, {kind: shuffled, of: seq}]",
 )
+WEIGHTS = "model/model.safetensors"
 CONTROLS = ("constant", "shuffled")
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
-    """A suite's text, batch and micro-batch -> its finished train stages: gate -> folder and facts."""
+    """A suite's text, batch and micro-batch -> its finished train stages: gate -> folder, facts, where it began."""
     folder = tmp_path_factory.mktemp("stages")
 
     def run(text, batch, micro, gates=None):
@@ -28,7 +29,7 @@ def train(tmp_path_factory):
                 if node.kind != "dynamics" and not (folder / node.key).exists():
                     facts = run_stage(node, folder, folder / node.key)
                     if node.kind == "train":
-                        found[cell.gate] = folder / node.key, facts
+                        found[cell.gate] = folder / node.key, facts, folder / cell.stages["warmup"]
         return found
 
     return run
@@ -40,6 +41,11 @@ def trained(train):
     return {(gate, micro): made for micro in (8, 2, 1) for gate, made in train(SUITE, 8, micro).items()}
 
 
+def weights_of(folder):
+    """All weights as one vector [N], in float64."""
+    return torch.cat([weight.double().flatten() for _, weight in sorted(load_file(folder / WEIGHTS).items())])
+
+
 def gate_means(folder):
     return torch.tensor(pandas.read_parquet(folder / "curves.parquet")["gate/mean"].to_numpy())
 
@@ -47,12 +53,13 @@ def gate_means(folder):
 @pytest.mark.parametrize("gate", ["none", "seq", *CONTROLS])
 @pytest.mark.parametrize("micro", [1, 2])
 def test_a_cell_of_smaller_micro_batches_ends_with_the_same_weights_and_curves(trained, gate, micro):
-    (whole, _), (parts, facts) = trained[gate, 8], trained[gate, micro]
+    (whole, _, start), (parts, facts, _) = trained[gate, 8], trained[gate, micro]
     assert facts["micro_batch_size"] == micro
     assert facts["cautions"] == []
-    expected = load_file(whole / "model/model.safetensors")
-    for name, weight in load_file(parts / "model/model.safetensors").items():
-        torch.testing.assert_close(weight, expected[name], atol=2e-4, rtol=0)
+    expected = weights_of(whole)
+    # RMSprop divides by the size of a gradient, so that a single weight whose own is all rounding may go anywhere
+    moved, apart = expected - weights_of(start), weights_of(parts) - expected
+    assert apart.norm() < 2e-4 * moved.norm()
     if gate != "none":
         torch.testing.assert_close(gate_means(parts), gate_means(whole), atol=1e-4, rtol=0)
 
@@ -60,7 +67,7 @@ def test_a_cell_of_smaller_micro_batches_ends_with_the_same_weights_and_curves(t
 @pytest.mark.parametrize("control", CONTROLS)
 def test_a_control_of_single_pairs_is_not_its_gate(trained, control):
     """Until then both had been one, to the bit, and their difference a claim's [0.00, 0.00]."""
-    ours, gate = (load_file(trained[name, 1][0] / "model/model.safetensors") for name in (control, "seq"))
+    ours, gate = (load_file(trained[name, 1][0] / WEIGHTS) for name in (control, "seq"))
     assert max((ours[name] - gate[name]).abs().max().item() for name in gate) > 1e-3
 
 
@@ -69,7 +76,7 @@ def test_a_loss_that_couples_pairs_and_a_control_of_one_pair_are_cautions(train)
     coupled = SUITE.replace("[dpo]", "[{loss: 'trl:aot'}]")
 
     def cautions(text, batch, micro):
-        _, facts = train(text, batch, micro, ["shuffled"])["shuffled"]
+        _, facts, _ = train(text, batch, micro, ["shuffled"])["shuffled"]
         return facts["cautions"]
 
     assert cautions(coupled, 8, 8) == []
