@@ -138,7 +138,7 @@ def _snapshot(source: DataSource) -> str:
     from huggingface_hub import constants, snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    if not constants.HF_HUB_OFFLINE:
+    if not constants.HF_HUB_OFFLINE or Path(source.path).exists():
         return source.path
     try:
         return snapshot_download(source.path, repo_type="dataset", revision=source.revision, local_files_only=True)

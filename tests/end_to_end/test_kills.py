@@ -132,10 +132,11 @@ def test_gc_shows_first_and_deletes_only_what_no_suite_needs(uninterrupted, tmp_
     before = sorted(results.rglob("*"))
     shown = bench("gc", fewer, "--results", results)
     assert "train: 8" in shown.stdout
-    assert "dynamics: 8" in shown.stdout
+    assert "warmup: 4" in shown.stdout
+    assert "dynamics: 12" in shown.stdout
     assert "nothing was: add --delete" in shown.stdout
     assert sorted(results.rglob("*")) == before
-    assert "16 deleted" in bench("gc", fewer, "--results", results, "--delete").stdout
+    assert "28 deleted" in bench("gc", fewer, "--results", results, "--delete").stdout
     assert "nothing to delete" in bench("gc", fewer, "--results", results).stdout
     plan = json.loads(bench("plan", fewer, "--results", results, "--json").stdout)
     assert all(stage["finished"] for stage in plan["stages"].values())

@@ -28,7 +28,7 @@ seeds: [0]
 base: {{tokens: {tokens}, learning_rate: 0.002, batch_size: 16, context: 128}}
 warmup: {{epochs: 1, learning_rate: {warmup}, batch_size: 8}}
 train: {{learning_rate: 5e-7, warmup_steps: 0, steps: {steps}, batch_size: {batch_size}, max_length: {max_length},
-  max_prompt_length: {prompt}, evaluate_every: 1000}}
+  max_prompt_length: {prompt}, evaluate_every: 1000, keep: all}}
 evaluate: {{dynamics: {{probes: {probes}}}}}
 """
 

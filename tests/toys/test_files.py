@@ -40,7 +40,7 @@ def test_a_loss_is_its_file_and_a_line_in_the_registry():
 )
 def test_a_stage_is_its_file_a_line_in_the_registry_and_its_place_in_the_planner(stage, by_its_results):
     """As a kind: what the registry lists, the planner adds and a source of metrics is made of."""
-    kind = re.compile(rf'(STAGE = Stage\(|nodes\.add\(|= Source\(\s*)"{stage}"')
+    kind = re.compile(rf'(STAGE = Stage\(|nodes\.add\(\s*|= Source\(\s*)"{stage}"')
     found = {
         str(file.relative_to(ROOT)) for file in sorted((ROOT / "bench").rglob("*.py")) if kind.search(file.read_text())
     }

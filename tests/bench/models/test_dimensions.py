@@ -49,7 +49,7 @@ def test_an_adapter_is_as_large_as_peft_makes_it(tmp_path):
     model = tiny()
     model.save_pretrained(tmp_path / "model")
     found = dimensions_of(source(tmp_path / "model"))
-    made = get_peft_model(model, lora_config(Adapter(r=4)))
+    made = get_peft_model(model, lora_config(Adapter(r=4), model))
     assert found.adapter_parameters(4) == made.get_nb_trainable_parameters()[0]
 
 
