@@ -22,7 +22,18 @@ def become_worker(threads: int, device: int | None, log: Path) -> None:
     with log.open("a", buffering=1) as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
+    _leave_no_semaphore()
     die_with_parent()
+
+
+def _leave_no_semaphore() -> None:
+    """Bars have a lock of this process alone: tqdm's own is one of the system's, of which Python complains on the
+    terminal where a worker is stopped."""
+    import threading
+
+    from tqdm import tqdm  # type: ignore[import-untyped]
+
+    tqdm.set_lock(threading.RLock())
 
 
 def die_with_parent() -> None:
