@@ -40,7 +40,7 @@ class DataSource:
 
     def shortened(self, steps: int) -> DataSource:
         """What a few steps need, to be timed: all stages of one size read the same rows."""
-        return replace(self, train=steps * ROWS_A_STEP, probes=steps, max_dropped=1.0)
+        return replace(self, train=steps * ROWS_A_STEP, probes=steps, max_dropped=1.0, draw=None)
 
     def probes_among(self, pairs: int) -> int:
         """Probes of both splits, of a data set with so many training pairs."""

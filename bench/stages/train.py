@@ -29,8 +29,8 @@ from gatebench.bench.stages.stage import (
     Stage,
 )
 from gatebench.bench.stages.training import change
-from gatebench.bench.stages.training.callbacks import CHECKPOINTS, Watch, save_callback, watch_callback
-from gatebench.bench.stages.training.following import FOLLOWED, Follower, follow_callback
+from gatebench.bench.stages.training.callbacks import CHECKPOINTS, Watch, every_callback, saver, watch_callback
+from gatebench.bench.stages.training.following import FOLLOWED, Follower
 from gatebench.bench.stages.training.resume import TRAINER
 from gatebench.bench.stages.training.rows import in_numbers, training_rows
 from gatebench.bench.suite.recipes import Train
@@ -233,8 +233,8 @@ class Given:
         """What is measured, or saved to be measured later, as training goes."""
         every = self.spec.recipe.evaluate_every
         if self.follower:
-            return [follow_callback(self.follower, every)]
-        return [save_callback(every, self.out)] if self.spec.recipe.keep == "all" else []
+            return [every_callback(every, self.follower.measure)]
+        return [every_callback(every, saver(self.out))] if self.spec.recipe.keep == "all" else []
 
 
 KINDS_A_PROBE = 12  # responses of one prompt that are followed, about

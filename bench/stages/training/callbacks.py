@@ -16,18 +16,23 @@ CHECKPOINTS = "checkpoints"
 Watch: TypeAlias = "Callable[[int, CausalLM], bool]"
 
 
-def save_callback(every: int, out: Path) -> TrainerCallback:
-    """Saves the weights at every `every`-th step and at the end of training, for the dynamics stage."""
+def every_callback(every: int, act: Callable[[int, float, CausalLM], None]) -> TrainerCallback:
+    """Calls `act` with the step, the share of the training and the model after every `every`-th step but the last."""
     from transformers import TrainerCallback
 
-    class Save(TrainerCallback):
+    class Every(TrainerCallback):
         def on_step_end(
             self, args: object, state: TrainerState, control: TrainerControl, *, model: CausalLM, **_: object
         ) -> None:
             if state.global_step % every == 0 and state.global_step < state.max_steps:
-                model.save_pretrained(out / CHECKPOINTS / f"{state.global_step:06d}")
+                act(state.global_step, state.global_step / state.max_steps, model)
 
-    return Save()
+    return Every()
+
+
+def saver(out: Path) -> Callable[[int, float, CausalLM], None]:
+    """Saves the weights for the dynamics stage; those of the last step are the stage's own."""
+    return lambda step, share, model: model.save_pretrained(out / CHECKPOINTS / f"{step:06d}")
 
 
 def watch_callback(watch: Watch) -> TrainerCallback:

@@ -20,7 +20,6 @@ from gatebench.bench.stages.training.change import ADVICE
 if TYPE_CHECKING:
     import pandas
     from torch.nn import Module
-    from transformers import TrainerCallback, TrainerControl, TrainerState
 
     from gatebench.objectives.causal_lm import AdaptedLM, CausalLM
 
@@ -110,17 +109,3 @@ def _as_measured(model: CausalLM, attention: str) -> Iterator[None]:
         if trains_with != attention:
             model.set_attn_implementation(trains_with)
         model.train(training)
-
-
-def follow_callback(follower: Follower, every: int) -> TrainerCallback:
-    """Measures after every `every`-th step but the last, which is measured once its weights are found sound."""
-    from transformers import TrainerCallback
-
-    class Follow(TrainerCallback):
-        def on_step_end(
-            self, args: object, state: TrainerState, control: TrainerControl, *, model: CausalLM, **_: object
-        ) -> None:
-            if state.global_step % every == 0 and state.global_step < state.max_steps:
-                follower.measure(state.global_step, state.global_step / state.max_steps, model)
-
-    return Follow()

@@ -101,3 +101,10 @@ def test_the_toolbox_makes_others(tmp_path):
     assert one.train != two.train
     assert one.test == two.test
     assert not {pair.prompt for pair in two.train} & {pair.prompt for pair in two.test}
+
+
+def test_a_few_steps_to_be_timed_draw_nothing(tmp_path):
+    plan = plan_of(tmp_path, DPO.replace("seeds: [0]", "seeds: {data: [0, 7]}"))
+    drawn = [source for node in plan.nodes.values() if (source := getattr(node.spec, "data", None)) and source.draw]
+    assert drawn
+    assert all(load(source.shortened(1)).train for source in drawn)
