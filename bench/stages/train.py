@@ -253,8 +253,9 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
     slower = [name for name in ("gradient_checkpointing", "torch_compile") if getattr(recipe, name)]
     like = (recipe.lengths, recipe.batch_size, micro, recipe.layout, *slower)
     saved = {"none": 0, "final": 1, "all": times}[recipe.keep]
+    kept = FLOAT32 if spec.adapter or recipe.keep == "all" else spec.dtype
     return Amount(units, 2 * width, flops, micro * 2 * width, states, saved, like,
-                  held=BYTES[spec.weights or FLOAT32], written=BYTES[spec.dtype if recipe.keep == "final" else FLOAT32],
+                  held=BYTES[spec.weights or FLOAT32], written=BYTES[kept],
                   saves_adapter=spec.adapter is not None,
                   checkpointing=recipe.gradient_checkpointing, responses=2, read=read)  # fmt: skip
 
