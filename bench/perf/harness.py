@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gatebench.bench.analysis.statistics import RESAMPLES, draws, intervals
-from gatebench.bench.analysis.summary import Summary, summarize
+from gatebench.bench.analysis.summary import Summary
 from gatebench.bench.cost.estimate import estimate_cost
 from gatebench.bench.machine import this_machine
 from gatebench.bench.perf import noop
@@ -66,7 +66,7 @@ def measure(
         prepared = _prepared(Path(folder), reported, PROBES_OF_A_REPORT)
         suite_run.run(prepared, err, NO_WORK)
         started = time.monotonic()
-        suite_run.build(summarize(prepared.plan, prepared.store), prepared)
+        suite_run.build(prepared)
         what = f"the report of {reported} cells with {PROBES_OF_A_REPORT} probes each"
         yield HarnessFigure(what, time.monotonic() - started, 20.0)
     values = np.random.default_rng(0).normal(size=(1_000, 1, 500))

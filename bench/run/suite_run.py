@@ -35,11 +35,13 @@ from gatebench.bench.run.registration import register_claims, with_registered
 from gatebench.bench.secrets import without_secrets
 from gatebench.bench.stages.registry import run_of_kind
 from gatebench.bench.stages.stage import Run
-from gatebench.bench.store.files import write_json, write_text
+from gatebench.bench.store.files import alone, write_json, write_text
 from gatebench.bench.store.store import Store
 from gatebench.bench.tracking.delivery import tracking_uri
 from gatebench.bench.tracking.tracker import Tracker
 from gatebench.dashboards.report import REPORT_FILE, write_report
+
+BUILDING = ".building"  # in a run's folder: held (flock) while it is written
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -129,8 +131,7 @@ def _run(prepared: Prepared, err: Console, manner: Manner) -> Done:
         watchers: list[Tracker | LiveReport] = [tracker, *([_live(prepared, tracker, err)] if manner.live else [])]
         outcome = _make_stages(prepared, err, manner, damaged, watchers)
         remember(timed(plan, store, outcome.ran), store, machine_of(plan))
-        summary = results_of(prepared, outcome, tracker.results)
-        build(summary, prepared)
+        summary, _ = build(prepared, outcome, tracker.results)
     tracked = tracker.finish(summary, partial(err.print, **PLAIN))
     return Done(summary, outcome, prepared.folder / REPORT_FILE, tracked, time.monotonic() - started)
 
@@ -149,14 +150,27 @@ def _live(prepared: Prepared, tracker: Tracker, err: Console) -> LiveReport:
     say(f"report, kept up to date while the run goes on: {folder / REPORT_FILE}")
 
     def rebuild() -> None:
-        summary = results_of(prepared, known=dict(tracker.results))
-        write_report(summary, store, folder, prepared.command, live=True)
+        with alone(folder / BUILDING):
+            summary = results_of(prepared, known=dict(tracker.results))
+            write_report(summary, store, folder, prepared.command, live=True)
 
     return LiveReport(rebuild, say)
 
 
-def build(summary: summaries.Summary, prepared: Prepared) -> Path:
-    """Write all that a run's folder holds; returns the report."""
+def build(
+    prepared: Prepared, outcome: Outcome | None = None, known: Mapping[str, summaries.CellResult] | None = None
+) -> tuple[summaries.Summary, Path]:
+    """Write all that a run's folder holds; returns its results and the report.
+
+    The store is read and the folder written under one lock, so that who writes last has seen the most: else a report
+    that read an unfinished store could overwrite what a run beside it wrote at its end.
+    """
+    with alone(prepared.folder / BUILDING):
+        summary = results_of(prepared, outcome, known)
+        return summary, _write(summary, prepared)
+
+
+def _write(summary: summaries.Summary, prepared: Prepared) -> Path:
     folder = prepared.folder
     (folder / BUILT).unlink(missing_ok=True)
     summaries.write_summary(summary, prepared.plan, folder)

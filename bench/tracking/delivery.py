@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import shutil
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from gatebench.bench import keys
 from gatebench.bench.errors import is_disk_full
 from gatebench.bench.secrets import without_secrets
+from gatebench.bench.store.files import alone
 from gatebench.bench.tracking.entries import KEY, VERSION, Entry, legal_names
 
 if TYPE_CHECKING:
@@ -218,7 +218,5 @@ def _alone(uri: str) -> Iterator[None]:
     if file is None:
         yield
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with Path(f"{file}.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with alone(Path(f"{file}.lock")):
         yield

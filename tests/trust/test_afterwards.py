@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 
 from gatebench.bench.errors import UserError
-from gatebench.bench.run.suite_run import build, results_of
+from gatebench.bench.run.suite_run import build
 from gatebench.bench.secrets import without_secrets
 from tests.helpers import CLAIM, DPO, bench, judge_server, prefers_the_longer, run_folder, suite_of, summary_of, write
 from tests.trust.made import SUITE, copied, prepared
@@ -43,7 +43,7 @@ def test_the_suite_that_is_kept_is_the_one_that_was_read(finished, tmp_path):
     copied(finished, tmp_path)
     ready = prepared(tmp_path)
     write(tmp_path, "name: another\n")
-    build(results_of(ready), ready)
+    build(ready)
     assert (ready.folder / "suite.yaml").read_text() == SUITE
 
 

@@ -6,11 +6,13 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import threading
 import time
 from contextlib import closing
 
 import pytest
 
+from gatebench.bench.run import suite_run
 from gatebench.bench.store.store import Store
 from tests.helpers import bench, manifests, run_folder, start_bench, summary_of, wait_for, write
 from tests.trust.made import SUITE, copied, figures, prepared
@@ -59,6 +61,31 @@ def test_runs_reports_and_gc_at_once(finished, tmp_path):
     assert len(parents) == 1
     assert sorted(cells) == sorted(cell["id"] for cell in summary_of(run_folder(tmp_path))["cells"])
     assert not list(run_folder(tmp_path).glob("spool/*.json"))
+
+
+def test_a_report_that_read_an_unfinished_store_does_not_overwrite_the_finished_run(finished, tmp_path, monkeypatch):
+    copied(finished, tmp_path)
+    ready, read, written = prepared(tmp_path), threading.Event(), threading.Event()
+    dynamics = ready.store.root / "dynamics"
+    dynamics.rename(tmp_path / "not yet")
+    results_of = suite_run.results_of
+
+    def reads(*given):
+        found = results_of(*given)
+        if threading.current_thread() is early:
+            read.set()
+            written.wait(3)
+        return found
+
+    monkeypatch.setattr(suite_run, "results_of", reads)
+    early = threading.Thread(target=lambda: suite_run.build(ready))
+    early.start()
+    assert read.wait(60)
+    (tmp_path / "not yet").rename(dynamics)
+    suite_run.build(prepared(tmp_path))
+    written.set()
+    early.join()
+    assert figures(tmp_path) == figures(finished)
 
 
 def test_gc_deletes_nothing_under_a_run_that_holds_no_lock_of_a_stage(finished, tmp_path):

@@ -18,4 +18,4 @@ def report_command(
 
     prepared = prepare(suite, profile, results, settings, only)
     with prepared.store.in_use():
-        print(suite_run.build(suite_run.results_of(prepared), prepared))
+        print(suite_run.build(prepared)[1])
