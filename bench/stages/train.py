@@ -84,7 +84,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     from gatebench.bench.stages.reference import REFERENCE_FILE
     from gatebench.bench.stages.training.memory import with_smaller_batches
     from gatebench.objectives.controls import small_batch_caution
-    from gatebench.objectives.gates import UNGATED
+    from gatebench.objectives.gates import REWEIGHTERS, UNGATED
     from gatebench.objectives.registry import coupling_caution
 
     recipe = spec.recipe
@@ -128,13 +128,14 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     cautions = [sentence, trainer.layout_caution, coupling_caution(spec.loss, recipe.batch_size, micro)]
     if gate.of is not None:
         cautions.append(small_batch_caution(gate.kind, recipe.batch_size))
+    without = (UNGATED, *REWEIGHTERS)  # tau and alpha
     history = pandas.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     history.sort_index(axis=1).to_parquet(out / TRAIN_CURVES)
     return {
         "tokens": int(trainer._total_train_tokens),
         "steps": steps,
         **moved.facts(),
-        "gate": None if gate.kind == UNGATED else {"tau": gate.source.tau, "alpha": gate.source.alpha},
+        "gate": None if gate.source.kind in without else {"tau": gate.source.tau, "alpha": gate.source.alpha},
         CAUTIONS: [
             *filter(None, cautions), *moved.cautions("the training", steps, recipe.learning_rate),
             *(follower.cautions if follower else ()),

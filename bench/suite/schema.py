@@ -27,7 +27,7 @@ from gatebench.bench.suite.recipes import (
 )
 from gatebench.bench.suite.strict import Name, Place, Strict
 from gatebench.bench.suite.tuning import Tune
-from gatebench.objectives.gates import CONTROLS, UNGATED, Gate, Side, Whose
+from gatebench.objectives.gates import BAND, CONTROLS, RC, REWEIGHTERS, UNGATED, Gate, Side, Whose
 from gatebench.objectives.names import UnknownWord, nearest
 
 Seed = Annotated[int, Field(strict=True, ge=0, lt=2**32)]  # what every random generator takes
@@ -144,7 +144,8 @@ class Objective(Strict):
 
 
 class GateAxis(Strict):
-    """A gate: a kind with alpha and tau, or a control of another gate (`of`: a gate of this suite)."""
+    """A gate: a kind with alpha and tau, or a control of another gate (`of`: a gate of this suite), or a reweighter:
+    clip with its bound, humanline with its band, rc (objectives/reweighters.py)."""
 
     kind: str
     name: Name = ""
@@ -154,6 +155,8 @@ class GateAxis(Strict):
     probability: Whose = "policy"
     value: float | None = None
     of: str | None = None
+    bound: float | None = None
+    band: tuple[float, float] = BAND
 
     @model_validator(mode="before")
     @classmethod
@@ -172,13 +175,16 @@ class GateAxis(Strict):
 
     @field_validator("value")
     @classmethod
-    def _weight(cls, value: float | None) -> float | None:
-        return value if value is None else Gate("constant", value=value).value
+    def _weight(cls, value: float | None, info: ValidationInfo) -> float | None:
+        return value if value is None else Gate(RC if info.data.get("kind") == RC else "constant", value=value).value
 
     @model_validator(mode="after")
     def _whole(self) -> GateAxis:
         if self.kind not in CONTROLS or self.of is None:
             self.to_gate(None if self.of is None else Gate("seq"))
+        for name in ("alpha", "tau", "probability"):
+            if self.kind in REWEIGHTERS and name in self.model_fields_set:
+                raise ValueError(f"gate {self.kind} has no `{name}`; it belongs to gates by a probability")
         return self
 
     @property
@@ -187,7 +193,7 @@ class GateAxis(Strict):
 
     def to_gate(self, of: Gate | None) -> Gate:
         """The gate of this entry; of: the gate of the entry that it refers to."""
-        return Gate(self.kind, self.alpha, self.tau, self.side, self.probability, self.value, of)
+        return Gate(self.kind, self.alpha, self.tau, self.side, self.probability, self.value, of, self.bound, self.band)
 
 
 class Evaluate(Strict):

@@ -14,6 +14,7 @@ from gatebench.bench.metrics.registry import title
 from gatebench.bench.plan.graph import matches
 from gatebench.bench.suite.schema import Dataset, GateAxis, Model, Objective, Suite
 from gatebench.bench.suite.tuning import Dimension, Range, Tune
+from gatebench.objectives.gates import CONTROLS, REWEIGHTERS, UNGATED
 from gatebench.objectives.registry import get_loss
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _recipes(suite: Suite, model: str, dataset: str, objective: Objective) -> di
 
 def gate_to_tune(suite: Suite, tune: Tune) -> GateAxis:
     """The gate whose numbers are searched; its kind and side where the space does not say otherwise."""
-    gates = [gate for gate in suite.gates if gate.kind not in ("none", "constant", "shuffled")]
+    gates = [gate for gate in suite.gates if gate.kind not in (UNGATED, *CONTROLS, *REWEIGHTERS)]
     found = [gate for gate in gates if tune.gate in (None, gate.name)]
     if len(found) != 1:
         names = ", ".join(gate.name for gate in gates) or "none"

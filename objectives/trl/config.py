@@ -10,7 +10,7 @@ from typing import Any
 
 from trl import DPOConfig
 
-from gatebench.objectives.gates import Gate
+from gatebench.objectives.gates import BAND, Gate, band_of
 from gatebench.objectives.names import UnknownWord
 from gatebench.objectives.registry import get_loss
 
@@ -35,8 +35,9 @@ class Gating:
 class GatedDPOConfig(DPOConfig):
     """TRL's DPOConfig with a gate, a choice of objective and a choice of layout.
 
-    gate, gate_alpha, gate_tau, gate_side, gate_probability, gate_value, gate_of: see gates.Gate;
-        gate_of is the kind of the gate that a control refers to (it takes this gate_alpha and gate_tau);
+    gate, gate_alpha, gate_tau, gate_side, gate_probability, gate_value, gate_of, gate_bound, gate_band: see
+        gates.Gate; gate_of is the kind of the gate that a control refers to (it takes this gate_alpha and gate_tau,
+        or gate_bound, or gate_band);
         a percentile gate_tau ("q50") is measured on the training pairs before the first step
     loss: a name of objectives.registry (dpo, ipo, cal_dpo, dpo_shift, sft, trl:NAME), in place of
         TRL's loss_type; loss_parameters: its parameters. TRL's beta, label_smoothing and discopop_tau are those of the
@@ -49,7 +50,10 @@ class GatedDPOConfig(DPOConfig):
     """
 
     # "| None" is how transformers' argument parser is told to leave a word a word; None is the default of Gate
-    gate: str = field(default="none", metadata={"help": "Kind of the gate: none, seq, qNN, token, constant, shuffled."})
+    gate: str = field(
+        default="none",
+        metadata={"help": "Kind of the gate: none, seq, qNN, token, constant, shuffled, clip, humanline, rc."},
+    )
     gate_alpha: float | str | None = field(
         default=100.0, metadata={"help": "Steepness: a number above 0, or K/tau for K divided by the threshold."}
     )
@@ -58,8 +62,14 @@ class GatedDPOConfig(DPOConfig):
     )
     gate_side: str = field(default="both", metadata={"help": "Which rejected gradients are gated: both or down."})
     gate_probability: str = field(default="policy", metadata={"help": "Whose probability: policy or reference."})
-    gate_value: float | None = field(default=None, metadata={"help": "Weight of a constant gate, in [0, 1]."})
+    gate_value: float | None = field(
+        default=None, metadata={"help": "Weight of a constant gate, in [0, 1], or an alpha of rc that stays."}
+    )
     gate_of: str | None = field(default=None, metadata={"help": "Kind of the gate that a control refers to."})
+    gate_bound: float | None = field(default=None, metadata={"help": "Size that clip cuts a rejected gradient to."})
+    gate_band: list[float] | None = field(
+        default=None, metadata={"help": "Log-ratios to the reference between which humanline learns from a token."}
+    )
     loss: str | None = field(default=None, metadata={"help": "An objective of gatebench, in place of loss_type."})
     loss_parameters: dict[str, object] | str | None = field(
         default_factory=dict, metadata={"help": "Parameters of `loss`; on a command line JSON: '{\"beta\": 0.2}'."}
@@ -110,7 +120,10 @@ class GatedDPOConfig(DPOConfig):
         """The gate these arguments describe, with all its checks."""
         alpha = Gate.alpha if self.gate_alpha is None else self.gate_alpha
         tau = Gate.tau if self.gate_tau is None else self.gate_tau
-        of = None if self.gate_of is None else Gate(self.gate_of, alpha, tau, probability=self.gate_probability)
+        own = {"bound": self.gate_bound, "band": BAND if self.gate_band is None else band_of(self.gate_band)}
+        if self.gate_of is None:
+            return Gate(self.gate, alpha, tau, self.gate_side, self.gate_probability, self.gate_value, None, **own)
+        of = Gate(self.gate_of, alpha, tau, probability=self.gate_probability, **own)
         return Gate(self.gate, alpha, tau, self.gate_side, self.gate_probability, self.gate_value, of)
 
     def to_gating(self) -> Gating:
@@ -123,6 +136,7 @@ class GatedDPOConfig(DPOConfig):
         return cls(
             gate=gate.kind, gate_alpha=source.alpha, gate_tau=source.tau, gate_side=gate.side,
             gate_probability=source.probability, gate_value=gate.value, gate_of=gate.of.kind if gate.of else None,
+            gate_bound=source.bound, gate_band=None if source.band == BAND else list(source.band),
             **arguments,
         )  # fmt: skip
 

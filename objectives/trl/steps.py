@@ -18,12 +18,14 @@ T = TypeVar("T")
 
 @dataclass
 class Step:
-    """batches: of this process, one a micro-batch; micro: at which of them the loss is; field: what a control draws on;
-    effective: the step's batch over all processes. Both are made when first asked for."""
+    """batches: of this process, one a micro-batch; micro: at which of them the loss is; fields: what a control draws
+    on, of the rejected and of the chosen side; alpha: rc's; effective: the step's batch over all processes. All three
+    are made when first asked for."""
 
     batches: list[Batch]
     micro: int = -1
-    field: Field | None = None
+    fields: tuple[Field | None, Field | None] | None = None
+    alpha: float | None = None
     effective: EffectiveBatch | None = None
 
     def effective_batch(self, accelerator: Accelerator) -> EffectiveBatch | None:

@@ -20,6 +20,7 @@ def training_rows(pairs: Sequence[EncodedPair], reference: pandas.DataFrame, gat
 
     from gatebench.bench.stages.reference import PAIR_SIDES
     from gatebench.objectives.trl.collators import LEARNED, REFERENCE_TOKENS
+    from gatebench.objectives.trl.scores import columns_of
 
     rows = Dataset.from_dict({
         "prompt_ids": [pair.prompt for pair in pairs],
@@ -31,8 +32,10 @@ def training_rows(pairs: Sequence[EncodedPair], reference: pandas.DataFrame, gat
     if any(pair.learned for pair in pairs):
         for side in PAIR_SIDES:
             rows = rows.add_column(LEARNED.format(side), [pair.own(side) for pair in pairs])
-    if gate.source.probability == "reference":
-        rows = rows.add_column(REFERENCE_TOKENS, [list(map(float, tokens)) for tokens in reference["rejected"]])
+    if gate.reads_reference:
+        for column in columns_of(gate):
+            side = "rejected" if column == REFERENCE_TOKENS else "chosen"
+            rows = rows.add_column(column, [list(map(float, tokens)) for tokens in reference[side]])
     return rows
 
 
@@ -40,7 +43,7 @@ def in_numbers(gate: Gate, reference: pandas.DataFrame) -> tuple[Gate, str | Non
     """The gate with its thresholds as numbers, and a caution where they make a constant of it on these pairs."""
     from gatebench.objectives import gates
 
-    if gate.source.kind in (gates.UNGATED, "constant"):
+    if not gate.compares:
         return gate, None
     p = rejected_probabilities(gate.source.kind, reference["rejected"])
     resolved = gates.resolve_thresholds(gate, p)
