@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
@@ -168,13 +169,15 @@ class GatedPolicy:
         shuffler = torch.Generator().manual_seed(seed if side == "rejected" else -1 - seed)
         return gates.controlled(self.state.gate, own, mask, shuffler, field, self.step.micro if self.step else 0)
 
-    def _others(self, step: Step) -> Iterator[GatedPolicy]:
+    def _others(self, step: Step | None) -> Iterator[GatedPolicy]:
         """Of the micro-batches after the first of a step, which are scored ahead of their losses."""
+        for inputs in step.batches[1:] if step else ():
+            yield GatedPolicy(self.trainer, self.state, self.model, self.trainer._prepare_inputs(inputs), step)
+
+    def _undrawn(self) -> AbstractContextManager[None]:
+        """In which a dropout that the losses draw stays to be drawn."""
         device = self.trainer.accelerator.device
-        # a dropout that the losses draw stays to be drawn
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            for inputs in step.batches[1:]:
-                yield GatedPolicy(self.trainer, self.state, self.model, self.trainer._prepare_inputs(inputs), step)
+        return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
     def _fields(self, own: Sides) -> tuple[Field | None, Field | None]:
         """What a control draws on at this step, of the rejected and of the chosen side; own: of the step's first
@@ -183,10 +186,9 @@ class GatedPolicy:
         if gate.of is None or step is None:
             return None, None
         if step.fields is None:
-            policies, found = [self], [own]
-            for other in self._others(step):
-                policies.append(other)
-                found.append(other._own(gate.of))
+            policies = [self, *self._others(step)]
+            with self._undrawn():
+                found = [own, *(other._own(gate.of) for other in policies[1:])]
             masks = [policy._mask().chunk(2) for policy in policies]
             rejected = [controls.per_pair(w.rejected, mask[1]) for w, mask in zip(found, masks, strict=True)]
             chosen = [
@@ -212,13 +214,12 @@ class GatedPolicy:
         step, state = self.step, self.state
         if step is not None and step.alpha is not None:
             return step.alpha
-        pulls = [self._pull(output)]
-        gradients = [head_gradients.of_sides(self.trainer, self.inputs)]
-        for other in self._others(step) if step is not None else ():
-            pulls.append(other._pull(other._ahead()))
-            gradients.append(head_gradients.of_sides(self.trainer, other.inputs))
+        others = list(self._others(step))
+        with self._undrawn():
+            pulls = [self._pull(output), *(other._pull(other._ahead()) for other in others)]
+            gradients = (head_gradients.of_sides(self.trainer, policy.inputs) for policy in (self, *others))
+            norms = head_gradients.of_all_processes(self.trainer, gradients)
         chosen, rejected = self.trainer.accelerator.reduce(torch.stack(pulls).sum(dim=0), "sum").tolist()
-        norms = head_gradients.of_all_processes(self.trainer, gradients)
         state.balance = reweighters.balance(state.balance, (chosen, rejected), norms)
         alpha = state.balance.alpha if state.balance else 1.0
         if step is not None:
