@@ -120,10 +120,14 @@ class GatedDPOConfig(DPOConfig):
         """The gate these arguments describe, with all its checks."""
         alpha = Gate.alpha if self.gate_alpha is None else self.gate_alpha
         tau = Gate.tau if self.gate_tau is None else self.gate_tau
-        own = {"bound": self.gate_bound, "band": BAND if self.gate_band is None else band_of(self.gate_band)}
+        band = BAND if self.gate_band is None else band_of(self.gate_band)
+
+        def made(kind: str, side: str, value: float | None) -> Gate:
+            return Gate(kind, alpha, tau, side, self.gate_probability, value, None, self.gate_bound, band)
+
         if self.gate_of is None:
-            return Gate(self.gate, alpha, tau, self.gate_side, self.gate_probability, self.gate_value, None, **own)
-        of = Gate(self.gate_of, alpha, tau, probability=self.gate_probability, **own)
+            return made(self.gate, self.gate_side, self.gate_value)
+        of = made(self.gate_of, Gate.side, None)
         return Gate(self.gate, alpha, tau, self.gate_side, self.gate_probability, self.gate_value, of)
 
     def to_gating(self) -> Gating:

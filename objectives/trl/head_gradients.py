@@ -6,6 +6,7 @@ head's. Where a head is not trained, under an adapter, of all weights that are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import cast
 
@@ -48,7 +49,7 @@ def of_all_processes(trainer: DPOTrainer, parts: Iterable[tuple[Gradients, Gradi
 
 
 def _norm(gradients: Gradients) -> float:
-    return float(sum(weight.double().square().sum() for weight in gradients)) ** 0.5
+    return math.hypot(*(float(weight.double().norm()) for weight in gradients))
 
 
 def _of_head(trainer: DPOTrainer, network: CausalLM, head: ScaledHead, inputs: Batch) -> tuple[Gradients, Gradients]:
@@ -72,7 +73,7 @@ def head_gradient(head: ScaledHead, states: Tensor, targets: Tensor) -> Tensor:
     total = torch.zeros_like(weight, dtype=torch.float32)
     at_once = max(1, LOGITS_AT_ONCE // len(weight))
     with torch.enable_grad():
-        for some, wanted in zip(states.detach().split(at_once), targets.split(at_once), strict=True):
+        for some, wanted in zip(torch.split(states.detach(), at_once), torch.split(targets, at_once), strict=True):
             log_p = head(some).float().log_softmax(dim=1).gather(1, wanted[:, None]).sum()
             total += torch.autograd.grad(log_p, weight)[0].float()
     return total
