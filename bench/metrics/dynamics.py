@@ -115,6 +115,12 @@ def accuracy(probes: Probes) -> pandas.Series[float]:
     return (margin(probes) > 0).astype(float)
 
 
+@metric(DYNAMICS, title="share fallen", unit=SHARE, better="lower", reported=True, tunable=True)
+def share_fallen(probes: Probes) -> pandas.Series[float]:
+    """1 where the chosen log-prob is lower than before training: what the mean of Δ chosen hides."""
+    return (delta_chosen(probes) < 0).astype(float)
+
+
 @metric(DYNAMICS, title="KL", unit=NATS, reported=True)
 def kl(probes: Probes) -> pandas.Series[float]:
     """KL(policy || reference), summed along the chosen response."""

@@ -83,9 +83,9 @@ def measured(done: Finished) -> Golden:
 
 
 def is_compared(name: str) -> bool:
-    """Not the bounds of an interval, nor a share of differences above 0, which a last digit turns where one is next to
-    nothing."""
-    return not name.endswith(("_lo", "_hi", "accuracy"))
+    """Not the bounds of an interval, nor a share of differences above or below 0, which a last digit turns where one is
+    next to nothing."""
+    return not name.endswith(("_lo", "_hi", "accuracy", "share_fallen"))
 
 
 def _places(plan: Any) -> dict[str, str]:

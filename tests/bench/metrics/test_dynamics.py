@@ -41,7 +41,7 @@ def test_metrics_by_hand():
         "delta_argmax_per_token": 0.25, "delta_entropy": -0.5, "kl": 2.0,
         "test_delta_chosen": 1.0, "test_delta_rejected": -2.0, "test_margin": 3.0, "test_delta_others": 0.0,
         "test_accuracy": 1.0, "delta_chosen_per_token": -0.5, "delta_rejected_per_token": -1.5,
-        "delta_others_per_token": -0.5,
+        "delta_others_per_token": -0.5, "share_fallen": 0.5, "test_share_fallen": 0.0,
     }  # fmt: skip
     assert {name: found[name] for name in expected} == pytest.approx(expected)
 
