@@ -16,7 +16,7 @@ from gatebench.bench.errors import UserError
 from gatebench.bench.models.source import ModelSource
 from gatebench.bench.plan.graph import Axes, Cell, Node, Plan, Sources, Where, identity, matches, point_of
 from gatebench.bench.plan.lengths import too_long
-from gatebench.bench.stages import base, dynamics, generate, judge, reference, train, warmup
+from gatebench.bench.stages import base, dynamics, generate, geometry, judge, reference, train, warmup
 from gatebench.bench.stages.stage import library_versions
 from gatebench.bench.suite.claims import Claim
 from gatebench.bench.suite.recipes import Generate, Train, Warmup
@@ -139,6 +139,10 @@ def _policy(sources: Sources, nodes: _Nodes, axes: Axes, suite: Suite, recipe: T
     )
     followed = dynamics.Spec(recipe.lengths, model.dtype, probed, model.weights)
     start = nodes.add("dynamics", followed, policy=policy)
+    if suite.evaluate.geometry:
+        found["geometry"] = nodes.add(
+            "geometry", geometry.Spec(recipe.lengths, probed, model.weights), policy=policy
+        ).key
     asked = _generation(wish, recipe, model, data) if wish else None
     return _Policy(policy, scored, followed, start, asked, {**found, "reference": scored.key})
 

@@ -197,7 +197,10 @@ class GateAxis(Strict):
 
 
 class Evaluate(Strict):
+    """geometry: whether CHES and the gradient geometry of every pair are measured before training."""
+
     dynamics: Dynamics = Dynamics()
+    geometry: bool = Field(default=False, exclude=True)  # of no tuning study's identity
     generate: Generate | None = None
     lm_eval: LmEval | None = None
     judge: Annotated[JudgeRecipe, BeforeValidator(with_own_keys)] | None = None
@@ -275,11 +278,12 @@ class Suite(Strict):
 
     def _check_measured(self, claim: Claim) -> None:
         """What a claim is about must be measured by a stage that this suite has."""
-        source = registry.get_metric(claim.metric).source.stage
-        if source in Evaluate.model_fields and getattr(self.evaluate, source) is None:
-            raise ValueError(
-                f"claim {claim.name!r}: {claim.metric} is measured by evaluate.{source}, which this suite does not have"
-            )
+        for name in filter(None, (claim.metric, claim.strata)):
+            source = registry.get_metric(name).source.stage
+            if source in Evaluate.model_fields and not getattr(self.evaluate, source):
+                raise ValueError(
+                    f"claim {claim.name!r}: {name} is measured by evaluate.{source}, which this suite does not have"
+                )
 
     def _check_where(self, where: Mapping[str, object], place: str = "where") -> None:
         values: dict[str, Sequence[object]] = {

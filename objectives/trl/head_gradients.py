@@ -20,7 +20,7 @@ from gatebench.objectives.layout.head import ScaledHead, head_of
 from gatebench.objectives.trl import scores
 from gatebench.objectives.trl.collators import Batch
 
-LOGITS_AT_ONCE = 2**25  # numbers
+HEAD_LOGITS = 2**25  # numbers
 Gradients = list[Tensor]  # of one side, a tensor a weight
 
 
@@ -35,7 +35,7 @@ def of_sides(trainer: DPOTrainer, inputs: Batch) -> tuple[Gradients, Gradients]:
     return _of_weights(trainer, model, weights, inputs)
 
 
-def of_all_processes(trainer: DPOTrainer, parts: Iterable[tuple[Gradients, Gradients]]) -> tuple[float, float]:
+def norms_over_processes(trainer: DPOTrainer, parts: Iterable[tuple[Gradients, Gradients]]) -> tuple[float, float]:
     """The norms of the sums over micro-batches and processes: of the chosen side and of the rejected one."""
     total: list[Gradients] = []
     for part in parts:
@@ -71,7 +71,7 @@ def head_gradient(head: ScaledHead, states: Tensor, targets: Tensor) -> Tensor:
     weight [V, H]: sum over tokens of (onehot - p) h, where nothing scales or caps the logits. Float32."""
     weight = cast(Parameter, head.weight)
     total = torch.zeros_like(weight, dtype=torch.float32)
-    at_once = max(1, LOGITS_AT_ONCE // len(weight))
+    at_once = max(1, HEAD_LOGITS // len(weight))
     with torch.enable_grad():
         for some, wanted in zip(torch.split(states.detach(), at_once), torch.split(targets, at_once), strict=True):
             log_p = head(some).float().log_softmax(dim=1).gather(1, wanted[:, None]).sum()
@@ -83,7 +83,7 @@ def _of_weights(
     trainer: DPOTrainer, model: CausalLM, weights: Sequence[Parameter], inputs: Batch
 ) -> tuple[Gradients, Gradients]:
     with torch.enable_grad():
-        log_probs = scores.output(trainer, cast(Module, model), inputs).log_probs
+        log_probs = scores.fused_output(trainer, cast(Module, model), inputs).log_probs
         chosen, rejected = log_probs.chunk(2)
         found = []
         for side, more in ((chosen, True), (rejected, False)):

@@ -21,7 +21,7 @@ from gatebench.objectives.trl.steps import Step
 
 
 @dataclass
-class Scored:
+class GivenOutput:
     """Stands in for a model whose output is there already."""
 
     output: FusedOutput
@@ -32,7 +32,7 @@ class Scored:
 
 
 # A micro-batch's share of the loss and whether a registered loss made it, which knows the step that it is a part of.
-LossOf: TypeAlias = Callable[[Scored, Batch], Tensor]
+LossOf: TypeAlias = Callable[[GivenOutput, Batch], Tensor]
 
 
 def of_pairs(
@@ -48,7 +48,7 @@ def of_pairs(
     alone = copy.copy(output)
     alone.log_probs = leaf
     with torch.enable_grad():
-        loss = loss_of(Scored(alone, step), inputs)
+        loss = loss_of(GivenOutput(alone, step), inputs)
         (gradient,) = torch.autograd.grad(loss, leaf, allow_unused=True)
     if gradient is None:
         gradient = torch.zeros_like(leaf)

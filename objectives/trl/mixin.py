@@ -29,7 +29,7 @@ from gatebench.objectives.reweighters import Balance
 from gatebench.objectives.trl import layouts, own_loss, scores, thresholds
 from gatebench.objectives.trl.collators import HARNESS_COLUMNS, Batch, Collator, with_own_columns, without_tokens
 from gatebench.objectives.trl.config import GatedDPOConfig, Gating
-from gatebench.objectives.trl.incentives import Scored
+from gatebench.objectives.trl.incentives import GivenOutput
 from gatebench.objectives.trl.policy import GatedPolicy, GateState
 from gatebench.objectives.trl.steps import Step
 from gatebench.objectives.trl.weight_log import mode_of
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 RECENT_WEIGHTS = "recent_gate_weights.safetensors"  # of a checkpoint, in order of their names
-CHOSEN, AVERAGES = "chosen-", "averages"  # names in it: of the chosen side's weights, and rc's log r and log r*
+OF_CHOSEN, AVERAGES = "chosen-", "averages"  # names in it: of the chosen side's weights, and rc's log r and log r*
 CARD = """
 ## Gate
 
@@ -80,7 +80,7 @@ class GateMixin(DPOTrainer):
         columns = list(self.train_dataset.column_names or ())
         self.data_collator = with_own_columns(self.data_collator, columns)
         if self.gate.reads_reference and not scores.has_reference(self, self.gate, columns):
-            raise ValueError(scores.missing(self.gate))
+            raise ValueError(scores.reference_missing(self.gate))
         shared_out = self.is_fsdp_enabled or is_deepspeed_zero3_enabled() or layouts.is_shared_out(self)
         if self.gate.kind == RC and self.gate.value is None and shared_out:
             raise ValueError(
@@ -149,13 +149,13 @@ class GateMixin(DPOTrainer):
         """Take over what a checkpoint keeps of the steps before it; nothing of a training that begins."""
         state, averages = self._gating, kept.get(AVERAGES)
         state.recent = [pair for name, pair in sorted(kept.items()) if name.isdecimal()]
-        state.recent_chosen = [pair for name, pair in sorted(kept.items()) if name.startswith(CHOSEN)]
+        state.recent_chosen = [pair for name, pair in sorted(kept.items()) if name.startswith(OF_CHOSEN)]
         state.balance = None if averages is None else Balance(*averages.tolist())
 
     def _kept(self) -> dict[str, Tensor]:
         state = self._gating
         kept = {f"{place:03d}": pair for place, pair in enumerate(state.recent)}
-        kept |= {f"{CHOSEN}{place:03d}": pair for place, pair in enumerate(state.recent_chosen)}
+        kept |= {f"{OF_CHOSEN}{place:03d}": pair for place, pair in enumerate(state.recent_chosen)}
         if state.balance:
             averages = [state.balance.log_r, state.balance.log_r_star]
             kept[AVERAGES] = torch.tensor(averages, dtype=torch.float64)
@@ -270,7 +270,7 @@ class GateMixin(DPOTrainer):
         chosen, rejected = self.compute_ref_log_probs(self.ref_model or self.model, inputs)
         return {**inputs, "ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
 
-    def _loss_of(self, scored: Scored, inputs: Batch) -> Tensor:
+    def _loss_of(self, scored: GivenOutput, inputs: Batch) -> Tensor:
         """The loss of a micro-batch whose output is there, without a trace in what is logged."""
         inputs = without_tokens(inputs)
         if self._gating.gating.loss is not None:

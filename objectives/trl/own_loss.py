@@ -12,11 +12,11 @@ from gatebench.objectives.pairs import PairLogProbs
 from gatebench.objectives.registry import get_loss
 from gatebench.objectives.trl.collators import Batch
 from gatebench.objectives.trl.config import Gating
-from gatebench.objectives.trl.incentives import Scored
+from gatebench.objectives.trl.incentives import GivenOutput
 from gatebench.objectives.trl.policy import GatedPolicy
 
 
-def of_batch(trainer: DPOTrainer, gating: Gating, policy: GatedPolicy | Scored, inputs: Batch) -> Tensor:
+def of_batch(trainer: DPOTrainer, gating: Gating, policy: GatedPolicy | GivenOutput, inputs: Batch) -> Tensor:
     """The share of a micro-batch in the mean over the effective batch, [].
 
     policy: after its call; inputs: with ref_chosen_logps and ref_rejected_logps [B]. A router's loss is added as TRL

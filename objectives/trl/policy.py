@@ -135,7 +135,7 @@ class GatedPolicy:
     def _ahead(self) -> FusedOutput:
         """What the model puts out, computed as the loss will do it."""
         with torch.no_grad():
-            return self._one_row() or scores.output(self.trainer, self.model, self.inputs)
+            return self._one_row() or scores.fused_output(self.trainer, self.model, self.inputs)
 
     def _own(self, gate: Gate, output: FusedOutput | None = None) -> Sides:
         """The weights of a gate that draws on no field. output: of the model, computed where it is not there yet."""
@@ -218,7 +218,7 @@ class GatedPolicy:
         with self._undrawn():
             pulls = [self._pull(output), *(other._pull(other._ahead()) for other in others)]
             gradients = (head_gradients.of_sides(self.trainer, policy.inputs) for policy in (self, *others))
-            norms = head_gradients.of_all_processes(self.trainer, gradients)
+            norms = head_gradients.norms_over_processes(self.trainer, gradients)
         chosen, rejected = self.trainer.accelerator.reduce(torch.stack(pulls).sum(dim=0), "sum").tolist()
         state.balance = reweighters.balance(state.balance, (chosen, rejected), norms)
         alpha = state.balance.alpha if state.balance else 1.0

@@ -25,7 +25,7 @@ class FusedOutput(Protocol):
     aux_loss: Tensor | None
 
 
-def output(trainer: DPOTrainer, model: Module, inputs: Batch) -> FusedOutput:
+def fused_output(trainer: DPOTrainer, model: Module, inputs: Batch) -> FusedOutput:
     """As TRL's loss computes it: images and whatever else a collator makes of a pair go to the model too."""
     labels = inputs["input_ids"].masked_fill(inputs["completion_mask"] == 0, -100)
     given = {name: value for name, value in inputs.items() if name not in NOT_THE_MODELS}
@@ -36,7 +36,7 @@ def output(trainer: DPOTrainer, model: Module, inputs: Batch) -> FusedOutput:
 @torch.no_grad()
 def token_log_probs(trainer: DPOTrainer, model: Module, inputs: Batch) -> Tensor:
     """[2B, T-1], zero outside the responses."""
-    return output(trainer, model, inputs).log_probs[:, -(inputs["input_ids"].shape[1] - 1) :]
+    return fused_output(trainer, model, inputs).log_probs[:, -(inputs["input_ids"].shape[1] - 1) :]
 
 
 @torch.no_grad()
@@ -66,7 +66,7 @@ def columns_of(gate: Gate) -> tuple[str, ...]:
     return OF_SIDES if gate.source.kind == HUMANLINE else (REFERENCE_TOKENS,)
 
 
-def missing(gate: Gate) -> str:
+def reference_missing(gate: Gate) -> str:
     """The sentence on a gate whose reference is not to be had."""
     what = f"gate {HUMANLINE}" if gate.source.kind == HUMANLINE else "gate_probability='reference'"
     columns = columns_of(gate)

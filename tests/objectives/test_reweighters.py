@@ -119,7 +119,7 @@ def test_a_step_that_has_no_ratio_leaves_rc_as_it_is(nothing):
 @pytest.mark.parametrize("numbers", [(1.0, None), (0.5, None), (1.0, 4.0)], ids=["plain", "scaled", "capped"])
 def test_the_heads_gradient_is_that_of_outer_products(numbers, monkeypatch):
     scale, cap = numbers
-    monkeypatch.setattr("gatebench.objectives.trl.head_gradients.LOGITS_AT_ONCE", 20)  # two tokens at a time
+    monkeypatch.setattr("gatebench.objectives.trl.head_gradients.HEAD_LOGITS", 20)  # two tokens at a time
     torch.manual_seed(0)
     linear = torch.nn.Linear(5, 10, bias=False).double()
     states, targets = torch.randn(7, 5).double(), torch.randint(10, (7,))

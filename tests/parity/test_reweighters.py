@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
-from gatebench.objectives.trl.mixin import AVERAGES, CHOSEN, RECENT_WEIGHTS
+from gatebench.objectives.trl.mixin import AVERAGES, OF_CHOSEN, RECENT_WEIGHTS
 from tests.parity.processes import trained_on
 from tests.parity.test_cuts import STEP, assert_close_weights, cut
 from tests.parity.test_trainer import assert_same_bits, train, weights
@@ -150,7 +150,7 @@ def test_a_training_resumes_to_the_bit(trained, model_paths, tmp_path, kind):
     early = tmp_path / "ours" / "checkpoint-2"
     names = set(load_file(early / RECENT_WEIGHTS))
     assert (AVERAGES in names) is (kind == "rc")
-    assert any(name.startswith(CHOSEN) for name in names) is ("humanline" in kind)
+    assert any(name.startswith(OF_CHOSEN) for name in names) is ("humanline" in kind)
 
     def resumed():
         trainer = GatedDPOTrainer(
