@@ -137,7 +137,7 @@ def _policy(sources: Sources, nodes: _Nodes, axes: Axes, suite: Suite, recipe: T
     scored = nodes.add(
         "reference", reference.Spec(recipe.lengths, model.dtype, data, model.weights, model.attention), policy=policy
     )
-    followed = dynamics.Spec(recipe.lengths, model.dtype, probed, model.weights)
+    followed = dynamics.Spec(recipe.lengths, model.dtype, probed, model.weights, suite.evaluate.dynamics.profile)
     start = nodes.add("dynamics", followed, policy=policy)
     if suite.evaluate.geometry:
         found["geometry"] = nodes.add(
@@ -173,7 +173,8 @@ class _Cells:
         gate, parameters = self.gates[axes["gate"]], self.parameters[axes["objective"]]
         spec = train.Spec(axes["loss"], parameters, gate, recipe, model.dtype, model.adapter, data, axes["seed"],
                           model.weights, model.attention,
-                          policy.followed.data if recipe.keep != "all" else None)  # fmt: skip
+                          policy.followed.data if recipe.keep != "all" else None,
+                          policy.followed.profile and recipe.keep != "all")  # fmt: skip
         trained = self.nodes.add("train", spec, policy=policy.node, reference=policy.reference)
         ended = self.nodes.add("dynamics", policy.followed, policy=policy.node, start=policy.start, train=trained)
         found = {**policy.stages, "train": trained.key, "dynamics": ended.key}

@@ -59,7 +59,7 @@ class Stopped(Exception):
 class Spec:
     """loss: a name of the registry; parameters: its frozen parameters; gate: tau may be a percentile; dtype: the type
     that is computed in; weights, attention: ModelSource's; followed: the data whose probes are measured as it trains,
-    None where the dynamics stage measures them from what recipe.keep leaves, or nothing does."""
+    None where the dynamics stage measures them from what recipe.keep leaves, or nothing does; profile: of these."""
 
     loss: str
     parameters: DataclassInstance
@@ -72,6 +72,7 @@ class Spec:
     weights: str = field(default="", metadata={"key": "given"})
     attention: str = field(default="", metadata={"key": "given"})
     followed: DataSource | None = field(default=None, metadata={"key": "given"})
+    profile: bool = field(default=False, metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch: Watch | None = None) -> Facts:
@@ -93,7 +94,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     reference = pandas.read_parquet(inputs["reference"] / REFERENCE_FILE)
     rows = training_rows(pairs, reference, spec.gate)
     gate, sentence = in_numbers(spec.gate, reference)
-    probes = followed(tokenizer, spec.followed, recipe.lengths) if spec.followed else None
+    probes = followed(tokenizer, spec.followed, recipe.lengths, profile=spec.profile) if spec.followed else None
     follower = Follower(probes, inputs["policy"], spec.weights or FLOAT32, out, report) if probes else None
     given = Given(spec, gate, rows, tokenizer, inputs["policy"], out, report, watch, follower)
 
