@@ -1,6 +1,7 @@
 """Reweighters and their controls in real trainings: cuts, resuming, layouts, losses of TRL's and ours."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -182,6 +183,27 @@ def test_scoring_ahead_draws_nothing_that_a_dropout_would(model_paths, tokenizer
         return trainer.state.log_history[0]["loss"]
 
     assert run(gate="rc") == run() == run(gate="shuffled", gate_of="clip", gate_bound=0.01)
+
+
+def test_stored_reference_tokens_of_both_sides_stand_for_the_reference_model(trained):
+    """humanline and its control with precomputed references, as the harness trains them."""
+    for kind in ("humanline", "shuffled of humanline"):
+        live = trained(**KINDS[kind], **cut(4))
+        rows = list(live.train_dataset)
+        for row in rows:
+            for side in ("chosen", "rejected"):
+                ids = torch.tensor([row["prompt_ids"] + row[f"{side}_ids"]])
+                with torch.no_grad():
+                    log_p = live.ref_model(input_ids=ids).logits[0, :-1].float().log_softmax(dim=-1)
+                own = log_p.gather(1, ids[0, 1:, None]).squeeze(1)[len(row["prompt_ids"]) - 1 :]
+                row[f"ref_{side}_token_logps"], row[f"ref_{side}_logps"] = own.tolist(), own.sum().item()
+        stored = GatedDPOTrainer(
+            model=AutoModelForCausalLM.from_pretrained(live.ref_model.config._name_or_path),
+            args=replace(live.args, precompute_ref_log_probs=True), train_dataset=Dataset.from_list(rows),
+            processing_class=live.processing_class,
+        )  # fmt: skip
+        stored.train()
+        assert_alike(stored, live)
 
 
 def test_humanline_refuses_data_without_the_reference(trained):
