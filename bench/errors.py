@@ -15,7 +15,7 @@ class UserError(Exception):
     exit_code = 2
 
     def __init__(self, *sentences: str) -> None:
-        self.sentences: Sequence[str] = [sentence.translate(ONE_LINE) for sentence in sentences]
+        self.sentences: Sequence[str] = tuple(sentence.translate(ONE_LINE) for sentence in sentences)
         super().__init__("\n".join(self.sentences))
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MARKERS = {"circle": "o", "diamond": "D", "square": "s", "triangle-up": "^", "cross": "P", "x": "X"}
 LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0, (8, 3)),
          "longdashdot": (0, (8, 3, 2, 3))}  # fmt: skip
+ROOM = 1.5  # times the outermost values of a logarithmic axis, to both sides
 GREY = "#444444"  # what is neither gated nor ungated
 PANEL, MARGIN = (2.6, 2.2), 1.3  # inches
 DRAWN = ("scatter", "bar", "contour")
@@ -90,6 +91,9 @@ def draw_pdf(spec: Figure, file: Path) -> None:
             if place in places:
                 places[place].set_title(note["text"])
         _traces(spec["data"], places)
+        for panel in axes.flat:
+            if panel.get_xscale() == "log":
+                _make_room(panel)
         handles = {label: handle for panel in axes.flat for handle, label in zip(*panel.get_legend_handles_labels(),
                                                                                  strict=True)}  # fmt: skip
         if 0 < len(handles) <= 12:
@@ -110,6 +114,13 @@ def _frame(panel: Axes, x: Figure, y: Figure) -> None:
     for axis, label in ((x, panel.set_xlabel), (y, panel.set_ylabel)):
         if "title" in axis:
             label(axis["title"]["text"])
+
+
+def _make_room(panel: Axes) -> None:
+    """Limits of a logarithmic axis around its points: of a single one matplotlib makes none."""
+    low, high = panel.dataLim.intervalx
+    if 0 < low <= high < math.inf:
+        panel.set_xlim(low / ROOM, high * ROOM)
 
 
 def _traces(traces: Sequence[Figure], places: Mapping[str, Axes]) -> None:

@@ -45,8 +45,9 @@ def _stages(plan: Plan, kinds: list[str], finished: Set[str], found: SuiteCost) 
 
 
 def _amounts(cost: Cost | None) -> list[str]:
-    if cost is None or (cost.seconds == 0 and not cost.tokens):
+    if cost is None or (cost.seconds == 0 and not cost.tokens and not cost.disk):
         return [""] * 5
     most = "" if cost.measured else "≈ "
     sizes = [f"{value / 1e9:.2f} GB" if value else "" for value in (cost.memory, cost.disk)]
-    return [f"{most}{cost.tokens:.2g}", f"{most}{cost.flops:.1e}", *sizes, duration(cost.seconds)]
+    work = [f"{most}{cost.tokens:.2g}", f"{most}{cost.flops:.1e}"] if cost.tokens else ["", ""]
+    return [*work, *sizes, duration(cost.seconds)]

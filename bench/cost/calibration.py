@@ -36,7 +36,7 @@ STARTUP = "startup"
 # enough beside the suite is taken.
 STEPS_TIMED = ((5, 5, 25), (3, 3, 9), (1, 1, 3))
 MOST_TIMED = 0.25  # of the plan's own steps that may be timed in advance
-LONGEST = 120.0  # seconds that the longest set may take
+LONGEST = 120.0  # seconds after which no further set is begun
 OFFLINE = "HF_HUB_OFFLINE"
 
 
@@ -93,7 +93,7 @@ def timed(plan: Plan, store: Store, keys_run: Iterable[str]) -> list[Record]:
         work, manifest = work_of(node, plan.nodes), store.manifest(node.kind, key)
         if work:
             tokens, memory = manifest.get("tokens") or 0, manifest["peak_memory"]
-            found.append(Record(work.group, work.amount.units, manifest["seconds"], tokens, memory))
+            found.append(Record(work.group, work.amount.timed, manifest["seconds"], tokens, memory))
     return found
 
 
@@ -118,11 +118,14 @@ def calibrate(plan: Plan, store: Store, err: Console) -> None:
     with _offline():
         executor = make_executor(Resources(workers, threads, devices, place / "logs"))
     found: list[Record] = []
+    began = time.monotonic()
     try:
         for number, chain in enumerate(chains):
             made: list[list[Record]] = []
             for turn in range(0 if number == 0 else 1, len(sets)):
-                started = time.monotonic()
+                if (found or made) and time.monotonic() - began > LONGEST:
+                    err.print("timing has taken minutes already: what is left of it is left out", **PLAIN)
+                    break
                 short = _short(chain, sets[turn], workers)
                 scratch = Store(place / f"{number}-{turn}")
                 with Progress(short, scratch, workers, err, place / "log.jsonl") as progress:
@@ -130,13 +133,11 @@ def calibrate(plan: Plan, store: Store, err: Console) -> None:
                 for failure in outcome.failed.values():
                     raise UserError(f"{failure.kind} could not be timed: {failure.message}")
                 made.append(timed(short, scratch, outcome.ran))
-                if turn == 1 and (time.monotonic() - started) * sets[2] / sets[1] > LONGEST:
-                    err.print(f"a set of {sets[2]} steps would take minutes, and is left out", **PLAIN)
-                    break
-            if number == 0:
+            if number == 0 and len(made) > 1:
                 first, second = (sum(record.seconds for record in records) for records in made[:2])
                 found.append(Record(STARTUP, 0, max(0.0, first - second) / workers))
-            found += [record for records in (made[1:] if number == 0 else made) for record in records]
+                made = made[1:]
+            found += [record for records in made for record in records]
     finally:
         executor.close()
         shutil.rmtree(place, ignore_errors=True)

@@ -68,15 +68,15 @@ class Rates:
         if not own:
             return None
         units, seconds = (np.array([getattr(r, name) for r in own], dtype=float) for name in ("units", "seconds"))
-        near = np.isclose(units, work.amount.units, rtol=0.1)
+        near = np.isclose(units, work.amount.timed, rtol=0.1)
         if near.any():
             return float(seconds[near].mean())
         if len(set(units)) > 1:
             rate, constant = np.polyfit(units, seconds, 1, w=1 / seconds)
             if rate > 0:
-                return float(max(constant, 0.0) + rate * work.amount.units)
+                return float(max(constant, 0.0) + rate * work.amount.timed)
         longest = own[int(units.argmax())]
-        return longest.seconds * work.amount.units / longest.units if longest.units else longest.seconds
+        return longest.seconds * work.amount.timed / longest.units if longest.units else longest.seconds
 
     def tokens_a_unit(self, work: StageWork) -> float | None:
         own = [record for record in self.by_group.get(work.group, ()) if record.units]
@@ -157,7 +157,7 @@ def _cost(work: StageWork | None, rates: Rates, hardware: Hardware | None) -> Co
         return Cost(None, 0, 0, 0, 0, False)
     amount, n = work.amount, work.size.parameters if work.size else 0
     per_unit = rates.tokens_a_unit(work)
-    tokens = amount.units * (amount.unit_tokens if per_unit is None else per_unit)
+    tokens = amount.units * amount.unit_tokens if per_unit is None else amount.timed * per_unit
     read = amount.read * amount.unit_tokens / 2
     computed, measured = n * tokens * amount.flops_a_token, n * read * FORWARD
     if hardware:
@@ -171,9 +171,9 @@ def _cost(work: StageWork | None, rates: Rates, hardware: Hardware | None) -> Co
 
 
 def written(work: StageWork) -> float:
-    """Bytes of the models that a stage saves: adapters alone, where it trains one. Files that are here are linked."""
+    """Bytes of the models that a stage saves: adapters alone, where it trains one."""
     amount, size, adapter = work.amount, work.size, work.model.adapter
-    if size is None or (not amount.units and size.known_by == FILES):
+    if size is None or (not amount.units and size.known_by == FILES):  # which are linked
         return 0.0
     saved = size.adapter_parameters(adapter.r) if adapter and amount.saves_adapter else size.parameters
     return amount.saved * saved * amount.written

@@ -103,7 +103,7 @@ def _converted(model: ModelSource, out: Path, report: Report) -> Facts:
 def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount:
     recipe = spec.recipe
     if spec.model.parts:  # the file's numbers as they are read and the model's own, both in float32
-        return Amount(0, 0, 0, 0, 0, 1, held=2 * BYTES["float32"])
+        return Amount(1, 0, 0, 0, 0, 1, held=2 * BYTES["float32"])
     if recipe is None:  # files are linked, or fetched in the 16 bits that published weights mostly have
         return Amount(0, 0, 0, 0, 0, int(not Path(spec.model.path).exists()), held=0, written=BYTES["bfloat16"])
     batch = recipe.batch_size * recipe.context

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,6 +141,10 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount:
                   at_once=at_once, writes=spec.sampling.max_tokens)  # fmt: skip
 
 
+def shorten(spec: Spec, steps: int, copy: int) -> Spec:
+    return replace(spec, prompts=steps, data=spec.data.shortened(steps))
+
+
 def by_prompt(folder: Path, inputs: Mapping[str, Path]) -> pandas.DataFrame:
     """The metrics of the answers, with the change against the reference policy's own."""
     import pandas
@@ -152,4 +156,4 @@ def by_prompt(folder: Path, inputs: Mapping[str, Path]) -> pandas.DataFrame:
 
 
 STAGE = Stage("generate", VERSION, Spec, run, amount, facts=("backend", "engine"), artifacts=(ANSWERS_FILE,),
-              by_prompt=by_prompt)  # fmt: skip
+              shorten=shorten, by_prompt=by_prompt)  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -170,12 +170,17 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount:
     questions = len(spec.tasks) * (spec.limit or QUESTIONS_A_TASK)
     tokens = QUESTION_TOKENS * (1 + (spec.num_fewshot or 0))
     batch = SCORED * tokens
-    return Amount(questions, ANSWERS_A_QUESTION * tokens, FORWARD, batch, 0, 0, (spec.tasks, spec.content, spec.limit),
+    return Amount(questions, ANSWERS_A_QUESTION * tokens, FORWARD, batch, 0, 0, (spec.tasks, spec.content),
                   held=BYTES[spec.dtype], logits=batch, copies=SCORE_COPIES)  # fmt: skip
+
+
+def shorten(spec: Spec, steps: int, copy: int) -> Spec:
+    return replace(spec, limit=steps)
 
 
 def with_errors(folder: Path) -> Mapping[str, ValueWithError]:
     return task_metrics(json.loads((folder / RESULTS_FILE).read_text()))
 
 
-STAGE = Stage("lm_eval", VERSION, Spec, run, amount, facts=("backend", "engine"), with_errors=with_errors)
+STAGE = Stage("lm_eval", VERSION, Spec, run, amount, facts=("backend", "engine"), shorten=shorten,
+              with_errors=with_errors)  # fmt: skip

@@ -75,6 +75,11 @@ class Amount:
     read: float = 0.0
     wide: bool = False
 
+    @property
+    def timed(self) -> float:
+        """What seconds grow with: units, and what is read beside them by the operations that it takes."""
+        return self.units + (self.read / 2 * FORWARD / self.flops_a_token if self.read else 0.0)
+
 
 Inputs = Mapping[str, Any]  # the specs of the stages that a stage rests on, by role
 

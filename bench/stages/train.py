@@ -138,11 +138,12 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
         **moved.facts(),
         "gate": None if gate.source.kind in without else {"tau": gate.source.tau, "alpha": gate.source.alpha},
         CAUTIONS: [
-            *filter(None, cautions), *moved.cautions("the training", steps, recipe.learning_rate),
+            *filter(None, cautions),
+            *moved.cautions("the training", steps, recipe.learning_rate),
             *(follower.cautions if follower else ()),
         ],
-        "micro_batch_size": micro, "seconds_measuring": follower.seconds if follower else 0.0,
-    }  # fmt: skip
+        "micro_batch_size": micro,
+    }
 
 
 @dataclass(frozen=True)
@@ -252,8 +253,7 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
     times = checkpoints_of(recipe, pairs)
     read = times * KINDS_A_PROBE * spec.followed.probes_among(pairs) if spec.followed else 0
     slower = [name for name in ("gradient_checkpointing", "torch_compile") if getattr(recipe, name)]
-    like = (recipe.lengths, recipe.batch_size, micro, recipe.layout, *([recipe.evaluate_every] if read else []),
-            *slower)  # fmt: skip
+    like = (recipe.lengths, recipe.batch_size, micro, recipe.layout, *slower)
     saved = {"none": 0, "final": 1, "all": times}[recipe.keep]
     return Amount(units, 2 * width, flops, micro * 2 * width, states, saved, like,
                   held=BYTES[spec.weights or FLOAT32], written=BYTES[spec.dtype if recipe.keep == "final" else FLOAT32],

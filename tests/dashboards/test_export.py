@@ -98,3 +98,10 @@ def test_a_name_ends_no_row_no_comment_and_opens_no_command():
         "",
         "one seed",
     ]
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_single_scale_has_an_axis(tmp_path):
+    point = {"type": "scatter", "name": "none", "mode": "lines+markers", "x": [134515008], "y": [1.0],
+             "error_y": {"array": [0.5], "arrayminus": [0.5]}}  # fmt: skip
+    export.draw_pdf({"data": [point, point], "layout": {"xaxis": {"type": "log"}}}, tmp_path / "scale.pdf")

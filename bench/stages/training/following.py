@@ -5,7 +5,6 @@ What a kill leaves of it in the stage's folder is sealed with the checkpoint tha
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,7 +30,7 @@ class Follower:
     """Measures a model's probes into `out`, to the bits that the dynamics stage finds in saved weights.
 
     policy: the folder of what the training begins from, its weights of the type `weights`; attention: what measures,
-    whatever trains, known once the model is there; seconds: those of measuring.
+    whatever trains, known once the model is there.
     """
 
     probes: Followed
@@ -41,7 +40,6 @@ class Follower:
     report: Report
     attention: str = ""
     cautions: dict[str, None] = field(default_factory=dict)
-    seconds: float = 0.0
 
     def measure(self, step: int, share: float, model: CausalLM) -> None:
         """Write the probes after `step` steps, a share of the training."""
@@ -51,7 +49,7 @@ class Follower:
         from gatebench.bench.stages.probing import probes_after
         from gatebench.objectives.causal_lm import without_adapter
 
-        started, text = time.monotonic(), f"probes at step {step}"
+        text = f"probes at step {step}"
         self.report(share, text)
         start = None
         if not hasattr(model, "peft_config"):
@@ -64,7 +62,6 @@ class Follower:
         self.cautions.update({caution: None} if caution else {})
         (self.out / FOLLOWED).mkdir(exist_ok=True)
         frame.to_parquet(self.out / FOLLOWED / f"{step:06d}.parquet")
-        self.seconds += time.monotonic() - started
 
     def _unpacked(self, model: AdaptedLM) -> AdaptedLM:
         """The adapter on what its four-bit weights stand for, as its saved form is measured."""

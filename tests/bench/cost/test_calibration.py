@@ -5,7 +5,18 @@ from dataclasses import replace
 
 import pytest
 
-from gatebench.bench.cost.calibration import MOST_TIMED, STEPS_TIMED, Record, records, remember, sets_for, steps_in
+from gatebench.bench.cost.amounts import work_of
+from gatebench.bench.cost.calibration import (
+    MOST_TIMED,
+    STEPS_TIMED,
+    Record,
+    _chains,
+    _short,
+    records,
+    remember,
+    sets_for,
+    steps_in,
+)
 from gatebench.bench.machine import Machine
 from gatebench.bench.store.store import Store
 from tests.helpers import DPO, GOOD, bench, plan_of, write
@@ -57,3 +68,11 @@ def test_a_suite_as_short_as_its_timing_is_not_timed_and_a_hub_is_not_asked(tmp_
     done = bench("plan", away, "--results", tmp_path / "results", "--calibrate")
     assert "not timed, since it is not on this machine yet: some/thing-7b" in done.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_a_short_form_is_of_the_group_of_what_it_stands_for(tmp_path):
+    plan = plan_of(tmp_path, DPO)
+    short = _short(_chains(plan)[0][0], 3, 1)
+    whole, cut = ({work_of(node, made.nodes).group for node in made.nodes.values()} for made in (plan, short))
+    assert cut <= whole
+    assert {group.split("-")[0] for group in cut} == {group.split("-")[0] for group in whole}

@@ -15,7 +15,7 @@ SECONDS = {"base": 10.0, "warmup": 5.0, "reference": 1.0, "train": 7.0, "dynamic
 def timed(plan, seconds=lambda kind: SECONDS[kind]):
     """Records that give every stage of a plan these seconds."""
     works = [(node.kind, work_of(node, plan.nodes)) for node in plan.nodes.values()]
-    return [Record(work.group, work.amount.units, seconds(kind), tokens=100, peak_memory=10**9) for kind, work in works]
+    return [Record(work.group, work.amount.timed, seconds(kind), tokens=100, peak_memory=10**9) for kind, work in works]
 
 
 def test_a_constant_and_a_rate_are_fitted_to_a_group(tmp_path):
