@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
@@ -13,10 +13,29 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, get
 import torch
 from torch import Tensor
 
-from gatebench.objectives import cal_dpo, dpo, dpo_shift, ipo, sft, trl_losses
+from gatebench.objectives import (
+    alpha_dpo,
+    bdpo,
+    beta_dpo,
+    bpo,
+    cal_dpo,
+    cpo,
+    dpo,
+    dpo_shift,
+    dpop,
+    ipo,
+    nll,
+    orpo,
+    r_dpo,
+    sft,
+    simpo,
+    slic,
+    trl_losses,
+)
 from gatebench.objectives.entry_points import with_third_parties
 from gatebench.objectives.names import UnknownWord
 from gatebench.objectives.pairs import PairLogProbs
+from gatebench.objectives.whole_batch import OfBatch
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -31,6 +50,8 @@ class Loss(Generic[P]):
     couples_pairs: whether a pair's number depends on what other pairs it is handed with, so that the cut of a batch
     into micro-batches and processes changes the loss. What is known of the effective batch (PairLogProbs.part_of) may
     be used all the same.
+    of_batch: what it takes of the effective batch as a whole and of the steps before, see whole_batch.py.
+    reference: whether it reads the reference's log-probs.
     sums: in which the log-probs of a response are added up. TRL's is float32, whose rounding (6e-5 at 600 nats) a loss
     that squares sums multiplies by the distance to its target.
     """
@@ -41,6 +62,8 @@ class Loss(Generic[P]):
     caution: Callable[[P], str | None] = lambda parameters: None
     sums: torch.dtype = torch.float32
     couples_pairs: bool = False
+    reference: bool = True
+    of_batch: Callable[[PairLogProbs, P, Sequence[float], torch.Generator | None], OfBatch] | None = None
 
     def make_parameters(self, **values: object) -> P:
         """The frozen parameters; UnknownWord for a name the loss does not have."""
@@ -77,9 +100,22 @@ BUILT_IN: tuple[AnyLoss, ...] = (
     Loss("ipo", ipo.ipo, ipo.IPO, ipo.caution),
     Loss("cal_dpo", cal_dpo.cal_dpo, cal_dpo.CalDPO, cal_dpo.caution, torch.float64),
     Loss("dpo_shift", dpo_shift.dpo_shift, dpo_shift.DPOShift),
-    Loss("sft", sft.sft, sft.SFT),
+    Loss("dpop", dpop.dpop, dpop.DPOP),
+    Loss("bdpo", bdpo.bdpo, bdpo.BDPO),
+    Loss("bpo", bpo.bpo, bpo.BPO),
+    Loss("r_dpo", r_dpo.r_dpo, r_dpo.RDPO),
+    Loss("simpo", simpo.simpo, simpo.SimPO, reference=False),
+    Loss("alpha_dpo", alpha_dpo.alpha_dpo, alpha_dpo.AlphaDPO, of_batch=alpha_dpo.of_batch),
+    Loss("beta_dpo", beta_dpo.beta_dpo, beta_dpo.BetaDPO, of_batch=beta_dpo.of_batch),
+    Loss("cpo", cpo.cpo, cpo.CPO, reference=False),
+    Loss("orpo", orpo.orpo, orpo.ORPO, reference=False),
+    Loss("slic", slic.slic, slic.SLiC, reference=False),
+    Loss("nll", nll.nll, nll.NLL, reference=False),
+    Loss("sft", sft.sft, sft.SFT, reference=False),
     *(
-        Loss(f"trl:{name}", function, trl_losses.TRL, couples_pairs=name in trl_losses.COUPLING)
+        Loss(
+            f"trl:{name}", function, trl_losses.TRL, couples_pairs=name in trl_losses.COUPLING, reference=name != "sft"
+        )
         for name, function in trl_losses.TYPES.items()
     ),
 )

@@ -31,7 +31,8 @@ LOSSES |= {
     for name, extra in (
         ("ipo", {"length": "sum"}), ("sft", {"length": "sum"}), ("cal_dpo", {"beta": 0.001}),
         ("dpo_shift", {"lam": 0.95, "beta": 0.1}), ("dpo_shift", {"schedule": "linear_up"}),
-        ("dpo_shift", {"schedule": "linear_down"}),
+        ("dpo_shift", {"schedule": "linear_down"}), ("dpop", {"beta": 0.1, "lam": 5.0}), ("bdpo", {"lam": 1.0}),
+        ("slic", {"length": "sum"}), ("beta_dpo", {"a": 0.0, "keep": 1.0}),
     )
     for loss in BUILT_IN if loss.name == name
 }  # fmt: skip

@@ -21,6 +21,11 @@ TENSORS = ("chosen", "rejected", "ref_chosen", "ref_rejected", "chosen_tokens", 
 SELECTIVE = {"seq": Gate("seq", 20.0, 0.3), "token": Gate("token", 20.0, 0.3)}
 
 
+def of_batch(loss: AnyLoss, parameters: Any, pairs: PairLogProbs) -> torch.Tensor | None:
+    """What the loss takes of these pairs as an effective batch of a first step, [B, K], if it takes anything."""
+    return loss.of_batch(pairs.detached(), parameters, (), None).rows if loss.of_batch else None
+
+
 class LossConformance:
     """Fixtures: loss; where it needs them, parameters (by default its own defaults).
 
@@ -69,8 +74,11 @@ class LossConformance:
         values = [-10 * torch.rand(5, generator=generator, dtype=torch.float64) for _ in range(4)]
         lengths = torch.tensor([1, 2, 3, 4, 5])
 
+        known = of_batch(loss, parameters, PairLogProbs(*values, lengths, lengths + 1))
+
         def value(chosen, rejected):
-            return loss.function(PairLogProbs(chosen, rejected, *values[2:], lengths, lengths + 1, 0.3), parameters)
+            pairs = PairLogProbs(chosen, rejected, *values[2:], lengths, lengths + 1, 0.3, of_batch=known)
+            return loss.function(pairs, parameters)
 
         assert torch.autograd.gradcheck(value, [side.requires_grad_() for side in values[:2]])
 
@@ -87,7 +95,12 @@ class LossConformance:
         pairs = batch_from(*token_log_probs())
         whole = EffectiveBatch(6, pairs.chosen_tokens.sum())
         parts = zip(*(getattr(pairs, name).split([1, 3, 2]) for name in TENSORS), strict=True)
-        cut = [loss.function(PairLogProbs(*part, pairs.progress, whole), parameters) for part in parts]
+        known = of_batch(loss, parameters, pairs)
+        rows = [None] * 3 if known is None else known.split([1, 3, 2])
+        cut = [
+            loss.function(PairLogProbs(*part, pairs.progress, whole, of_batch=own), parameters)
+            for part, own in zip(parts, rows, strict=True)
+        ]
         expected = loss.function(pairs, parameters)
         assert torch.allclose(torch.cat(cut), expected) is not loss.couples_pairs
 
