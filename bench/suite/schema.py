@@ -14,6 +14,7 @@ from gatebench.bench.models.gguf.wheels import WHEEL
 from gatebench.bench.models.ladder import NAMES
 from gatebench.bench.models.source import Adapter
 from gatebench.bench.suite.claims import Claim
+from gatebench.bench.suite.losses import with_loss
 from gatebench.bench.suite.recipes import (
     Base,
     Count,
@@ -109,7 +110,11 @@ class Dataset(Strict):
 
 
 class Objective(Strict):
-    """A warm-up and a loss with its parameters."""
+    """A warm-up and a loss with its parameters.
+
+    loss: a name of objectives.registry, or a mix of weighted losses, {dpo: 1, nll: 0.2}, or in TRL's way loss_type:
+    [sigmoid, sft] with loss_weights: [1, 0.2]. warmup: by default sft, and none for a method that has none (orpo).
+    """
 
     name: Name
     loss: str
@@ -123,7 +128,7 @@ class Objective(Strict):
             value = {"name": value}
         if not isinstance(value, dict):
             return value
-        given = dict(value)
+        given = with_loss(dict(value))
         if given.get("name") == "extended_sft":
             given = {"warmup": "extended_sft", "loss": "dpo", **given}
         name = given.setdefault("name", given.get("loss"))
@@ -135,9 +140,10 @@ class Objective(Strict):
     @model_validator(mode="after")
     def _known(self) -> Objective:
         # the registry needs torch, which `bench plan` of a mistyped file should not wait for
+        from gatebench.objectives.mixes import is_mix
         from gatebench.objectives.registry import get_loss, losses
 
-        if self.loss not in losses():
+        if not is_mix(self.loss) and self.loss not in losses():
             raise UnknownWord("objective", self.loss, [*losses(), "extended_sft"])
         get_loss(self.loss).make_parameters(**self.parameters)
         return self

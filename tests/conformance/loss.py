@@ -12,9 +12,9 @@ import torch
 from gatebench.bench import keys
 from gatebench.objectives import gates
 from gatebench.objectives.gates import Gate
+from gatebench.objectives.loss import AnyLoss
 from gatebench.objectives.names import UnknownWord
 from gatebench.objectives.pairs import EffectiveBatch, PairLogProbs
-from gatebench.objectives.registry import AnyLoss
 from tests.cases import batch_from, token_log_probs
 
 TENSORS = ("chosen", "rejected", "ref_chosen", "ref_rejected", "chosen_tokens", "rejected_tokens")

@@ -1,0 +1,34 @@
+"""How a suite writes the loss of an objective."""
+
+from __future__ import annotations
+
+from gatebench.objectives.names import UnknownWord
+
+
+def with_loss(given: dict[str, object]) -> dict[str, object]:
+    """An objective's entry with one name for its loss: of a mix of weighted losses, or of TRL's loss_type and
+    loss_weights; and without a warm-up where the loss is of a method that has none and nothing else is asked."""
+    from gatebench.objectives import mixes
+    from gatebench.objectives.registry import get_loss
+
+    types, weights = given.pop("loss_type", None), given.pop("loss_weights", None)
+    if types is not None:
+        if "loss" in given:
+            raise ValueError("loss and loss_type are two ways to say one thing; keep one of them")
+        types = types if isinstance(types, list) else [types]
+        weights = [1] * len(types) if weights is None else weights
+        if not isinstance(weights, list) or len(weights) != len(types):
+            raise ValueError(f"loss_weights: expected one number for each of loss_type's {len(types)}")
+        given["loss"] = {f"trl:{name}": weight for name, weight in zip(types, weights, strict=True)}
+    elif weights is not None:
+        raise ValueError("loss_weights belong to a list loss_type, as in loss_type: [sigmoid, sft]")
+    loss = given.get("loss", given.get("name"))
+    if isinstance(loss, dict):
+        loss = given["loss"] = mixes.name_of(loss)
+    elif isinstance(loss, str) and mixes.is_mix(loss):
+        loss = given["loss"] = mixes.name_of(mixes.weights_of(loss))
+    try:
+        warmed = get_loss(str(loss)).warmed
+    except UnknownWord:  # which is said with the place of the loss
+        return given
+    return given if warmed else {"warmup": "none", **given}
