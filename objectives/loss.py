@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, get
 import torch
 from torch import Tensor
 
+from gatebench.objectives.losses.whole_batch import OfBatch
 from gatebench.objectives.names import UnknownWord
 from gatebench.objectives.pairs import PairLogProbs
-from gatebench.objectives.whole_batch import OfBatch
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -28,7 +28,7 @@ class Loss(Generic[P]):
     couples_pairs: whether a pair's number depends on what other pairs it is handed with, so that the cut of a batch
     into micro-batches and processes changes the loss. What is known of the effective batch (PairLogProbs.part_of) may
     be used all the same.
-    of_batch: what it takes of the effective batch as a whole and of the steps before, see whole_batch.py.
+    of_batch: what it takes of the effective batch as a whole and of the steps before, see losses/whole_batch.py.
     reference: whether it reads the reference's log-probs.
     warmed: whether the method begins with a warm-up.
     sums: in which the log-probs of a response are added up. TRL's is float32, whose rounding (6e-5 at 600 nats) a loss

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from gatebench.objectives.loss import AnyLoss, Loss
+from gatebench.objectives.losses.whole_batch import OfBatch
 from gatebench.objectives.names import UnknownWord
 from gatebench.objectives.pairs import PairLogProbs
-from gatebench.objectives.whole_batch import OfBatch
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

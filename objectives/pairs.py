@@ -25,7 +25,7 @@ class PairLogProbs:
     progress:                      share of the optimizer steps already taken, in [0, 1]
     part_of:                       the effective batch that these pairs are a part of, where they are not all of it
     chosen_unscored:               [B] how many of chosen_tokens have no log-prob: the first, where there is no prompt
-    of_batch:                      [B, K] what the loss took of the effective batch, see whole_batch.py
+    of_batch:                      [B, K] what the loss took of the effective batch, see losses/whole_batch.py
 
     Raises ValueError when a field is not a vector of the batch's length.
     """

@@ -7,27 +7,11 @@ from functools import cache
 
 import torch
 
-from gatebench.objectives import (
-    alpha_dpo,
-    bdpo,
-    beta_dpo,
-    bpo,
-    cal_dpo,
-    cpo,
-    dpo,
-    dpo_shift,
-    dpop,
-    ipo,
-    nll,
-    orpo,
-    r_dpo,
-    sft,
-    simpo,
-    slic,
-    trl_losses,
-)
+from gatebench.objectives import trl_losses
 from gatebench.objectives.entry_points import with_third_parties
 from gatebench.objectives.loss import AnyLoss, Loss
+from gatebench.objectives.losses import alpha_dpo, bdpo, beta_dpo, bpo, cal_dpo, dpo, dpo_shift, dpop, ipo, r_dpo
+from gatebench.objectives.losses.reference_free import cpo, nll, orpo, sft, simpo, slic
 from gatebench.objectives.mixes import is_mix, mix, weights_of
 from gatebench.objectives.names import UnknownWord
 
@@ -41,8 +25,8 @@ BUILT_IN: tuple[AnyLoss, ...] = (
     Loss("bpo", bpo.bpo, bpo.BPO),
     Loss("r_dpo", r_dpo.r_dpo, r_dpo.RDPO),
     Loss("simpo", simpo.simpo, simpo.SimPO, reference=False),
-    Loss("alpha_dpo", alpha_dpo.alpha_dpo, alpha_dpo.AlphaDPO, of_batch=alpha_dpo.of_batch),
-    Loss("beta_dpo", beta_dpo.beta_dpo, beta_dpo.BetaDPO, of_batch=beta_dpo.of_batch),
+    Loss("alpha_dpo", alpha_dpo.alpha_dpo, alpha_dpo.AlphaDPO, of_batch=alpha_dpo.gaps_of_batch),
+    Loss("beta_dpo", beta_dpo.beta_dpo, beta_dpo.BetaDPO, of_batch=beta_dpo.beta_of_batch),
     Loss("cpo", cpo.cpo, cpo.CPO, reference=False),
     Loss("orpo", orpo.orpo, orpo.ORPO, reference=False, warmed=False),
     Loss("slic", slic.slic, slic.SLiC, reference=False),

@@ -84,7 +84,7 @@ def test_dpo_shift_with_lambda_one_is_dpo():
 
 
 def test_dpo_shift_schedules_run_between_their_bounds():
-    from gatebench.objectives.dpo_shift import DPOShift, shift
+    from gatebench.objectives.losses.dpo_shift import DPOShift, shift
 
     up, down = DPOShift(lam=0.5, schedule="linear_up"), DPOShift(lam=0.5, schedule="linear_down")
     assert [shift(up, t) for t in (0.0, 0.5, 1.0)] == [0.5, 0.75, 1.0]

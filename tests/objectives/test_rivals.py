@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from gatebench.objectives.orpo import LIKELIEST, log_odds
+from gatebench.objectives.losses.reference_free.orpo import LIKELIEST, log_odds
+from gatebench.objectives.losses.whole_batch import running_mean_and_std
 from gatebench.objectives.pairs import PairLogProbs
 from gatebench.objectives.registry import get_loss
-from gatebench.objectives.whole_batch import running_mean_and_std
 
 POINTS = {"A": (-50.0, -62.0, -52.0, -60.0), "B": (-55.0, -70.0, -52.0, -60.0)}
 GOLDEN = [

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from gatebench.objectives.losses.whole_batch import OfBatch, running_mean_and_std, standardised
 from gatebench.objectives.pairs import PairLogProbs
-from gatebench.objectives.whole_batch import OfBatch, running_mean_and_std, standardised
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class AlphaDPO:
     alpha: float = 0.2
 
 
-def of_batch(
+def gaps_of_batch(
     pairs: PairLogProbs, parameters: AlphaDPO, kept: Sequence[float], generator: torch.Generator | None = None
 ) -> OfBatch:
     """z of the gap a/|yc| - b/|yr|, [N, 1], by the running mean and deviation of the effective batches."""
@@ -42,7 +42,7 @@ def alpha_dpo(pairs: PairLogProbs, parameters: AlphaDPO) -> Tensor:
     """
     known = pairs.of_batch
     if known is None:
-        known = of_batch(pairs.detached(), parameters, ()).rows
+        known = gaps_of_batch(pairs.detached(), parameters, ()).rows
     z = known[:, 0].to(pairs.chosen.dtype)
     lead = pairs.chosen_per_token - pairs.rejected_per_token - parameters.alpha * z
     return -logsigmoid(parameters.beta * lead - parameters.gamma)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from gatebench.objectives.losses.whole_batch import OfBatch, running_mean_and_std, standardised
 from gatebench.objectives.pairs import PairLogProbs
-from gatebench.objectives.whole_batch import OfBatch, running_mean_and_std, standardised
 
 LEAST_BETA = 1e-3  # the official code's
 
@@ -30,7 +30,7 @@ class BetaDPO:
             raise ValueError(f"beta_dpo's keep {self.keep!r} is no share of a batch; write one above 0, up to 1")
 
 
-def of_batch(
+def beta_of_batch(
     pairs: PairLogProbs, parameters: BetaDPO, kept: Sequence[float], generator: torch.Generator | None = None
 ) -> OfBatch:
     """The batch's beta and what each pair's loss counts, [N, 2]: 0 for one that is left out, N / n for one of n kept.
@@ -66,6 +66,6 @@ def beta_dpo(pairs: PairLogProbs, parameters: BetaDPO) -> Tensor:
     """
     known = pairs.of_batch
     if known is None:
-        known = of_batch(pairs.detached(), parameters, ()).rows
+        known = beta_of_batch(pairs.detached(), parameters, ()).rows
     beta, counts = known.to(pairs.chosen.dtype).unbind(dim=1)
     return -logsigmoid(beta * pairs.margin) * counts
