@@ -73,6 +73,8 @@ class GateMixin(DPOTrainer):
             )
         self._gating = GateState(gating, gating.gate)
         columns = list(self.train_dataset.column_names or ())
+        if not self._reads_reference() and "ref_chosen_logps" not in columns:
+            self.precompute_ref_logps = False
         self.data_collator = with_own_columns(self.data_collator, columns)
         reads_reference = self.gate.kind != UNGATED and self.gate.source.probability == "reference"
         if reads_reference and not scores.has_reference(self, columns):
@@ -112,6 +114,11 @@ class GateMixin(DPOTrainer):
             sentences.append(controls.small_batch_caution(self.gate.kind, pairs))
         return filter(None, sentences)
 
+    def _reads_reference(self) -> bool:
+        """Whether the loss does; TRL's own are taken to."""
+        loss = getattr(self.args, "loss", None)
+        return loss is None or get_loss(loss).reference
+
     # The harness hands over tokenized pairs with the stored reference; TRL's own preparation, and its
     # reference cache, which misses changes of max_length and dtype, are for data without them.
     def _prepare_dataset(self, dataset: Dataset, *arguments: object) -> Dataset:
@@ -120,7 +127,7 @@ class GateMixin(DPOTrainer):
         return super()._prepare_dataset(dataset, *arguments)
 
     def _precompute_ref_logps(self, dataset: Dataset, *arguments: object) -> Dataset:
-        if "ref_chosen_logps" in (dataset.column_names or ()):
+        if "ref_chosen_logps" in (dataset.column_names or ()) or not self._reads_reference():
             return dataset
         return super()._precompute_ref_logps(dataset, *arguments)
 
@@ -228,19 +235,16 @@ class GateMixin(DPOTrainer):
 
     def _registered(self, policy: GatedPolicy, inputs: Batch, return_outputs: bool) -> Tensor | tuple[Tensor, object]:
         """A loss of ours in place of TRL's, whose pass through the model and whose metrics stay."""
-        with_reference = inputs
-        precomputed = self.precompute_ref_logps
-        if not precomputed:
-            # TRL would keep its reference log-probs to itself; ours needs them, so they are computed once here
-            chosen, rejected = self.compute_ref_log_probs(self.ref_model or self.model, inputs)
-            with_reference = {**inputs, "ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
-            self.precompute_ref_logps = True
+        gating, precomputed = self._gating.gating, self.precompute_ref_logps
+        # TRL would keep its reference log-probs to itself; a loss that reads them needs them, so they are computed here
+        with_reference = scores.with_reference(self, inputs, self._reads_reference())
+        self.precompute_ref_logps = True
         try:
             theirs = super()._compute_loss(policy, with_reference, return_outputs)
         finally:
             self.precompute_ref_logps = precomputed
         self._say(self._gating.judge())
-        loss = own_loss.of_batch(self, self._gating.gating, policy, with_reference)
+        loss = own_loss.of_batch(self, gating, policy, with_reference)
         return (loss, theirs[1]) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

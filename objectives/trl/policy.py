@@ -128,15 +128,13 @@ class GatedPolicy:
         half of its log_probs [2B, T]. Where these are not there yet, they are computed as the loss will do it."""
         if self.state.gate.source.probability == "reference":
             return scores.reference_log_probs(self.trainer, self.inputs)
-        if log_probs is None:
-            with torch.no_grad():
-                output = self._one_row()
-                log_probs = (
-                    scores.token_log_probs(self.trainer, self.model, self.inputs)
-                    if output is None
-                    else output.log_probs
-                )
-        return log_probs.detach().chunk(2)[1]
+        return (self.scored() if log_probs is None else log_probs.detach()).chunk(2)[1]
+
+    @torch.no_grad()
+    def scored(self) -> Tensor:
+        """Token log-probs of both responses, [2B, T], as the loss will compute them, without a gradient."""
+        output = self._one_row()
+        return scores.token_log_probs(self.trainer, self.model, self.inputs) if output is None else output.log_probs
 
     def _field(self, step: Step, of: Gate, measured: Tensor, mask: Tensor) -> Field:
         """The field of the step whose first micro-batch this is: the others are scored ahead of their losses."""

@@ -37,6 +37,19 @@ def reference_log_probs(trainer: DPOTrainer, inputs: Batch) -> Tensor:
         return token_log_probs(trainer, trainer.model, inputs).chunk(2)[1]
 
 
+def with_reference(trainer: DPOTrainer, inputs: Batch, read: bool) -> Batch:
+    """A batch with ref_chosen_logps and ref_rejected_logps [B]: those that were computed before the training, or now;
+    read: whether the loss reads them, in whose place there may be 0 otherwise."""
+    if trainer.precompute_ref_logps:
+        return inputs
+    if read:
+        known = {name: value for name, value in inputs.items() if name != REFERENCE_TOKENS}
+        chosen, rejected = trainer.compute_ref_log_probs(trainer.ref_model or trainer.model, known)
+    else:
+        chosen = rejected = torch.zeros(len(inputs["input_ids"]) // 2, device=trainer.accelerator.device)
+    return {**inputs, "ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
+
+
 def has_reference(trainer: DPOTrainer, columns: list[str]) -> bool:
     """Whether the reference's token log-probs can be had for data of these columns."""
     adapted = hasattr(trainer.accelerator.unwrap_model(trainer.model), "peft_config")
