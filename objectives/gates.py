@@ -115,6 +115,12 @@ class Gate:
         return self.of or self
 
     @property
+    def reads_rejected(self) -> bool:
+        """Whether the weights follow from what the rejected responses are to a policy, on which thresholds are measured
+        and judged."""
+        return self.kind != UNGATED and self.value is None
+
+    @property
     def is_resolved(self) -> bool:
         """Whether the weights follow from numbers alone: alpha and tau, where they count."""
         if self.kind == UNGATED or self.value is not None:

@@ -29,11 +29,11 @@ def of_batch(trainer: DPOTrainer, gating: Gating, policy: GatedPolicy, inputs: B
     parameters = loss.make_parameters(**gating.loss_parameters)
     whole = None if step is None else step.effective_batch(trainer.accelerator)
     progress = min(1.0, trainer.state.global_step / max(1, trainer.state.max_steps)) if trainer.model.training else 1.0
-    pairs = replace(pairs_of(loss, log_probs, inputs), progress=progress, part_of=whole)
+    pairs = replace(pairs_in(loss, log_probs, inputs), progress=progress, part_of=whole)
 
     def scored(other: Batch) -> PairLogProbs:
         ahead = GatedPolicy(trainer, policy.state, policy.model, other, None)
-        return pairs_of(loss, ahead.scored(), with_reference(trainer, other, loss.reference))
+        return pairs_in(loss, ahead.scored(), with_reference(trainer, other, loss.reference))
 
     pairs = replace(pairs, of_batch=whole_batch.rows(trainer, loss, parameters, step, pairs, scored))
     per_pair: Tensor = loss.function(pairs, parameters)
@@ -46,7 +46,7 @@ def of_batch(trainer: DPOTrainer, gating: Gating, policy: GatedPolicy, inputs: B
     return mean
 
 
-def pairs_of(loss: AnyLoss, log_probs: Tensor, inputs: Batch) -> PairLogProbs:
+def pairs_in(loss: AnyLoss, log_probs: Tensor, inputs: Batch) -> PairLogProbs:
     """The pairs of a batch; log_probs: [2B, T] or [2B, T-1]; inputs: with ref_chosen_logps and ref_rejected_logps."""
     mask = inputs["completion_mask"][..., 1:]
     log_probs = log_probs[:, -mask.shape[1] :]

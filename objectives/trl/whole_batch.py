@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 LOSS_KEPT = "gatebench.loss"  # in a checkpoint's trainer_state.json
-TOLD = ("chosen", "rejected", "ref_chosen", "ref_rejected", "chosen_tokens", "rejected_tokens")
+OF_A_PAIR = ("chosen", "rejected", "ref_chosen", "ref_rejected", "chosen_tokens", "rejected_tokens")
 
 
 def rows(
@@ -71,4 +71,4 @@ def rows(
 
 def _told(pairs: PairLogProbs) -> Tensor:
     """What of each pair is told, [B, 6], float64 on the CPU, without a gradient."""
-    return torch.stack([getattr(pairs, name).detach().cpu().double() for name in TOLD], dim=1)
+    return torch.stack([getattr(pairs, name).detach().cpu().double() for name in OF_A_PAIR], dim=1)

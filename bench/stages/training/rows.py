@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from gatebench.objectives.gates import Gate
 
 
-def training_rows(pairs: Sequence[EncodedPair], reference: pandas.DataFrame, gate: Gate) -> Dataset:
-    """The columns that GatedDPOTrainer expects of tokenized pairs; reference: their token log-probs, a row a pair."""
+def training_rows(pairs: Sequence[EncodedPair], reference: pandas.DataFrame | None, gate: Gate) -> Dataset:
+    """The columns that GatedDPOTrainer expects of tokenized pairs; reference: their token log-probs, a row a pair, None
+    where nothing reads them."""
     from datasets import Dataset
 
     from gatebench.bench.stages.reference import PAIR_SIDES
@@ -25,22 +26,23 @@ def training_rows(pairs: Sequence[EncodedPair], reference: pandas.DataFrame, gat
         "prompt_ids": [pair.prompt for pair in pairs],
         "chosen_ids": [pair.chosen for pair in pairs],
         "rejected_ids": [pair.rejected for pair in pairs],
-        "ref_chosen_logps": [float(sum(tokens)) for tokens in reference["chosen"]],
-        "ref_rejected_logps": [float(sum(tokens)) for tokens in reference["rejected"]],
     })  # fmt: skip
+    if reference is not None:
+        for side in PAIR_SIDES:
+            rows = rows.add_column(f"ref_{side}_logps", [float(sum(tokens)) for tokens in reference[side]])
     if any(pair.learned for pair in pairs):
         for side in PAIR_SIDES:
             rows = rows.add_column(LEARNED.format(side), [pair.own(side) for pair in pairs])
-    if gate.source.probability == "reference":
+    if reference is not None and gate.source.probability == "reference":
         rows = rows.add_column(REFERENCE_TOKENS, [list(map(float, tokens)) for tokens in reference["rejected"]])
     return rows
 
 
-def in_numbers(gate: Gate, reference: pandas.DataFrame) -> tuple[Gate, str | None]:
+def in_numbers(gate: Gate, reference: pandas.DataFrame | None) -> tuple[Gate, str | None]:
     """The gate with its thresholds as numbers, and a caution where they make a constant of it on these pairs."""
     from gatebench.objectives import gates
 
-    if gate.source.kind in (gates.UNGATED, "constant"):
+    if reference is None or gate.source.kind in (gates.UNGATED, "constant"):
         return gate, None
     p = rejected_probabilities(gate.source.kind, reference["rejected"])
     resolved = gates.resolve_thresholds(gate, p)
