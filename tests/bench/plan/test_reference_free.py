@@ -5,6 +5,7 @@ import json
 import pandas
 import pytest
 
+from gatebench.bench.stages.stage import CAUTIONS
 from tests.helpers import DPO, plan_of, run_stage
 
 WITH = DPO.replace("steps: 4", "steps: 5")
@@ -40,15 +41,19 @@ def test_a_plan_without_such_a_gate_has_no_reference_stage_at_all(tmp_path):
 
 
 def test_such_a_cell_trains_and_says_what_its_reference_stage_would_have(tmp_path):
-    text = (
-        suite_with("orpo").replace("train: 24", "train: 24, max_dropped: 1").replace("max_length: 64", "max_length: 8")
-    )
-    plan = plan_of(tmp_path, text, gates=["none"], **{"evaluate.dynamics.probes": 2})
+    rows = [{"prompt": f"Say {n}: ", "chosen": f"{n} it is", "rejected": f"not {n}"} for n in range(23)]
+    rows.append({"prompt": "Say it again. " * 200, "chosen": "yes", "rejected": "no"})
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    own = "{name: own, path: pairs.jsonl, test_path: pairs.jsonl, max_dropped: 0.5}"
+    text = suite_with("orpo").replace("{name: toolbox, path: builtin:toolbox, train: 24, test: 8}", own)
+    plan = plan_of(tmp_path, text, gates=["none"])
     for node in plan.nodes.values():
         facts = run_stage(node, tmp_path, tmp_path / node.key)
         if node.kind == "train":
             assert facts["steps"] == 5
-            assert isinstance(facts["dropped"], list)
+            (dropped,) = facts["dropped"]
+            assert "pairs.jsonl:24" in dropped
+            assert any("1 of 24 training pairs were left out" in sentence for sentence in facts[CAUTIONS])
             curves = pandas.read_parquet(tmp_path / node.key / "curves.parquet")
             assert curves["loss"].gt(0).all()
             json.dumps(facts)
