@@ -80,7 +80,11 @@ def _checked(what: str, kind: object, value: object) -> object:
         if what.endswith(" beta") and number <= 0:
             raise ValueError(f"{what} {value!r} has no meaning; write a number above 0")
         return number if isinstance(value, str) else value  # a whole number stays one, in keys too
+    if kind is bool and not isinstance(value, bool):
+        raise ValueError(f"{what} {value!r} is neither true nor false")
     words = get_args(kind)
+    if float in words:  # or None
+        return None if value is None else _checked(what, float, value)
     if words and get_origin(kind) is Literal and value not in words:
         raise UnknownWord(what, str(value), words)
     return value

@@ -56,6 +56,12 @@ class Mix(Loss[Mixed]):
                 raise ValueError(f"{self.name}'s {name} {own!r} are no parameters; write them as {{beta: 0.1}}")
             shared = {key: value for key, value in values.items() if key in part.known and key not in self.of}
             made.append(part.make_parameters(**shared | dict(own)))
+        for own_parameters in made:
+            if getattr(own_parameters, "use_weighting", False) or getattr(own_parameters, "ld_alpha", None) is not None:
+                raise ValueError(
+                    f"loss {self.name}: use_weighting and ld_alpha change what all parts of a mix read; give them to a "
+                    "loss alone, or to TRL's own trainer with its loss_type"
+                )
         return Mixed(tuple(made))
 
     def values(self, parameters: Mixed) -> dict[str, object]:

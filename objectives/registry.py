@@ -33,10 +33,8 @@ BUILT_IN: tuple[AnyLoss, ...] = (
     Loss("nll", nll.nll, nll.NLL, reference=False),
     Loss("sft", sft.sft, sft.SFT, reference=False),
     *(
-        Loss(
-            f"trl:{name}", function, trl_losses.TRL, couples_pairs=name in trl_losses.COUPLING, reference=name != "sft"
-        )
-        for name, function in trl_losses.TYPES.items()
+        Loss(f"trl:{name}", function, parameters, couples_pairs=name in trl_losses.COUPLING, reference=name != "sft")
+        for name, (function, parameters) in trl_losses.TYPES.items()
     ),
 )
 

@@ -33,6 +33,7 @@ LOSSES |= {
         ("dpo_shift", {"lam": 0.95, "beta": 0.1}), ("dpo_shift", {"schedule": "linear_up"}),
         ("dpo_shift", {"schedule": "linear_down"}), ("dpop", {"beta": 0.1, "lam": 5.0}), ("bdpo", {"lam": 1.0}),
         ("slic", {"length": "sum"}), ("beta_dpo", {"a": 0.0, "keep": 1.0}),
+        ("dpo", {"f_divergence_type": "js_divergence"}), ("trl:ipo", {"f_divergence_type": "alpha_divergence"}),
     )
     for loss in BUILT_IN if loss.name == name
 }  # fmt: skip

@@ -93,7 +93,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     pairs, dropped = Encoder(tokenizer, recipe.lengths).training_pairs(spec.data)
     scored = inputs.get("reference")  # None where neither the loss nor the gate reads the reference
     reference = pandas.read_parquet(scored / REFERENCE_FILE) if scored else None
-    rows = training_rows(pairs, reference, spec.gate)
+    rows = training_rows(pairs, reference, spec.gate, getattr(spec.parameters, "ld_alpha", None))
     gate, sentence = in_numbers(spec.gate, reference)
     probes = followed(tokenizer, spec.followed, recipe.lengths) if spec.followed else None
     follower = Follower(probes, inputs["policy"], spec.weights or FLOAT32, out, report) if probes else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from gatebench.objectives.names import UnknownWord
 
+OF_MOVING_REFERENCE = ("sync_ref_model", "ref_model_mixup_alpha", "ref_model_sync_steps")  # TRL's arguments
+
 
 def with_loss(given: dict[str, object]) -> dict[str, object]:
     """An objective's entry with one name for its loss: of a mix of weighted losses, or of TRL's loss_type and
@@ -11,6 +13,12 @@ def with_loss(given: dict[str, object]) -> dict[str, object]:
     from gatebench.objectives import mixes
     from gatebench.objectives.registry import get_loss
 
+    moving = [name for name in OF_MOVING_REFERENCE if name in given or name in _mapping(given.get("parameters"))]
+    if moving:
+        raise ValueError(
+            f"{moving[0]}: a suite's reference is the warm-up policy, scored once before the training, and does not "
+            "move with it; a script of GatedDPOTrainer takes TRL's sync_ref_model"
+        )
     types, weights = given.pop("loss_type", None), given.pop("loss_weights", None)
     if types is not None:
         if "loss" in given:
@@ -32,3 +40,7 @@ def with_loss(given: dict[str, object]) -> dict[str, object]:
     except UnknownWord:  # which is said with the place of the loss
         return given
     return given if warmed else {"warmup": "none", **given}
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}

@@ -88,6 +88,8 @@ class GatedDPOConfig(DPOConfig):
         """Let TRL's arguments act on the loss or refuse them; TRL's own beta, for its metrics, becomes the loss's."""
         loss = get_loss(name)
         for argument, value in self._changed(OF_LOSS_TYPE).items():
+            if given.get(argument) == value:
+                continue
             raise ValueError(
                 f"{argument}={value!r} is read by TRL's loss_type, which loss={name!r} replaces; leave out one of them"
             )
@@ -98,9 +100,13 @@ class GatedDPOConfig(DPOConfig):
                 raise ValueError(
                     f"{argument}={value!r} and loss_parameters' {argument} {given[argument]!r} contradict each other"
                 )
-        beta = loss.beta(loss.make_parameters(**given))
+        parameters = loss.make_parameters(**given)
+        beta = loss.beta(parameters)
         if beta is not None:
             self.beta = beta
+        # what TRL's pass through the model is told: to keep what weights are made of, and how the reference is summed
+        self.use_weighting = getattr(parameters, "use_weighting", False)
+        self.ld_alpha = getattr(parameters, "ld_alpha", None)
         if loss.reference:
             return
         if self.sync_ref_model:

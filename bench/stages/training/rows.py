@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from gatebench.objectives.gates import Gate
 
 
-def training_rows(pairs: Sequence[EncodedPair], reference: pandas.DataFrame | None, gate: Gate) -> Dataset:
+def training_rows(
+    pairs: Sequence[EncodedPair], reference: pandas.DataFrame | None, gate: Gate, ld_alpha: float | None = None
+) -> Dataset:
     """The columns that GatedDPOTrainer expects of tokenized pairs; reference: their token log-probs, a row a pair, None
-    where nothing reads them."""
+    where nothing reads them; ld_alpha: what those beyond the shorter response's length count, None in full."""
     from datasets import Dataset
 
     from gatebench.bench.stages.reference import PAIR_SIDES
@@ -28,8 +30,14 @@ def training_rows(pairs: Sequence[EncodedPair], reference: pandas.DataFrame | No
         "rejected_ids": [pair.rejected for pair in pairs],
     })  # fmt: skip
     if reference is not None:
+        shared = [min(map(len, both)) for both in zip(*(reference[side] for side in PAIR_SIDES), strict=True)]
+        rest = 1.0 if ld_alpha is None else ld_alpha
         for side in PAIR_SIDES:
-            rows = rows.add_column(f"ref_{side}_logps", [float(sum(tokens)) for tokens in reference[side]])
+            sums = [
+                float(sum(tokens)) if rest == 1 else float(sum(tokens[:n]) + rest * sum(tokens[n:]))
+                for tokens, n in zip(reference[side], shared, strict=True)
+            ]
+            rows = rows.add_column(f"ref_{side}_logps", sums)
     if any(pair.learned for pair in pairs):
         for side in PAIR_SIDES:
             rows = rows.add_column(LEARNED.format(side), [pair.own(side) for pair in pairs])
