@@ -55,7 +55,13 @@ def get_loss(name: str) -> AnyLoss:
 
 
 def coupling_caution(name: str, pairs_a_batch: int, pairs_at_once: int) -> str | None:
-    """A sentence where a loss that couples pairs does not see the effective batch at once, else None."""
+    """A sentence where a loss that couples pairs does not see the effective batch at once, or where a batch has no
+    other pair for a loss that asks about them; else None."""
+    if pairs_a_batch == 1 and get_loss(name).of_batch is not None:
+        return (
+            f"loss {name} compares a pair with the others of its effective batch, which is one pair here: nothing of "
+            "that acts; a larger batch_size makes it what it says"
+        )
     if pairs_at_once >= pairs_a_batch or not get_loss(name).couples_pairs:
         return None
     return (

@@ -1,6 +1,8 @@
-"""How a suite writes the loss of an objective."""
+"""How a suite writes the loss of an objective, and which numbers of one can be searched."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from gatebench.objectives.names import UnknownWord
 
@@ -44,3 +46,33 @@ def with_loss(given: dict[str, object]) -> dict[str, object]:
 
 def _mapping(value: object) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
+
+
+def numbers_of(loss: str) -> tuple[str, ...]:
+    """What of an objective's loss can be searched: its parameters; of a mix also a part's name, for its weight, and
+    PART.PARAMETER for a parameter of that part alone."""
+    from gatebench.objectives.mixes import Mix
+    from gatebench.objectives.registry import get_loss
+
+    found = get_loss(loss)
+    of = found.of if isinstance(found, Mix) else {}
+    return (*found.known, *(f"{name}.{own}" for name, (_, part) in of.items() for own in part.known))
+
+
+def with_number(
+    loss: str, parameters: Mapping[str, object], name: str, value: float | str
+) -> tuple[str, dict[str, object]]:
+    """The loss and its parameters with another value of what numbers_of names; ValueError for one without meaning."""
+    from gatebench.objectives import mixes
+    from gatebench.objectives.registry import get_loss
+
+    weights = mixes.weights_of(loss) if mixes.is_mix(loss) else {}
+    part, dot, own = name.partition(".")
+    if name in weights:
+        loss, changed = mixes.name_of({**weights, name: value}), dict(parameters)
+    elif dot:
+        changed = {**parameters, part: {**_mapping(parameters.get(part)), own: value}}
+    else:
+        changed = {**parameters, name: value}
+    get_loss(loss).make_parameters(**changed)
+    return loss, changed

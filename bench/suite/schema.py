@@ -27,7 +27,7 @@ from gatebench.bench.suite.recipes import (
     with_own_keys,
 )
 from gatebench.bench.suite.strict import Name, Place, Strict
-from gatebench.bench.suite.tuning import Tune
+from gatebench.bench.suite.tuning import Tune, check_space
 from gatebench.objectives.gates import CONTROLS, UNGATED, Gate, Side, Whose
 from gatebench.objectives.names import UnknownWord, nearest
 
@@ -245,6 +245,23 @@ class Suite(Strict):
     evaluate: Evaluate = Evaluate()
     claims: list[Claim] = Field(default_factory=list)
     tune: Tune | None = None
+
+    @field_validator("tune")
+    @classmethod
+    def _searchable(cls, tune: Tune | None, info: ValidationInfo) -> Tune | None:
+        """What is searched must be numbers of the losses that are there; `objectives` were read before."""
+        entries: dict[str, Objective] = {entry.name: entry for entry in info.data.get("objectives", [])}
+        if tune is None or not entries:
+            return tune
+        at = [o for o in entries.values() if tune.at.get("objective") in (None, o.name)]
+        check_space(tune.space, tune.of_gates, [(o.loss, o.parameters) for o in at])
+        for name, space in tune.rivals.items():
+            if name not in entries:
+                raise UnknownWord("objective of rivals", name, entries)
+            if [o.name for o in at] == [name]:
+                raise ValueError(f"rivals: {name} is what is tuned; fair: true searches it without a gate")
+            check_space(space, (), [(entries[name].loss, entries[name].parameters)])
+        return tune
 
     @model_validator(mode="after")
     def _consistent(self) -> Suite:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import FrozenInstanceError, fields
 from typing import Any
 
@@ -138,10 +139,9 @@ class LossConformance:
         assert keys.digest(parameters) == keys.digest(copy.deepcopy(parameters))
 
     def test_a_parameter_that_it_has_not_is_refused_with_the_nearest_word(self, loss):
-        known = [field.name for field in fields(loss.parameters)]
-        with pytest.raises(UnknownWord, match=f"unknown parameter of {loss.name} 'no_such_thing'"):
+        with pytest.raises(UnknownWord, match=re.escape(f"unknown parameter of {loss.name} 'no_such_thing'")):
             loss.make_parameters(no_such_thing=1)
-        for name in known:
+        for name in loss.known:
             with pytest.raises(UnknownWord, match=f"did you mean '{name}'"):
                 loss.make_parameters(**{f"{name}x": 1})
 
