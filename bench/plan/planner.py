@@ -105,7 +105,7 @@ class _Policy:
     """The warm-up policy that cells start from and the stages that come with it."""
 
     node: Node
-    reference: Node
+    scored: reference.Spec
     followed: dynamics.Spec
     start: Node
     asked: generate.Spec | None
@@ -134,9 +134,7 @@ def _policy(sources: Sources, nodes: _Nodes, axes: Axes, suite: Suite, recipe: T
         )
         policy = nodes.add("warmup", warm, base=base_node)
         found["warmup"] = policy.key
-    scored = nodes.add(
-        "reference", reference.Spec(recipe.lengths, model.dtype, data, model.weights, model.attention), policy=policy
-    )
+    scored = reference.Spec(recipe.lengths, model.dtype, data, model.weights, model.attention)
     followed = dynamics.Spec(recipe.lengths, model.dtype, probed, model.weights, suite.evaluate.dynamics.profile)
     start = nodes.add("dynamics", followed, policy=policy)
     if suite.evaluate.geometry:
@@ -144,7 +142,7 @@ def _policy(sources: Sources, nodes: _Nodes, axes: Axes, suite: Suite, recipe: T
             "geometry", geometry.Spec(recipe.lengths, probed, model.weights), policy=policy
         ).key
     asked = _generation(wish, recipe, model, data) if wish else None
-    return _Policy(policy, scored, followed, start, asked, {**found, "reference": scored.key})
+    return _Policy(policy, scored, followed, start, asked, found)
 
 
 def _generation(wish: Generate, recipe: Train, model: ModelSource, data: DataSource) -> generate.Spec:
@@ -169,15 +167,19 @@ class _Cells:
         if place not in self.policies:
             self.policies[place] = _policy(self.sources, self.nodes, axes, self.suite, recipe, warm_recipe)
         policy = self.policies[place]
-        model, data = self.sources.models[axes["model"]], policy.reference.spec.data
+        model, data = self.sources.models[axes["model"]], policy.scored.data
         gate, parameters = self.gates[axes["gate"]], self.parameters[axes["objective"]]
         spec = train.Spec(axes["loss"], parameters, gate, recipe, model.dtype, model.adapter, data, axes["seed"],
                           model.weights, model.attention,
                           policy.followed.data if recipe.keep != "all" else None,
                           policy.followed.profile and recipe.keep != "all")  # fmt: skip
-        trained = self.nodes.add("train", spec, policy=policy.node, reference=policy.reference)
+        read, found = {}, dict(policy.stages)
+        if get_loss(axes["loss"]).reference or gate.compares or gate.reads_reference:
+            read["reference"] = self.nodes.add("reference", policy.scored, policy=policy.node)
+            found["reference"] = read["reference"].key
+        trained = self.nodes.add("train", spec, policy=policy.node, **read)
         ended = self.nodes.add("dynamics", policy.followed, policy=policy.node, start=policy.start, train=trained)
-        found = {**policy.stages, "train": trained.key, "dynamics": ended.key}
+        found |= {"train": trained.key, "dynamics": ended.key}
         if policy.asked:
             own = self.nodes.add("generate", policy.asked, policy=policy.node)
             answered = self.nodes.add("generate", policy.asked, policy=policy.node, start=own, train=trained)

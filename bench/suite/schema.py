@@ -14,6 +14,7 @@ from gatebench.bench.models.gguf.wheels import WHEEL
 from gatebench.bench.models.ladder import NAMES
 from gatebench.bench.models.source import Adapter
 from gatebench.bench.suite.claims import Claim
+from gatebench.bench.suite.losses import with_loss
 from gatebench.bench.suite.recipes import (
     Base,
     Count,
@@ -26,7 +27,7 @@ from gatebench.bench.suite.recipes import (
     with_own_keys,
 )
 from gatebench.bench.suite.strict import Name, Place, Strict
-from gatebench.bench.suite.tuning import Tune
+from gatebench.bench.suite.tuning import Tune, check_space
 from gatebench.objectives.gates import BAND, CONTROLS, RC, REWEIGHTERS, UNGATED, Gate, Side, Whose
 from gatebench.objectives.names import UnknownWord, nearest
 
@@ -109,7 +110,11 @@ class Dataset(Strict):
 
 
 class Objective(Strict):
-    """A warm-up and a loss with its parameters."""
+    """A warm-up and a loss with its parameters.
+
+    loss: a name of objectives.registry, or a mix of weighted losses, {dpo: 1, nll: 0.2}, or in TRL's way loss_type:
+    [sigmoid, sft] with loss_weights: [1, 0.2]. warmup: by default sft, and none for a method that has none (orpo).
+    """
 
     name: Name
     loss: str
@@ -123,7 +128,7 @@ class Objective(Strict):
             value = {"name": value}
         if not isinstance(value, dict):
             return value
-        given = dict(value)
+        given = with_loss(dict(value))
         if given.get("name") == "extended_sft":
             given = {"warmup": "extended_sft", "loss": "dpo", **given}
         name = given.setdefault("name", given.get("loss"))
@@ -135,9 +140,10 @@ class Objective(Strict):
     @model_validator(mode="after")
     def _known(self) -> Objective:
         # the registry needs torch, which `bench plan` of a mistyped file should not wait for
+        from gatebench.objectives.mixes import is_mix
         from gatebench.objectives.registry import get_loss, losses
 
-        if self.loss not in losses():
+        if not is_mix(self.loss) and self.loss not in losses():
             raise UnknownWord("objective", self.loss, [*losses(), "extended_sft"])
         get_loss(self.loss).make_parameters(**self.parameters)
         return self
@@ -248,6 +254,23 @@ class Suite(Strict):
     evaluate: Evaluate = Evaluate()
     claims: list[Claim] = Field(default_factory=list)
     tune: Tune | None = None
+
+    @field_validator("tune")
+    @classmethod
+    def _searchable(cls, tune: Tune | None, info: ValidationInfo) -> Tune | None:
+        """What is searched must be numbers of the losses that are there; `objectives` were read before."""
+        entries: dict[str, Objective] = {entry.name: entry for entry in info.data.get("objectives", [])}
+        if tune is None or not entries:
+            return tune
+        at = [o for o in entries.values() if tune.at.get("objective") in (None, o.name)]
+        check_space(tune.space, tune.of_gates, [(o.loss, o.parameters) for o in at])
+        for name, space in tune.rivals.items():
+            if name not in entries:
+                raise UnknownWord("objective of rivals", name, entries)
+            if [o.name for o in at] == [name]:
+                raise ValueError(f"rivals: {name} is what is tuned; fair: true searches it without a gate")
+            check_space(space, (), [(entries[name].loss, entries[name].parameters)])
+        return tune
 
     @model_validator(mode="after")
     def _consistent(self) -> Suite:

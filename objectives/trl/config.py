@@ -11,6 +11,7 @@ from typing import Any
 from trl import DPOConfig
 
 from gatebench.objectives.gates import BAND, Gate, band_of
+from gatebench.objectives.mixes import name_of
 from gatebench.objectives.names import UnknownWord
 from gatebench.objectives.registry import get_loss
 
@@ -39,9 +40,10 @@ class GatedDPOConfig(DPOConfig):
         gates.Gate; gate_of is the kind of the gate that a control refers to (it takes this gate_alpha and gate_tau,
         or gate_bound, or gate_band);
         a percentile gate_tau ("q50") is measured on the training pairs before the first step
-    loss: a name of objectives.registry (dpo, ipo, cal_dpo, dpo_shift, sft, trl:NAME), in place of
-        TRL's loss_type; loss_parameters: its parameters. TRL's beta, label_smoothing and discopop_tau are those of the
-        loss where it has them
+    loss: a name of objectives.registry (dpo, dpop, simpo, trl:NAME, ...) or a weighted mix of them ({"dpo": 1, "nll":
+        0.2}, on a command line dpo+0.2*nll), in place of TRL's loss_type; loss_parameters: its parameters. TRL's beta,
+        label_smoothing and discopop_tau are those of the loss where it has them. A loss that reads no reference loads
+        no reference model, unless the gate reads one; what TRL logs as rewards is then beta times the log-probs
     layout: "trl" is TRL's two rows a pair; "one_row" computes the prompt once (shared_prompt.py); "packed" is that with
         several pairs a row, for which a model with attn_implementation="flex_attention" skips what is masked
 
@@ -70,7 +72,9 @@ class GatedDPOConfig(DPOConfig):
     gate_band: list[float] | None = field(
         default=None, metadata={"help": "Log-ratios to the reference between which humanline learns from a token."}
     )
-    loss: str | None = field(default=None, metadata={"help": "An objective of gatebench, in place of loss_type."})
+    loss: dict[str, float] | str | None = field(
+        default=None, metadata={"help": "An objective of gatebench, or a mix as dpo+0.2*nll, in place of loss_type."}
+    )
     loss_parameters: dict[str, object] | str | None = field(
         default_factory=dict, metadata={"help": "Parameters of `loss`; on a command line JSON: '{\"beta\": 0.2}'."}
     )
@@ -82,6 +86,8 @@ class GatedDPOConfig(DPOConfig):
             raise UnknownWord("layout", self.layout, LAYOUTS)
         self.to_gate()
         self.loss_parameters = _parameters(self.loss_parameters)
+        if isinstance(self.loss, Mapping):
+            self.loss = name_of(self.loss)
         super().__post_init__()
         if self.loss is not None:
             self._settle_loss(self.loss, self.loss_parameters)
@@ -90,21 +96,33 @@ class GatedDPOConfig(DPOConfig):
 
     def _settle_loss(self, name: str, given: dict[str, object]) -> None:
         """Let TRL's arguments act on the loss or refuse them; TRL's own beta, for its metrics, becomes the loss's."""
-        known = {parameter.name for parameter in dataclasses.fields(get_loss(name).parameters)}
+        loss = get_loss(name)
         for argument, value in self._changed(OF_LOSS_TYPE).items():
+            if given.get(argument) == value:
+                continue
             raise ValueError(
                 f"{argument}={value!r} is read by TRL's loss_type, which loss={name!r} replaces; leave out one of them"
             )
         for argument, value in self._changed(OF_ANY_LOSS).items():
-            if argument not in known:
+            if argument not in loss.known:
                 raise ValueError(f"loss {name} has no {argument}, so {argument}={value!r} would not act; leave it out")
             if given.setdefault(argument, value) != value:
                 raise ValueError(
                     f"{argument}={value!r} and loss_parameters' {argument} {given[argument]!r} contradict each other"
                 )
-        parameters = get_loss(name).make_parameters(**given)
-        if "beta" in known:
-            self.beta = parameters.beta
+        parameters = loss.make_parameters(**given)
+        beta = loss.beta(parameters)
+        if beta is not None:
+            self.beta = beta
+        # what TRL's pass through the model is told: to keep what weights are made of, and how the reference is summed
+        self.use_weighting = getattr(parameters, "use_weighting", False)
+        self.ld_alpha = getattr(parameters, "ld_alpha", None)
+        if loss.reference:
+            return
+        if self.sync_ref_model:
+            raise ValueError(f"loss {name} reads no reference, so sync_ref_model=True would not act; leave it out")
+        if not self.to_gate().reads_reference:
+            self.precompute_ref_log_probs = True  # for which TRL loads no reference model; nothing is computed
 
     def _changed(self, names: tuple[str, ...]) -> dict[str, object]:
         """Those of TRL's arguments that are not at TRL's default."""
@@ -131,7 +149,8 @@ class GatedDPOConfig(DPOConfig):
         return Gate(self.gate, alpha, tau, self.gate_side, self.gate_probability, self.gate_value, of)
 
     def to_gating(self) -> Gating:
-        return Gating(self.to_gate(), self.loss, _parameters(self.loss_parameters), self.layout)
+        loss = name_of(self.loss) if isinstance(self.loss, Mapping) else self.loss
+        return Gating(self.to_gate(), loss, _parameters(self.loss_parameters), self.layout)
 
     @classmethod
     def of_gate(cls, gate: Gate, **arguments: Any) -> GatedDPOConfig:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import torch
@@ -22,10 +22,11 @@ from gatebench.objectives.trl.steps import Step
 
 @dataclass
 class GivenOutput:
-    """Stands in for a model whose output is there already."""
+    """Stands in for a model whose output is there already. log_probs_of: those of another batch."""
 
     output: FusedOutput
     step: Step | None
+    log_probs_of: Callable[[Batch], Tensor]
 
     def __call__(self, **_: object) -> FusedOutput:
         return self.output
@@ -36,19 +37,19 @@ LossOf: TypeAlias = Callable[[GivenOutput, Batch], Tensor]
 
 
 def of_pairs(
-    trainer: DPOTrainer, loss_of: LossOf, output: FusedOutput, inputs: Batch, step: Step | None, registered: bool
+    trainer: DPOTrainer, loss_of: LossOf, given: GivenOutput, inputs: Batch, registered: bool
 ) -> tuple[Tensor, Tensor]:
     """C and R, [B] each, of the loss of a pair; where a loss does not give all tokens of a response the same
     derivative, the one that is the largest in size.
 
-    output: of these inputs; registered: whether the loss is one of ours, which counts every pair of a step alike.
+    given: of these inputs; registered: whether the loss is one of ours, which counts every pair of a step alike.
     """
     half = len(inputs["completion_mask"]) // 2
-    leaf = output.log_probs.detach().requires_grad_()
-    alone = copy.copy(output)
+    step, leaf = given.step, given.output.log_probs.detach().requires_grad_()
+    alone = copy.copy(given.output)
     alone.log_probs = leaf
     with torch.enable_grad():
-        loss = loss_of(GivenOutput(alone, step), inputs)
+        loss = loss_of(replace(given, output=alone), inputs)
         (gradient,) = torch.autograd.grad(loss, leaf, allow_unused=True)
     if gradient is None:
         gradient = torch.zeros_like(leaf)

@@ -78,6 +78,8 @@ class GateMixin(DPOTrainer):
             )
         self._gating = GateState(gating, gating.gate, self._loss_of)
         columns = list(self.train_dataset.column_names or ())
+        if not self._reads_reference() and "ref_chosen_logps" not in columns:
+            self.precompute_ref_logps = False
         self.data_collator = with_own_columns(self.data_collator, columns)
         if self.gate.reads_reference and not scores.has_reference(self, self.gate, columns):
             raise ValueError(scores.reference_missing(self.gate))
@@ -119,6 +121,11 @@ class GateMixin(DPOTrainer):
             sentences.append(controls.small_batch_caution(self.gate.kind, pairs))
         return filter(None, sentences)
 
+    def _reads_reference(self) -> bool:
+        """Whether the loss does; TRL's own are taken to."""
+        loss = getattr(self.args, "loss", None)
+        return loss is None or get_loss(loss).reference
+
     # The harness hands over tokenized pairs with the stored reference; TRL's own preparation, and its
     # reference cache, which misses changes of max_length and dtype, are for data without them.
     def _prepare_dataset(self, dataset: Dataset, *arguments: object) -> Dataset:
@@ -127,7 +134,7 @@ class GateMixin(DPOTrainer):
         return super()._prepare_dataset(dataset, *arguments)
 
     def _precompute_ref_logps(self, dataset: Dataset, *arguments: object) -> Dataset:
-        if "ref_chosen_logps" in (dataset.column_names or ()):
+        if "ref_chosen_logps" in (dataset.column_names or ()) or not self._reads_reference():
             return dataset
         return super()._precompute_ref_logps(dataset, *arguments)
 
@@ -251,30 +258,24 @@ class GateMixin(DPOTrainer):
 
     def _registered(self, policy: GatedPolicy, inputs: Batch, return_outputs: bool) -> Tensor | tuple[Tensor, object]:
         """A loss of ours in place of TRL's, whose pass through the model and whose metrics stay."""
-        precomputed = self.precompute_ref_logps
+        gating, precomputed = self._gating.gating, self.precompute_ref_logps
         self._gating.live = not precomputed
-        with_reference = self._with_reference(inputs)
+        # TRL would keep its reference log-probs to itself; a loss that reads them needs them, so they are computed here
+        with_reference = scores.with_reference(self, inputs, self._reads_reference())
         self.precompute_ref_logps = True
         try:
             theirs = super()._compute_loss(policy, with_reference, return_outputs)
         finally:
             self.precompute_ref_logps = precomputed
         self._say(self._gating.judge())
-        loss = own_loss.of_batch(self, self._gating.gating, policy, with_reference)
+        loss = own_loss.of_batch(self, gating, policy, with_reference)
         return (loss, theirs[1]) if return_outputs else loss
-
-    def _with_reference(self, inputs: Batch) -> Batch:
-        """TRL would keep its reference log-probs to itself; ours needs them, so they are computed here."""
-        if not self._gating.live:
-            return inputs
-        chosen, rejected = self.compute_ref_log_probs(self.ref_model or self.model, inputs)
-        return {**inputs, "ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
 
     def _loss_of(self, scored: GivenOutput, inputs: Batch) -> Tensor:
         """The loss of a micro-batch whose output is there, without a trace in what is logged."""
         inputs = without_tokens(inputs)
         if self._gating.gating.loss is not None:
-            return own_loss.of_batch(self, self._gating.gating, scored, self._with_reference(inputs))
+            return self._own_loss_of(scored, inputs)
         mode = mode_of(self.model)
         kept, tokens = copy.deepcopy(self._metrics[mode]), self._total_train_tokens
         try:
@@ -282,6 +283,15 @@ class GateMixin(DPOTrainer):
         finally:
             self._metrics[mode], self._total_train_tokens = kept, tokens
         return loss
+
+    def _own_loss_of(self, scored: GivenOutput, inputs: Batch) -> Tensor:
+        """In the middle of TRL's own pass, which is told that the reference is there already."""
+        told, self.precompute_ref_logps = self.precompute_ref_logps, not self._gating.live
+        try:
+            whole = scores.with_reference(self, inputs, self._reads_reference())
+            return own_loss.of_batch(self, self._gating.gating, scored, whole)
+        finally:
+            self.precompute_ref_logps = told
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         mode = mode_of(self.model)

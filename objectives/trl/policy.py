@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from gatebench.objectives.reweighters import Balance, Sides
 from gatebench.objectives.trl import head_gradients, incentives, layouts, scores
 from gatebench.objectives.trl.collators import Batch
 from gatebench.objectives.trl.config import Gating
-from gatebench.objectives.trl.incentives import LossOf
+from gatebench.objectives.trl.incentives import GivenOutput, LossOf
 from gatebench.objectives.trl.scores import FusedOutput
 from gatebench.objectives.trl.steps import Step, gathered_rows, of_all_processes
 from gatebench.objectives.trl.weight_log import WeightLog, mode_of
@@ -159,7 +159,8 @@ class GatedPolicy:
 
     def _incentives(self, output: FusedOutput) -> tuple[Tensor, Tensor]:
         registered = self.state.gating.loss is not None
-        return incentives.of_pairs(self.trainer, self.state.loss_of, output, self.inputs, self.step, registered)
+        given = GivenOutput(output, self.step, self.log_probs_of)
+        return incentives.of_pairs(self.trainer, self.state.loss_of, given, self.inputs, registered)
 
     def _weights(self, own: Tensor, mask: Tensor, field: Field | None, side: str) -> Tensor:
         """Of a micro-batch's side, from those of the gate that a control refers to."""
@@ -170,14 +171,23 @@ class GatedPolicy:
         return gates.controlled(self.state.gate, own, mask, shuffler, field, self.step.micro if self.step else 0)
 
     def _others(self, step: Step | None) -> Iterator[GatedPolicy]:
-        """Of the micro-batches after the first of a step, which are scored ahead of their losses."""
-        for inputs in step.batches[1:] if step else ():
-            yield GatedPolicy(self.trainer, self.state, self.model, self.trainer._prepare_inputs(inputs), step)
+        """Of the micro-batches after the first of a step, which are scored ahead of their losses; after that of the
+        first, with which a loss takes what it does of the whole step."""
+        if step is None:
+            return
+        for micro, inputs in enumerate(step.batches[1:], 1):
+            there = replace(step, micro=micro)
+            yield GatedPolicy(self.trainer, self.state, self.model, self.trainer._prepare_inputs(inputs), there)
 
     def _undrawn(self) -> AbstractContextManager[None]:
         """In which a dropout that the losses draw stays to be drawn."""
         device = self.trainer.accelerator.device
         return torch.random.fork_rng([device] if device.type == "cuda" else [])
+
+    def log_probs_of(self, inputs: Batch) -> Tensor:
+        """Token log-probs of both responses of another batch, [2B, T], as a loss will compute them, without a
+        gradient."""
+        return GatedPolicy(self.trainer, self.state, self.model, inputs, None)._ahead().log_probs
 
     def _fields(self, own: Sides) -> tuple[Field | None, Field | None]:
         """What a control draws on at this step, of the rejected and of the chosen side; own: of the step's first
@@ -214,9 +224,10 @@ class GatedPolicy:
         step, state = self.step, self.state
         if step is not None and step.alpha is not None:
             return step.alpha
+        first = self._pull(output)
         others = list(self._others(step))
         with self._undrawn():
-            pulls = [self._pull(output), *(other._pull(other._ahead()) for other in others)]
+            pulls = [first, *(other._pull(other._ahead()) for other in others)]
             gradients = (head_gradients.of_sides(self.trainer, policy.inputs) for policy in (self, *others))
             norms = head_gradients.norms_over_processes(self.trainer, gradients)
         chosen, rejected = self.trainer.accelerator.reduce(torch.stack(pulls).sum(dim=0), "sum").tolist()

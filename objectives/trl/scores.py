@@ -12,7 +12,7 @@ from trl import DPOTrainer
 from trl.trainer.utils import use_adapter
 
 from gatebench.objectives.gates import HUMANLINE, Gate
-from gatebench.objectives.trl.collators import CHOSEN_REFERENCE_TOKENS, REFERENCE_TOKENS, Batch
+from gatebench.objectives.trl.collators import CHOSEN_REFERENCE_TOKENS, REFERENCE_TOKENS, Batch, without_tokens
 
 OF_SIDES = (CHOSEN_REFERENCE_TOKENS, REFERENCE_TOKENS)
 NOT_THE_MODELS = ("completion_mask", "ref_chosen_logps", "ref_rejected_logps", *OF_SIDES)  # of a batch
@@ -59,6 +59,18 @@ def _live(trainer: DPOTrainer, inputs: Batch) -> Tensor:
     policy = trainer.accelerator.unwrap_model(trainer.model)
     with use_adapter(policy, "ref" if "ref" in policy.peft_config else None):
         return token_log_probs(trainer, trainer.model, inputs)
+
+
+def with_reference(trainer: DPOTrainer, inputs: Batch, read: bool) -> Batch:
+    """A batch with ref_chosen_logps and ref_rejected_logps [B]: those that were computed before the training, or now;
+    read: whether the loss reads them, in whose place there may be 0 otherwise."""
+    if trainer.precompute_ref_logps:
+        return inputs
+    if read:
+        chosen, rejected = trainer.compute_ref_log_probs(trainer.ref_model or trainer.model, without_tokens(inputs))
+    else:
+        chosen = rejected = torch.zeros(len(inputs["input_ids"]) // 2, device=trainer.accelerator.device)
+    return {**inputs, "ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
 
 
 def columns_of(gate: Gate) -> tuple[str, ...]:
