@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-DECAY = 0.98  # of the averages over steps, as published
+RC_DECAY = 0.98  # of the averages over steps, as published
 
 
 @dataclass(frozen=True)
@@ -76,4 +76,6 @@ def balance(before: Balance | None, incentives: tuple[float, float], norms: tupl
     log_r, log_r_star = math.log(incentives[0] / incentives[1]), math.log(norms[1] / norms[0])
     if before is None:
         return Balance(log_r, log_r_star)
-    return Balance(DECAY * before.log_r + (1 - DECAY) * log_r, DECAY * before.log_r_star + (1 - DECAY) * log_r_star)
+    return Balance(
+        RC_DECAY * before.log_r + (1 - RC_DECAY) * log_r, RC_DECAY * before.log_r_star + (1 - RC_DECAY) * log_r_star
+    )

@@ -15,7 +15,7 @@ from gatebench.objectives import controls, gates, reweighters
 from gatebench.objectives.controls import Field
 from gatebench.objectives.gates import CLIP, HUMANLINE, RC, UNGATED, Gate
 from gatebench.objectives.reweighters import Balance, Sides
-from gatebench.objectives.trl import head_gradients, incentives, layouts, scores
+from gatebench.objectives.trl import incentives, layouts, scores
 from gatebench.objectives.trl.collators import Batch
 from gatebench.objectives.trl.config import Gating
 from gatebench.objectives.trl.incentives import GivenOutput, LossOf
@@ -228,8 +228,8 @@ class GatedPolicy:
         others = list(self._others(step))
         with self._undrawn():
             pulls = [first, *(other._pull(other._ahead()) for other in others)]
-            gradients = (head_gradients.of_sides(self.trainer, policy.inputs) for policy in (self, *others))
-            norms = head_gradients.norms_over_processes(self.trainer, gradients)
+            gradients = (incentives.sides_gradients(self.trainer, policy.inputs) for policy in (self, *others))
+            norms = incentives.norms_over_processes(self.trainer, gradients)
         chosen, rejected = self.trainer.accelerator.reduce(torch.stack(pulls).sum(dim=0), "sum").tolist()
         state.balance = reweighters.balance(state.balance, (chosen, rejected), norms)
         alpha = state.balance.alpha if state.balance else 1.0

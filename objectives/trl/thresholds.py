@@ -20,7 +20,7 @@ from trl import DPOTrainer
 
 from gatebench.objectives import gates
 from gatebench.objectives.gates import CLIP, HUMANLINE, RC, Gate
-from gatebench.objectives.reweighters import DECAY
+from gatebench.objectives.reweighters import RC_DECAY
 from gatebench.objectives.trl import scores
 from gatebench.objectives.trl.collators import Batch, Collator, Example
 
@@ -54,7 +54,7 @@ def described(asked: Gate, gate: Gate) -> str:
         return f"{'alpha' if gate.kind == RC else 'weight'} {gate.value:g}"
     if not gate.compares:
         own = {CLIP: f"bound {gate.source.bound}", HUMANLINE: f"band {list(gate.source.band)}"}
-        return own.get(gate.source.kind, f"averages over steps with decay {DECAY}")
+        return own.get(gate.source.kind, f"averages over steps with decay {RC_DECAY}")
     source, written = gate.source, asked.source
     words = []
     for name, value, word in (("alpha", source.alpha, written.alpha), ("tau", source.tau, written.tau)):

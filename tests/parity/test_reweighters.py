@@ -230,3 +230,12 @@ def test_two_processes_reweigh_as_one_does(model_paths, preference_rows, tmp_pat
             for quantity in LINES:
                 if quantity in line:
                     assert mine[quantity] == pytest.approx(line[quantity], abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["clip", "shuffled of clip", "rc"])
+@pytest.mark.parametrize("loss", ["beta_dpo", "simpo", {"dpo": 1, "nll": 0.2}], ids=str)
+def test_rivals_are_reweighted_alike_however_the_batch_is_cut(trained, loss, kind):
+    """Also a loss that takes something of the whole step and of those before, which is then taken once a step, one
+    that reads no reference, and a mix."""
+    given = {**KINDS[kind], "gate_bound": 0.01 if "clip" in kind else None, "loss": loss, "learning_rate": 0.05}
+    assert_alike(trained(**given, **cut(2)), trained(**given, **cut(8)))
