@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from gatebench.objectives.losses.whole_batch import OfBatch, running_mean_and_std
+from gatebench.objectives.pairs import PairLogProbs
 
 ROUNDING = 1e-5  # nats a token
-from gatebench.objectives.pairs import PairLogProbs
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ def alpha_dpo(pairs: PairLogProbs, parameters: AlphaDPO) -> Tensor:
 
     Gradients, with s = beta sigmoid(-(...)): C = -s/|yc|, R = +s/|yr|.
     Trap: z is over the effective batch and the steps before it (running mean and deviation, decay 0.9), so a pair's
-    loss depends on the others'. The official code begins both at 0, and z is very large at first; here they begin at the
-    first batch whose gaps differ by more than rounding, and z is 0 before. A batch of one pair never does: SimPO.
+    loss depends on the others'. The official code begins both at 0, so z is very large at first; here they begin at
+    the first batch whose gaps differ by more than rounding, and z is 0 before. A batch of one pair never does: SimPO.
     """
     known = pairs.of_batch
     if known is None:
