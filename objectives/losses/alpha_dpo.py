@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid
 from gatebench.objectives.losses.whole_batch import OfBatch, running_mean_and_std
 from gatebench.objectives.pairs import PairLogProbs
 
-ROUNDING = 1e-5  # nats a token
+LEAST_DEVIATION = 1e-5  # nats a token
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def gaps_of_batch(
 ) -> OfBatch:
     """z of the gap a/|yc| - b/|yr|, [N, 1], by the running mean and deviation of the effective batches."""
     gap = (pairs.chosen_ratio_per_token - pairs.rejected_ratio_per_token).double()
-    known = running_mean_and_std(gap, kept, ROUNDING)
+    known = running_mean_and_std(gap, kept, LEAST_DEVIATION)
     if not known:
         return OfBatch(torch.zeros_like(gap)[:, None], ())
     mean, std = known
