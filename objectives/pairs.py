@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+AT_A_KINK = 1e-3  # nats: sums that are nearer may be told apart by nothing but how a batch was laid out or cut
+
 
 @dataclass(frozen=True)
 class EffectiveBatch:

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from gatebench.objectives.losses.whole_batch import OfBatch, running_mean_and_std, standardised
+from gatebench.objectives.losses.whole_batch import OfBatch, running_mean_and_std
 from gatebench.objectives.pairs import PairLogProbs
+
+LEAST_DEVIATION = 1e-5  # nats a token
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,11 @@ def gaps_of_batch(
 ) -> OfBatch:
     """z of the gap a/|yc| - b/|yr|, [N, 1], by the running mean and deviation of the effective batches."""
     gap = (pairs.chosen_ratio_per_token - pairs.rejected_ratio_per_token).double()
-    mean, std = running_mean_and_std(gap, kept)
-    return OfBatch(standardised(gap, mean, std)[:, None], (mean, std))
+    known = running_mean_and_std(gap, kept, LEAST_DEVIATION)
+    if not known:
+        return OfBatch(torch.zeros_like(gap)[:, None], ())
+    mean, std = known
+    return OfBatch(((gap - mean) / std)[:, None], known)
 
 
 def alpha_dpo(pairs: PairLogProbs, parameters: AlphaDPO) -> Tensor:
@@ -37,8 +42,8 @@ def alpha_dpo(pairs: PairLogProbs, parameters: AlphaDPO) -> Tensor:
 
     Gradients, with s = beta sigmoid(-(...)): C = -s/|yc|, R = +s/|yr|.
     Trap: z is over the effective batch and the steps before it (running mean and deviation, decay 0.9), so a pair's
-    loss depends on the others'; the official code begins both at 0, which makes the first steps' z very large, where
-    these begin at the first batch's own. A batch of one pair has no deviation: z is 0, and the loss SimPO's.
+    loss depends on the others'. The official code begins both at 0, so z is very large at first; here they begin at
+    the first batch whose gaps differ by more than rounding, and z is 0 before. A batch of one pair never does: SimPO.
     """
     known = pairs.of_batch
     if known is None:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from gatebench.objectives.losses.whole_batch import OfBatch, running_mean_and_std, standardised
-from gatebench.objectives.pairs import PairLogProbs
+from gatebench.objectives.losses.whole_batch import OfBatch, running_mean_and_std
+from gatebench.objectives.pairs import AT_A_KINK, PairLogProbs
 
 LEAST_BETA = 1e-3  # the official code's
 
@@ -37,18 +37,21 @@ def beta_of_batch(
 
     Pairs are drawn without replacement by the weight exp(-z^2 / 2) of their gap h: the n largest of log weight + Gumbel
     noise are such a draw, also where weights underflow. In order of their gaps, so that the batch's order is of no
-    account.
+    account. While the gaps of a batch have not differed by more than rounding, all pairs count, at beta itself.
     """
     gap = pairs.margin.double()
-    mean, std = running_mean_and_std(gap, kept)
+    known = running_mean_and_std(gap, kept, AT_A_KINK)
+    if not known:
+        return OfBatch(torch.stack([torch.full_like(gap, parameters.beta), torch.ones_like(gap)], dim=1), ())
+    mean, std = known
     order = gap.argsort()
     noise = -torch.log(-torch.log(torch.rand(len(gap), generator=generator or _fixed(), dtype=torch.float64)))
     number = max(1, int(len(gap) * parameters.keep))
-    drawn = order[(noise.to(gap.device) - standardised(gap[order], mean, std) ** 2 / 2).topk(number).indices]
+    drawn = order[(noise.to(gap.device) - ((gap[order] - mean) / std) ** 2 / 2).topk(number).indices]
     counts = torch.zeros_like(gap)
     counts[drawn] = len(gap) / number
     beta = max(LEAST_BETA, parameters.beta * (1 + parameters.a * (float(gap[drawn].mean()) - mean)))
-    return OfBatch(torch.stack([torch.full_like(gap, beta), counts], dim=1), (mean, std))
+    return OfBatch(torch.stack([torch.full_like(gap, beta), counts], dim=1), known)
 
 
 def _fixed() -> torch.Generator:

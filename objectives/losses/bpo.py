@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from gatebench.objectives.pairs import PairLogProbs
+from gatebench.objectives.pairs import AT_A_KINK, PairLogProbs
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,9 @@ def bpo(pairs: PairLogProbs, parameters: BPO) -> Tensor:
 
     Gradients, with s = beta sigmoid(-beta min(a, -alpha b)): C = -s and R = 0 where a is the smaller, else C = 0 and
     R = +alpha s.
-    Trap: of a pair one side moves at a time, the one that lags; at the kink, which is where the policy still is the
-    reference (a = b = 0), each has half. A gate acts on the pairs whose rejected side lags, and on no other.
+    Trap: of a pair one side moves at a time, the one that lags. A training begins at the kink, a = -alpha b = 0, where
+    rounding would say which: within AT_A_KINK each has half. A gate acts where the rejected side lags, and there alone.
     """
-    lagging = torch.minimum(pairs.chosen_ratio, -parameters.alpha * pairs.rejected_ratio)
+    a, fall = pairs.chosen_ratio, -parameters.alpha * pairs.rejected_ratio
+    lagging = torch.where((a - fall).abs() <= AT_A_KINK, (a + fall) / 2, torch.minimum(a, fall))
     return -logsigmoid(parameters.beta * lagging)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from gatebench.objectives.pairs import PairLogProbs
+from gatebench.objectives.pairs import AT_A_KINK, PairLogProbs
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,10 @@ def dpop(pairs: PairLogProbs, parameters: DPOP) -> Tensor:
     """L = -log sigmoid(beta (h - lambda max(0, rc - lc))); [B] in nats.
 
     Gradients, with s = beta sigmoid(-beta (h - lambda max(0, -a))): C = -s, or -(1 + lambda) s where a < 0; R = +s.
+    A training begins at the kink, a = 0, where rounding would say which pairs are penalised: none is within AT_A_KINK.
     Trap: the penalty stands inside the sigmoid: where the chosen response has fallen far, s is beta itself, so a small
     fall is undone by a gradient of (1 + lambda) beta; a learning rate that suits DPO may be too large by that factor.
     """
-    fallen = (-pairs.chosen_ratio).clamp(min=0)
+    a = pairs.chosen_ratio
+    fallen = torch.where(a < -AT_A_KINK, -a, 0.0)
     return -logsigmoid(parameters.beta * (pairs.margin - parameters.lam * fallen))

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 DECAY = 0.9  # of the running means; that of both published codes
@@ -26,19 +25,16 @@ class OfBatch:
     kept: tuple[float, ...]
 
 
-def running_mean_and_std(values: Tensor, kept: Sequence[float]) -> tuple[float, float]:
-    """Running mean and standard deviation (n - 1) of values [N] over the steps, this one included.
+def running_mean_and_std(values: Tensor, kept: Sequence[float], rounding: float) -> tuple[float, ...]:
+    """Running mean and standard deviation (n - 1) of values [N] over the steps, this one included, and begun at the
+    first whose values deviate by more than rounding; () before that.
 
-    kept: those of the step before; at the first step there are none, and they begin as its own. A single value has no
-    deviation, and counts as 0.
+    At the start of a training the policy is its reference, and gaps to it are rounding, of which nothing is to be made.
+    kept: those of the step before.
     """
     own = float(values.mean()), float(values.std()) if values.numel() > 1 else 0.0
+    if own[1] <= rounding:
+        return tuple(kept)
     if not kept:
         return own
-    mean, std = (DECAY * before + (1 - DECAY) * now for before, now in zip(kept, own, strict=True))
-    return mean, std
-
-
-def standardised(values: Tensor, mean: float, std: float) -> Tensor:
-    """(values - mean) / std; 0 where nothing is known to deviate."""
-    return (values - mean) / std if std > 0 else torch.zeros_like(values)
+    return tuple(DECAY * before + (1 - DECAY) * now for before, now in zip(kept, own, strict=True))

@@ -119,9 +119,13 @@ def test_a_rejected_response_that_is_impossible_makes_no_nan(name):
     assert not any(part.isnan().any() for part in (value, chosen, rejected))
 
 
-def test_at_the_kink_of_bpo_which_is_where_training_begins_each_side_has_half():
-    _, chosen, rejected = value_and_gradients("bpo", {"beta": 0.1, "alpha": 0.3}, at((-52.0, -60.0, -52.0, -60.0)))
-    assert [chosen.item(), rejected.item()] == pytest.approx([-0.025, 0.3 * 0.025])
+@pytest.mark.parametrize("rounding", [0.0, 1e-5, -1e-5])
+def test_at_a_kink_which_is_where_training_begins_rounding_decides_nothing(rounding):
+    start = at((-52.0 + rounding, -60.0, -52.0, -60.0))
+    _, chosen, rejected = value_and_gradients("bpo", {"beta": 0.1, "alpha": 0.3}, start)
+    assert [chosen.item(), rejected.item()] == pytest.approx([-0.025, 0.3 * 0.025], rel=1e-5)
+    _, chosen, rejected = value_and_gradients("dpop", {"beta": 0.1, "lam": 5}, start)
+    assert [chosen.item(), rejected.item()] == pytest.approx([-0.05, 0.05], rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -139,9 +143,13 @@ def test_a_parameter_without_meaning_is_refused(name, parameters, sentence):
 
 
 def test_running_numbers_begin_as_the_first_batch_and_follow_the_next():
-    first = running_mean_and_std(torch.tensor([1.0, 3.0]), ())
+    assert running_mean_and_std(torch.tensor([1e-6, 3e-6]), (), 1e-5) == ()
+    assert running_mean_and_std(torch.tensor([5.0]), (), 1e-5) == ()
+    first = running_mean_and_std(torch.tensor([1.0, 3.0]), (), 1e-5)
     assert first == pytest.approx((2.0, 2**0.5))
-    assert running_mean_and_std(torch.tensor([12.0]), first) == pytest.approx((0.9 * 2 + 0.1 * 12, 0.9 * 2**0.5))
+    second = running_mean_and_std(torch.tensor([12.0, 12.0, 15.0]), first, 1e-5)
+    assert second == pytest.approx((0.9 * 2 + 0.1 * 13, 0.9 * 2**0.5 + 0.1 * 3**0.5))
+    assert running_mean_and_std(torch.tensor([9.0]), second, 1e-5) == second
 
 
 def test_alpha_dpo_asks_more_of_the_pairs_whose_gap_is_wide_already():
@@ -155,6 +163,18 @@ def test_alpha_dpo_asks_more_of_the_pairs_whose_gap_is_wide_already():
     lead = pairs.chosen_per_token - pairs.rejected_per_token
     by_hand = -torch.nn.functional.logsigmoid(2.5 * (lead - (0.6 + 0.2 * z)))  # as the official code writes it
     torch.testing.assert_close(loss.function(pairs, loss.make_parameters()), by_hand)
+
+
+@pytest.mark.parametrize(("name", "plain"), [("alpha_dpo", "simpo"), ("beta_dpo", "dpo")])
+def test_where_the_policy_is_its_reference_up_to_rounding_nothing_is_made_of_that(name, plain):
+    pairs = several()
+    start = PairLogProbs(pairs.chosen, pairs.rejected, pairs.chosen.detach() + torch.randn(7).double() * 1e-6,
+                         pairs.rejected.detach(), pairs.chosen_tokens, pairs.rejected_tokens)  # fmt: skip
+    loss = get_loss(name)
+    assert loss.of_batch(start.detached(), loss.make_parameters(), (), None).kept == ()
+    found = value_and_gradients(name, {} if name == "beta_dpo" else {"beta": 2, "gamma": 1}, start)
+    for mine, other in zip(found, value_and_gradients(plain, {}, start), strict=True):
+        torch.testing.assert_close(mine, other)
 
 
 def test_beta_dpo_is_dpo_at_the_batchs_own_beta():
