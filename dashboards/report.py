@@ -173,11 +173,12 @@ def _figures(summary: Summary, curves: Curves) -> list[Figure]:
 
 
 def _dropped(cells: list[CellResult]) -> list[str]:
-    """Every data row that a reference stage left out."""
+    """Every data row that a reference stage left out, or a training that reads no reference."""
     found: dict[str, None] = {}
     for cell in cells:
-        dropped = cell.stages["reference"].facts.get("dropped")
-        found |= dict.fromkeys(dropped if isinstance(dropped, list) else ())
+        for stage in (cell.stages[kind] for kind in ("reference", "train") if kind in cell.stages):
+            dropped = stage.facts.get("dropped")
+            found |= dict.fromkeys(dropped if isinstance(dropped, list) else ())
     return list(found)
 
 

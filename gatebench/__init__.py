@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gatebench.objectives.gates import Gate
+    from gatebench.objectives.loss import Loss
     from gatebench.objectives.pairs import PairLogProbs
-    from gatebench.objectives.registry import Loss
     from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer, GateMixin, SqueezingCallback, gate
 
 __version__ = version("gatebench")
@@ -24,7 +24,7 @@ __all__ = [
     "__version__", "gate",
 ]  # fmt: skip
 _HOME = {
-    "Gate": "gates", "PairLogProbs": "pairs", "Loss": "registry", "GatedDPOConfig": "trl", "GatedDPOTrainer": "trl",
+    "Gate": "gates", "PairLogProbs": "pairs", "Loss": "loss", "GatedDPOConfig": "trl", "GatedDPOTrainer": "trl",
     "GateMixin": "trl", "SqueezingCallback": "trl", "gate": "trl",
 }  # fmt: skip
 

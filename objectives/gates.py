@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import torch
@@ -26,8 +26,12 @@ from gatebench.objectives.entry_points import with_third_parties
 from gatebench.objectives.names import UnknownWord
 
 UNGATED = "none"  # the kind, never a name
-KINDS = (UNGATED, "seq", "qNN", "token", "constant", "shuffled")
+CLIP, HUMANLINE, RC = "clip", "humanline", "rc"
+REWEIGHTERS = (CLIP, HUMANLINE, RC)  # reweighters.py has the definition of each
+TWO_SIDED = (HUMANLINE, RC)
+KINDS = (UNGATED, "seq", "qNN", "token", "constant", "shuffled", *REWEIGHTERS)
 CONTROLS = ("constant", "shuffled")
+BAND = (-1.0, 1.5)  # ContextualAI/HALOs' log_epsilon_P and log_epsilon_R
 Side = Literal["both", "down"]
 Whose = Literal["policy", "reference"]
 SIDES, PROBABILITIES = get_args(Side), get_args(Whose)
@@ -42,13 +46,17 @@ class Gate:
            probabilities, the paper's is q10); "token" (a weight a token); a third party's name; or a
            control: "constant" (g = value, or the mean of gate `of` over the effective batch) and "shuffled"
            (the weights of gate `of`, permuted over the pairs of the effective batch); controls.py has the
-           definition, which does not depend on how a batch is cut into micro-batches and processes
+           definition, which does not depend on how a batch is cut into micro-batches and processes; or one that has
+           no probability and no threshold: "clip", "humanline", "rc"
     tau:   the threshold, a probability in [0, 1] or "qNN", a percentile of the warm-up policy's rejected
            probabilities, to be resolved before training
     alpha: steepness, per unit of probability, above 0; "K/tau" resolves to K divided by tau. With a percentile
            tau it makes a gate without units: the same at every scale of probability
     side:  "both" gates every rejected gradient; "down" only those that push the response down
     probability: of the "policy" in training or of the frozen "reference"
+    value: the weight of a constant gate, in [0, 1]; of rc an alpha that stays as it is
+    bound: of clip, the size |R| that the gradient of a pair's loss with respect to its rejected log-prob is cut to
+    band: of humanline, the log-ratios to the reference, in nats a token, between which a token is learned from
 
     Gates that act alike are equal: of a control the alpha, tau and probability of `of` count, its own do not.
     Raises ValueError for what makes no sense, with the word or number and what was expected.
@@ -61,6 +69,8 @@ class Gate:
     probability: str = "policy"
     value: float | None = None
     of: Gate | None = None
+    bound: float | None = field(default=None, metadata={"key": "given"})
+    band: tuple[float, float] = field(default=BAND, metadata={"key": "given"})
 
     def __post_init__(self) -> None:
         known_kind(self.kind)
@@ -79,8 +89,16 @@ class Gate:
             percentile_of(self.tau)
         elif not 0 <= self.tau <= 1:
             raise ValueError(f"tau {self.tau:g} is not a probability; write one in [0, 1], or qNN for a percentile")
-        if self.value is not None and not 0 <= self.value <= 1:
+        if self.value is not None and self.kind == RC:
+            if not (self.value > 0 and math.isfinite(self.value)):
+                raise ValueError(f"value {self.value:g} is no alpha of rc; write a number above 0")
+        elif self.value is not None and not 0 <= self.value <= 1:
             raise ValueError(f"value {self.value:g} is no weight; write one in [0, 1]")
+        if self.bound is not None and not (self.bound > 0 and math.isfinite(self.bound)):
+            raise ValueError(f"bound {self.bound:g} is no size of a gradient; write a number above 0")
+        low, high = self.band
+        if not (math.isfinite(low) and math.isfinite(high) and low < 0 < high):
+            raise ValueError(f"band [{low:g}, {high:g}] leaves no token; write a log-ratio below 0 and one above it")
 
     def _check_control(self) -> None:
         if self.kind == "shuffled" and self.of is None:
@@ -88,10 +106,29 @@ class Gate:
         if self.kind == "constant" and (self.value is None) == (self.of is None):
             raise ValueError("gate constant needs either `value` or `of`, the gate whose mean it takes")
         for name, given, owners in (("of", self.of, CONTROLS), ("value", self.value, CONTROLS[:1])):
-            if given is not None and self.kind not in owners:
+            if given is not None and self.kind not in owners and (name, self.kind) != ("value", RC):
                 raise ValueError(f"gate {self.kind} has no `{name}`; it belongs to {' and '.join(owners)}")
         if self.of is not None and self.of.kind in (UNGATED, *CONTROLS):
             raise ValueError(f"gate {self.kind}: `of` must be a selective gate, not {self.of.kind}")
+        if self.of is not None and self.of.kind == RC:
+            raise ValueError(
+                f"gate {self.kind}: rc gives all pairs of a step the same weights, so its {self.kind} is rc itself; "
+                "for an alpha that stays as it is write kind rc with a `value`"
+            )
+        self._check_reweighter()
+
+    def _check_reweighter(self) -> None:
+        if self.kind == CLIP and self.bound is None:
+            raise ValueError("gate clip needs `bound`, the size that the gradient of a rejected response is cut to")
+        for name, given, owner in (("bound", self.bound is not None, CLIP), ("band", self.band != BAND, HUMANLINE)):
+            if given and self.kind != owner:
+                raise ValueError(f"gate {self.kind} has no `{name}`; it belongs to {owner}")
+        if self.kind in REWEIGHTERS:
+            for name in ("alpha", "tau", "probability"):
+                if getattr(self, name) != getattr(Gate, name):
+                    raise ValueError(f"gate {self.kind} has no `{name}`; it belongs to gates by a probability")
+        if self.source.kind in TWO_SIDED and self.side != "both":
+            raise ValueError(f"gate {self.kind}: {self.source.kind} acts on both responses; leave out side {self.side}")
 
     @property
     def acts(self) -> tuple[object, ...]:
@@ -101,7 +138,9 @@ class Gate:
         if self.value is not None:
             return (self.kind, self.side, self.value)
         source = self.source
-        return (self.kind, self.side, source.kind, source.alpha, source.tau, source.probability)
+        own: dict[str, tuple[object, ...]] = {CLIP: (source.bound,), HUMANLINE: source.band, RC: ()}
+        numbers = own.get(source.kind, (source.alpha, source.tau, source.probability))
+        return (self.kind, self.side, source.kind, *numbers)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Gate) and self.acts == other.acts
@@ -115,11 +154,29 @@ class Gate:
         return self.of or self
 
     @property
+    def compares(self) -> bool:
+        """Whether its weights are those of a probability beside a threshold."""
+        return self.kind != UNGATED and self.value is None and self.source.kind not in REWEIGHTERS
+
+    @property
+    def reads_reference(self) -> bool:
+        """Whether its weights need the reference's log-probs of single tokens."""
+        source = self.source
+        return source.kind == HUMANLINE or (self.kind != UNGATED and source.probability == "reference")
+
+    @property
     def is_resolved(self) -> bool:
         """Whether the weights follow from numbers alone: alpha and tau, where they count."""
-        if self.kind == UNGATED or self.value is not None:
+        if not self.compares:
             return True
         return not isinstance(self.source.tau, str) and not isinstance(self.source.alpha, str)
+
+
+def band_of(given: Sequence[float]) -> tuple[float, float]:
+    """[LOW, HIGH] -> (low, high). Raises ValueError for anything but two numbers."""
+    if len(given) != 2:
+        raise ValueError(f"band {list(given)} is none; write two log-ratios in nats a token, as [-1.0, 1.5]")
+    return float(given[0]), float(given[1])
 
 
 def percentile_of(word: str) -> float:
@@ -223,7 +280,7 @@ def weights(
     probability "reference", under the reference. generator: the permutation of a shuffled gate, begun anew for each
     micro-batch of a step. field, micro: what a control with `of` draws on, and which of its micro-batches this is; by
     default this one is the whole of it.
-    Raises ValueError when tau or alpha is not yet a number.
+    Raises ValueError when tau or alpha is not yet a number, and for a reweighter, whose weights need more than these.
     """
     ones = torch.ones(log_probs.shape[0], device=log_probs.device)
     if gate.kind == UNGATED:
@@ -231,9 +288,24 @@ def weights(
     if gate.value is not None and gate.kind == "constant":
         return ones * gate.value
     source = gate.source
+    if source.kind in REWEIGHTERS:
+        raise ValueError(f"the weights of {source.kind} do not follow from log-probs alone; reweighters.py has them")
     if isinstance(source.tau, str) or isinstance(source.alpha, str):
         raise ValueError(f"tau {source.tau!r}, alpha {source.alpha!r}: resolve them with `resolve` before training")
     g = weight(probability(source.kind, log_probs, mask), source.alpha, source.tau)
+    return controlled(gate, g, mask, generator, field, micro)
+
+
+def controlled(
+    gate: Gate,
+    g: Tensor,
+    mask: Tensor,
+    generator: torch.Generator | None = None,
+    field: Field | None = None,
+    micro: int = 0,
+) -> Tensor:
+    """What a control makes of the weights g [B] or [B, T] of the gate that it refers to, one side's; g itself of a gate
+    that is no control. The others: see weights."""
     if gate.of is None:
         return g
     field = field or controls.make_field([[controls.per_pair(g, mask)]], 0)
@@ -262,6 +334,8 @@ def resolve_thresholds(gate: Gate, p: Tensor) -> Gate:
     p: the warm-up policy's rejected probabilities on the training pairs, [N] (or any shape; NaN ignored).
     Raises ValueError where alpha would have to be divided by a tau of 0, or where no p is a number.
     """
+    if not gate.compares:
+        return gate
     if gate.of is not None:
         return replace(gate, of=resolve_thresholds(gate.of, p))
     tau, alpha = gate.tau, gate.alpha
@@ -285,7 +359,7 @@ def constant_caution(gate: Gate, p: Tensor) -> str | None:
     p: the warm-up policy's rejected probabilities on the training pairs, any shape; tau resolved.
     """
     source = gate.source
-    if source.kind in (UNGATED, *CONTROLS) or isinstance(source.tau, str) or isinstance(source.alpha, str):
+    if not source.compares or isinstance(source.tau, str) or isinstance(source.alpha, str):
         return None
     bounds = quantiles(p, (0.05, 0.95))
     low, high = weight(torch.tensor(bounds), source.alpha, source.tau).tolist()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
+
+AT_A_KINK = 1e-3  # nats: sums that are nearer may be told apart by nothing but how a batch was laid out or cut
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class PairLogProbs:
     progress:                      share of the optimizer steps already taken, in [0, 1]
     part_of:                       the effective batch that these pairs are a part of, where they are not all of it
     chosen_unscored:               [B] how many of chosen_tokens have no log-prob: the first, where there is no prompt
+    of_batch:                      [B, K] what the loss took of the effective batch, see losses/whole_batch.py
 
     Raises ValueError when a field is not a vector of the batch's length.
     """
@@ -38,6 +41,7 @@ class PairLogProbs:
     progress: float = 0.0
     part_of: EffectiveBatch | None = None
     chosen_unscored: Tensor | None = None
+    of_batch: Tensor | None = None
 
     def __post_init__(self) -> None:
         batch = self.chosen.shape
@@ -49,6 +53,13 @@ class PairLogProbs:
                 raise ValueError(f"PairLogProbs.{name} must have shape {tuple(batch)}, got {tuple(shape)}")
         if not 0.0 <= self.progress <= 1.0:
             raise ValueError(f"PairLogProbs.progress must be in [0, 1], got {self.progress}")
+
+    def detached(self) -> PairLogProbs:
+        """The same values, from which no gradient flows back."""
+        return replace(
+            self, chosen=self.chosen.detach(), rejected=self.rejected.detach(),
+            ref_chosen=self.ref_chosen.detach(), ref_rejected=self.ref_rejected.detach(),
+        )  # fmt: skip
 
     @property
     def chosen_scored(self) -> Tensor:
@@ -73,6 +84,16 @@ class PairLogProbs:
     def margin(self) -> Tensor:
         """h = a - b, [B]."""
         return self.chosen_ratio - self.rejected_ratio
+
+    @property
+    def chosen_per_token(self) -> Tensor:
+        """lc / |yc|, [B]; a response truncated to nothing counts as one token."""
+        return self.chosen / self.chosen_tokens.clamp(min=1)
+
+    @property
+    def rejected_per_token(self) -> Tensor:
+        """lr / |yr|, [B]; a response truncated to nothing counts as one token."""
+        return self.rejected / self.rejected_tokens.clamp(min=1)
 
     @property
     def chosen_ratio_per_token(self) -> Tensor:

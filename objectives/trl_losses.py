@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from gatebench.objectives.pairs import PairLogProbs
+from gatebench.objectives.switches import Diverging, LengthDesensitised, Weighted, scores
 
 
 @dataclass(frozen=True)
@@ -25,24 +26,53 @@ class TRL:
     discopop_tau: float = 0.05
 
 
-def sigmoid(pairs: PairLogProbs, p: TRL) -> Tensor:
-    return -logsigmoid(p.beta * pairs.margin)
+@dataclass(frozen=True)
+class TRLWeighted(TRL, Weighted):
+    """Of a loss whose pairs can be weighted."""
 
 
-def hinge(pairs: PairLogProbs, p: TRL) -> Tensor:
-    return torch.relu(1 - p.beta * pairs.margin)
+@dataclass(frozen=True)
+class TRLSums(TRL, LengthDesensitised):
+    """Of a loss that sorts the sums of a batch, so that no pair has a weight."""
 
 
-def ipo(pairs: PairLogProbs, p: TRL) -> Tensor:
-    margin = pairs.chosen_ratio_per_token - pairs.rejected_ratio_per_token
-    return (margin - 1 / (2 * p.beta)) ** 2
+@dataclass(frozen=True)
+class TRLRatios(TRL, LengthDesensitised, Weighted):
+    """Of a loss that reads each side's log-ratio, for which TRL has no other divergence."""
 
 
-def exo_pair(pairs: PairLogProbs, p: TRL) -> Tensor:
+@dataclass(frozen=True)
+class TRLMargin(TRL, Diverging, LengthDesensitised, Weighted):
+    """Of a loss that reads the difference of the two sides alone."""
+
+
+def _margin(pairs: PairLogProbs, p: TRLMargin) -> Tensor:
+    a, b = scores(pairs, p)
+    return a - b
+
+
+def _margin_per_token(pairs: PairLogProbs, p: TRLMargin) -> Tensor:
+    a, b = scores(pairs, p)
+    return a / pairs.chosen_tokens.clamp(min=1) - b / pairs.rejected_tokens.clamp(min=1)
+
+
+def sigmoid(pairs: PairLogProbs, p: TRLMargin) -> Tensor:
+    return -logsigmoid(p.beta * _margin(pairs, p))
+
+
+def hinge(pairs: PairLogProbs, p: TRLMargin) -> Tensor:
+    return torch.relu(1 - p.beta * _margin(pairs, p))
+
+
+def ipo(pairs: PairLogProbs, p: TRLMargin) -> Tensor:
+    return (_margin_per_token(pairs, p) - 1 / (2 * p.beta)) ** 2
+
+
+def exo_pair(pairs: PairLogProbs, p: TRLMargin) -> Tensor:
     if not 0 < p.label_smoothing < 1:
         raise ValueError("trl:exo_pair needs label_smoothing in (0, 1); its paper uses 1e-3")
     epsilon = torch.tensor(p.label_smoothing)
-    logits = p.beta * pairs.margin
+    logits = p.beta * _margin(pairs, p)
     win = torch.sigmoid(logits) * (logsigmoid(logits) - torch.log1p(-epsilon))
     lose = torch.sigmoid(-logits) * (logsigmoid(-logits) - torch.log(epsilon))
     return win + lose
@@ -53,8 +83,8 @@ def nca_pair(pairs: PairLogProbs, p: TRL) -> Tensor:
     return -logsigmoid(chosen) - 0.5 * logsigmoid(-chosen) - 0.5 * logsigmoid(-rejected)
 
 
-def robust(pairs: PairLogProbs, p: TRL) -> Tensor:
-    logits = p.beta * pairs.margin
+def robust(pairs: PairLogProbs, p: TRLMargin) -> Tensor:
+    logits = p.beta * _margin(pairs, p)
     clean = -(1 - p.label_smoothing) * logsigmoid(logits)
     flipped = -p.label_smoothing * logsigmoid(-logits)
     return (clean - flipped) / (1 - 2 * p.label_smoothing)
@@ -94,8 +124,8 @@ def apo_down(pairs: PairLogProbs, p: TRL) -> Tensor:
     return torch.sigmoid(p.beta * pairs.chosen_ratio) + 1 - torch.sigmoid(p.beta * pairs.margin)
 
 
-def discopop(pairs: PairLogProbs, p: TRL) -> Tensor:
-    logits = p.beta * pairs.margin
+def discopop(pairs: PairLogProbs, p: TRLMargin) -> Tensor:
+    logits = p.beta * _margin(pairs, p)
     blend = torch.sigmoid(logits / p.discopop_tau)
     return -logsigmoid(logits) * (1 - blend) + torch.exp(-logits) * blend
 
@@ -104,16 +134,19 @@ def sft(pairs: PairLogProbs, p: TRL) -> Tensor:
     return -pairs.chosen * pairs.chosen.numel() / pairs.chosen_scored.sum()
 
 
-def sigmoid_norm(pairs: PairLogProbs, p: TRL) -> Tensor:
-    return -logsigmoid(p.beta * (pairs.chosen_ratio_per_token - pairs.rejected_ratio_per_token))
+def sigmoid_norm(pairs: PairLogProbs, p: TRLMargin) -> Tensor:
+    return -logsigmoid(p.beta * _margin_per_token(pairs, p))
 
 
-TYPES: dict[str, Callable[[PairLogProbs, TRL], Tensor]] = {
-    function.__name__: function
-    for function in (
-        sigmoid, hinge, ipo, exo_pair, nca_pair, robust, bco_pair, sppo_hard, aot, aot_unpaired,
-        apo_zero, apo_down, discopop, sft, sigmoid_norm,
-    )
+_BY_PARAMETERS: dict[type[TRL], tuple[Callable[..., Tensor], ...]] = {
+    TRLMargin: (sigmoid, hinge, ipo, exo_pair, robust, discopop, sigmoid_norm),
+    TRLRatios: (nca_pair, bco_pair, sppo_hard, apo_zero, apo_down),
+    TRLSums: (aot, aot_unpaired),
+    TRLWeighted: (sft,),
+}
+TYPES: dict[str, tuple[Callable[..., Tensor], type[TRL]]] = {
+    function.__name__: (function, parameters)
+    for parameters, functions in _BY_PARAMETERS.items() for function in functions
 }  # fmt: skip
 # Sorted over the batch or divided by its tokens, which for TRL's trainer is a micro-batch of one process. The others
 # are sums over pairs; bco_pair has no running mean of rewards in TRL 1.16.

@@ -8,7 +8,7 @@ import torch
 
 from gatebench.objectives.gates import Gate
 from gatebench.objectives.pairs import PairLogProbs
-from gatebench.objectives.registry import BUILT_IN, Loss
+from gatebench.objectives.registry import BUILT_IN, Loss, get_loss
 
 SELECTIVE = Gate("seq", 20.0, 0.3)
 GATES = {
@@ -31,9 +31,18 @@ LOSSES |= {
     for name, extra in (
         ("ipo", {"length": "sum"}), ("sft", {"length": "sum"}), ("cal_dpo", {"beta": 0.001}),
         ("dpo_shift", {"lam": 0.95, "beta": 0.1}), ("dpo_shift", {"schedule": "linear_up"}),
-        ("dpo_shift", {"schedule": "linear_down"}),
+        ("dpo_shift", {"schedule": "linear_down"}), ("dpop", {"beta": 0.1, "lam": 5.0}), ("bdpo", {"lam": 1.0}),
+        ("slic", {"length": "sum"}), ("beta_dpo", {"a": 0.0, "keep": 1.0}),
+        ("dpo", {"f_divergence_type": "js_divergence"}), ("trl:ipo", {"f_divergence_type": "alpha_divergence"}),
     )
     for loss in BUILT_IN if loss.name == name
+}  # fmt: skip
+
+LOSSES |= {
+    name: (get_loss(name), get_loss(name).make_parameters(**extra))
+    for name, extra in (
+        ("dpo+0.2*nll", {"beta": 0.3}), ("bdpo+0.5*sft", {}), ("0.3*alpha_dpo+slic", {"slic": {"length": "sum"}}),
+    )
 }  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from gatebench.bench.analysis.probe_arrays import Measured, drawn_means
 from gatebench.bench.analysis.statistics import Array, ClaimVerdict, Design, Draws, estimate, holm, together, verdict
+from gatebench.bench.analysis.strata import THIRDS, in_third
 from gatebench.bench.plan.graph import POINT_AXES, Axes, Point, Where, matches, point_of
 from gatebench.bench.suite.claims import Claim
 
@@ -70,7 +71,8 @@ class ClaimResult:
 
 def judge(claim: Claim, planned: Sequence[Axes], cells: Sequence[Measured]) -> ClaimResult:
     """The verdict of a claim about the planned cells, from those that are finished."""
-    found = [_contrast(claim, *sides, planned, cells) for sides in _sides(claim, planned)]
+    thirds: tuple[str | None, ...] = THIRDS if claim.strata else (None,)
+    found = [_contrast(claim, *sides, planned, cells, third) for sides in _sides(claim, planned) for third in thirds]
     adjusted = iter(holm([contrast.p for contrast in found if contrast.p is not None]))
     found = [contrast if contrast.p is None else replace(contrast, p_holm=next(adjusted)) for contrast in found]
     whole = [(c.value, c.p_holm) for c in found if c.value is not None and c.p_holm is not None]
@@ -100,9 +102,16 @@ def _sides(claim: Claim, planned: Sequence[Axes]) -> Iterator[tuple[Where, Where
 
 
 def _contrast(
-    claim: Claim, at: Where, ours: Where, theirs: Where, planned: Sequence[Axes], cells: Sequence[Measured]
+    claim: Claim,
+    at: Where,
+    ours: Where,
+    theirs: Where,
+    planned: Sequence[Axes],
+    cells: Sequence[Measured],
+    third: str | None,
 ) -> ContrastResult:
-    label = ", ".join([f"{_words(ours)} vs {_words(theirs)}", *([_words(at)] if at else [])])
+    stratum = [f"{third} {claim.strata}"] if third else []
+    label = ", ".join([f"{_words(ours)} vs {_words(theirs)}", *([_words(at)] if at else []), *stratum])
     own = [axes for axes in planned if matches(at, axes)]
     wanted = _counterparts({point_of(axes): axes for axes in own}, ours, theirs)
     rows = _rows([cell for cell in cells if matches(at, cell.axes)])
@@ -113,7 +122,12 @@ def _contrast(
     points: list[Point] = []
     for stream, dataset in enumerate(dict.fromkeys(point[DATASET] for point, _ in pairs)):
         mine = list(dict.fromkeys(point for pair in pairs for point in pair if point[DATASET] == dataset))
-        part = drawn_means([rows[point] for point in mine], claim.metric, stream)
+        compared: Sequence[Mapping[int, Measured]] | None = [rows[point] for point in mine]
+        if claim.strata and third:
+            compared = in_third([rows[point] for point in mine], claim.metric, claim.strata, third)
+        if compared is None:
+            return ContrastResult(label, reason=f"the cells have no seed or no probe with {claim.strata} in common")
+        part = drawn_means(compared, claim.metric, stream)
         if part is None:
             return ContrastResult(label, reason=f"the cells have no seed or no probe with {claim.metric} in common")
         parts.append(part)

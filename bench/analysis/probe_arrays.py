@@ -54,6 +54,7 @@ class Cube:
 
     values: Array
     seeds: tuple[int, ...]
+    prompts: tuple[int, ...]
 
 
 class Bounds(NamedTuple):
@@ -81,7 +82,7 @@ def cube(rows: Sequence[Mapping[int, Measured]], metric: str) -> Cube | None:
     if not len(prompts):
         return None
     flat = np.stack([values.loc[prompts].to_numpy() for values in series], dtype=np.float64)
-    return Cube(flat.reshape(len(rows), len(seeds), len(prompts)), tuple(seeds))
+    return Cube(flat.reshape(len(rows), len(seeds), len(prompts)), tuple(seeds), tuple(prompts.tolist()))
 
 
 def drawn_means(rows: Sequence[Mapping[int, Measured]], metric: str, stream: int = 0) -> Draws | None:

@@ -25,6 +25,10 @@ PROBE = ["split", "prompt"]
 # Roles of the enumerable answers to a prompt; ANYTHING_ELSE is every text that is none of them.
 ENUMERABLE = ("chosen", "chosen_paraphrases", "rejected", "rejected_paraphrases", "other_answers")
 ANYTHING_ELSE = "anything_else"
+# Where in a chosen response a token stands: the first and the last of the places, counted from 1, of each column.
+PLACES: dict[str, tuple[int, int | None]] = {
+    "at_1": (1, 1), "at_2_4": (2, 4), "at_5_8": (5, 8), "at_9_16": (9, 16), "at_17": (17, None),
+}  # fmt: skip
 # Parts of the next-token mass along the rejected response, and the column that has each.
 FLOWS = {
     "rejected": "mass_target", "argmax": "mass_top1",
@@ -115,6 +119,12 @@ def accuracy(probes: Probes) -> pandas.Series[float]:
     return (margin(probes) > 0).astype(float)
 
 
+@metric(DYNAMICS, title="share fallen", unit=SHARE, better="lower", reported=True, tunable=True)
+def share_fallen(probes: Probes) -> pandas.Series[float]:
+    """1 where the chosen log-prob is lower than before training: what the mean of Δ chosen hides."""
+    return (delta_chosen(probes) < 0).astype(float)
+
+
 @metric(DYNAMICS, title="KL", unit=NATS, reported=True)
 def kl(probes: Probes) -> pandas.Series[float]:
     """KL(policy || reference), summed along the chosen response."""
@@ -160,6 +170,18 @@ def answer_flow(probes: Probes, role: str) -> pandas.Series[float] | None:
     return found
 
 
+def profile(probes: Probes, column: str) -> pandas.Series[float] | None:
+    """What the tokens at some places of the chosen response add to Δ chosen; all of them sum to it. Only where the
+    suite asks for it (evaluate.dynamics.profile)."""
+    if column not in probes.values:
+        return None
+    return probes.along_chosen(column, probes.step) - probes.along_chosen(column, 0)
+
+
+for _name, (_first, _last) in PLACES.items():
+    _words = f"token {_first}" if _first == _last else f"tokens {_first}-{_last}" if _last else f"tokens {_first}-"
+    _compute = partial(profile, column=_name)
+    register(Metric(f"delta_chosen_{_name}", f"Δ chosen, {_words}", NATS, DYNAMICS, _compute, reported=True))
 for _part, _column in FLOWS.items():
     _title = f"mass to {_part.replace('_', ' ')}"
     register(Metric(f"flow_{_part}", _title, SHARE, DYNAMICS, partial(flow, column=_column)))

@@ -1,6 +1,6 @@
 """Every metric by the name that it has in `summary.json`, and the lists that others take from them.
 
-A metric is one decorated function in the file of its source (`dynamics`, `answers`, `verdicts`), once.
+A metric is one decorated function in the file of its source (`dynamics`, `geometry`, `answers`, `verdicts`), once.
 lm-eval's own metrics (`tasks`) are named by its tasks and known only after them.
 """
 
@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gatebench.bench.metrics import answers, dynamics, verdicts
+from gatebench.bench.metrics import answers, dynamics, geometry, verdicts
 from gatebench.bench.metrics.metric import REGISTERED, SPLIT_PREFIXES, AnyMetric, Source, Variant
 from gatebench.objectives.names import UnknownWord
 
-_OURS = (dynamics.DYNAMICS, answers.ANSWERS, verdicts.VERDICTS)  # in the order in which tables show them
+_OURS = (
+    dynamics.DYNAMICS,
+    geometry.GEOMETRY,
+    answers.ANSWERS,
+    verdicts.VERDICTS,
+)  # in the order in which tables show them
 
 
 def sources() -> list[Source[Any]]:

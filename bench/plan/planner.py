@@ -17,7 +17,7 @@ from gatebench.bench.errors import UserError
 from gatebench.bench.models.source import ModelSource
 from gatebench.bench.plan.graph import Axes, Cell, Node, Plan, Sources, Where, identity, matches, point_of
 from gatebench.bench.plan.lengths import too_long
-from gatebench.bench.stages import base, dynamics, generate, judge, reference, train, warmup
+from gatebench.bench.stages import base, dynamics, generate, geometry, judge, reference, train, warmup
 from gatebench.bench.stages.stage import library_versions
 from gatebench.bench.suite.claims import Claim
 from gatebench.bench.suite.recipes import Generate, Train, Warmup
@@ -108,7 +108,7 @@ class _Policy:
     """The warm-up policy that cells start from and the stages that come with it."""
 
     node: Node
-    reference: Node
+    scored: reference.Spec
     followed: dynamics.Spec
     start: Node
     asked: generate.Spec | None
@@ -141,13 +141,15 @@ def _policy(
         )
         policy = nodes.add("warmup", warm, base=base_node)
         found["warmup"] = policy.key
-    scored = nodes.add(
-        "reference", reference.Spec(recipe.lengths, model.dtype, data, model.weights, model.attention), policy=policy
-    )
-    followed = dynamics.Spec(recipe.lengths, model.dtype, probed, model.weights)
+    scored = reference.Spec(recipe.lengths, model.dtype, data, model.weights, model.attention)
+    followed = dynamics.Spec(recipe.lengths, model.dtype, probed, model.weights, suite.evaluate.dynamics.profile)
     start = nodes.add("dynamics", followed, policy=policy)
+    if suite.evaluate.geometry:
+        found["geometry"] = nodes.add(
+            "geometry", geometry.Spec(recipe.lengths, probed, model.weights), policy=policy
+        ).key
     asked = _generation(wish, recipe, model, data) if wish else None
-    return _Policy(policy, scored, followed, start, asked, {**found, "reference": scored.key})
+    return _Policy(policy, scored, followed, start, asked, found)
 
 
 def _generation(wish: Generate, recipe: Train, model: ModelSource, data: DataSource) -> generate.Spec:
@@ -174,14 +176,19 @@ class _Cells:
         if place not in self.policies:
             self.policies[place] = _policy(self.sources, self.nodes, axes, self.suite, recipe, warm_recipe, drawn)
         policy = self.policies[place]
-        model, data = self.sources.models[axes["model"]], policy.reference.spec.data
+        model, data = self.sources.models[axes["model"]], policy.scored.data
         gate, parameters = self.gates[axes["gate"]], self.parameters[axes["objective"]]
         spec = train.Spec(axes["loss"], parameters, gate, recipe, model.dtype, model.adapter, data, drawn.train,
                           model.weights, model.attention,
-                          policy.followed.data if recipe.keep != "all" else None)  # fmt: skip
-        trained = self.nodes.add("train", spec, policy=policy.node, reference=policy.reference)
+                          policy.followed.data if recipe.keep != "all" else None,
+                          policy.followed.profile and recipe.keep != "all")  # fmt: skip
+        read, found = {}, dict(policy.stages)
+        if get_loss(axes["loss"]).reference or gate.compares or gate.reads_reference:
+            read["reference"] = self.nodes.add("reference", policy.scored, policy=policy.node)
+            found["reference"] = read["reference"].key
+        trained = self.nodes.add("train", spec, policy=policy.node, **read)
         ended = self.nodes.add("dynamics", policy.followed, policy=policy.node, start=policy.start, train=trained)
-        found = {**policy.stages, "train": trained.key, "dynamics": ended.key}
+        found |= {"train": trained.key, "dynamics": ended.key}
         if policy.asked:
             own = self.nodes.add("generate", policy.asked, policy=policy.node)
             answered = self.nodes.add("generate", policy.asked, policy=policy.node, start=own, train=trained)

@@ -62,7 +62,7 @@ def transcript_cautions(sources: Sources) -> list[str]:
 
 
 def _meetings(plan: Plan) -> Iterator[tuple[str, str, Lengths]]:
-    found = {(c.model, c.dataset, plan.nodes[c.stages["reference"]].spec.lengths) for c in plan.cells}
+    found = {(c.model, c.dataset, plan.nodes[c.stages["train"]].spec.recipe.lengths) for c in plan.cells}
     yield from sorted(found, key=str)
 
 

@@ -41,12 +41,13 @@ CURVES = "curves.parquet"
 @dataclass(frozen=True)
 class Spec:
     """dtype: that of the training; measured is in float32 whatever it is, since what an update changes lies below what
-    bfloat16 can tell apart. weights: those that the training began from, ModelSource.weights."""
+    bfloat16 can tell apart. weights: those that the training began from, ModelSource.weights; profile: see probing."""
 
     lengths: Lengths
     dtype: str
     data: DataSource
     weights: str = field(default="", metadata={"key": "given"})
+    profile: bool = field(default=False, metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
@@ -62,12 +63,12 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         curves(frame).to_parquet(out / CURVES)
         return {"tokens": 0, "steps": [int(step) for step in frame["step"].unique()]}
 
-    probes = followed(load_tokenizer(inputs["policy"]), spec.data, spec.lengths)
+    probes = followed(load_tokenizer(inputs["policy"]), spec.data, spec.lengths, profile=spec.profile)
     policy = in_float32(load_policy(inputs["policy"], spec.weights or FLOAT32)).eval()
     if "train" not in inputs:
         reader = probes.reader(policy)
         share = partial(_share, report, 0, 1, "probes at step 0")
-        measure_probes(reader, None, probes.encoded, 0, share).to_parquet(out / PROBES)
+        measure_probes(reader, None, probes, 0, share).to_parquet(out / PROBES)
         return {
             "tokens": probes.tokens, "probes": {split: len(rows) for split, rows in probes.encoded.items()},
             CAUTIONS: [*filter(None, [reader.caution]), *probes.cautions],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 from gatebench.bench.data.pairs import role_of
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.errors import StageFailed
+from gatebench.bench.metrics.dynamics import PLACES
 from gatebench.bench.models.encoding import EncodedProbe, Lengths
 from gatebench.bench.stages.finite import check_finite
 
@@ -31,11 +32,13 @@ Reference: TypeAlias = "Callable[[Sequence[list[int]], Sequence[list[int]]], tor
 
 @dataclass(frozen=True)
 class Followed:
-    """The probes of a data set as a model reads them. tokens: of all; cautions: on those that it cannot read."""
+    """The probes of a data set as a model reads them. tokens: of all; cautions: on those that it cannot read; profile:
+    whether the chosen response is measured by the places of its tokens as well."""
 
     encoded: Encoded
     tokens: int
     cautions: tuple[str, ...]
+    profile: bool = False
 
     def reader(self, model: CausalLM) -> Reader:
         """How a model reads them."""
@@ -45,7 +48,7 @@ class Followed:
         return reader_of(model, [p.prompt for p in probes], [list(p.responses.values()) for p in probes])
 
 
-def followed(tokenizer: Tokenizer, data: DataSource, lengths: Lengths) -> Followed:
+def followed(tokenizer: Tokenizer, data: DataSource, lengths: Lengths, *, profile: bool) -> Followed:
     from gatebench.bench.data.adapters import load
     from gatebench.bench.models.encoding import Encoder, unread
 
@@ -53,7 +56,7 @@ def followed(tokenizer: Tokenizer, data: DataSource, lengths: Lengths) -> Follow
     encoded = {split: encoder.probes(rows) for split, rows in given.items()}
     left_out = [unread(data, f"{split} probes", len(encoded[split]), len(rows)) for split, rows in given.items()]
     tokens = sum(len(p.prompt) + sum(map(len, p.responses.values())) for rows in encoded.values() for _, p in rows)
-    return Followed(encoded, tokens, tuple(sentence for found in left_out for sentence in found))
+    return Followed(encoded, tokens, tuple(sentence for found in left_out for sentence in found), profile)
 
 
 def probes_after(
@@ -79,11 +82,11 @@ def probes_after(
         with turned_off():
             return score(reader, prompts, responses)
 
-    return measure_probes(replace(reader, model=own), reference, probes.encoded, step, report), reader.caution
+    return measure_probes(replace(reader, model=own), reference, probes, step, report), reader.caution
 
 
 def measure_probes(
-    model: Reader, reference: Reference | None, encoded: Encoded, step: int, report: Callable[[float], None]
+    model: Reader, reference: Reference | None, given: Followed, step: int, report: Callable[[float], None]
 ) -> pandas.DataFrame:
     """One row a probe and kind: step, split, prompt, kind, tokens, log_prob (summed), in nats.
 
@@ -91,9 +94,10 @@ def measure_probes(
 
     The rows of the chosen response also have argmax (summed log-prob of the most likely tokens), entropy, mass_target,
     mass_top1 (0 where the target is the most likely token), mass_rest (means over tokens) and kl (summed
-    KL(policy || reference)). Those of the rejected response have mass_target, mass_top1 and what is left of the rest
-    in mass_chosen, mass_chosen_paraphrases, mass_rejected_paraphrases, mass_unrelated: the mean mass on tokens that
-    those responses consist of, each token counted once, in this order. The masses of a row sum to 1.
+    KL(policy || reference)); with a profile also the summed log-prob of the tokens at each of PLACES. Those of the
+    rejected response have mass_target, mass_top1 and what is left of the rest in mass_chosen,
+    mass_chosen_paraphrases, mass_rejected_paraphrases, mass_unrelated: the mean mass on tokens that those responses
+    consist of, each token counted once, in this order. The masses of a row sum to 1.
 
     Raises StageFailed for log-probs that are not numbers.
     """
@@ -117,12 +121,15 @@ def measure_probes(
                 found = quantities(scored.only(places), [probes[at] for at in places], reference)
                 for name, values in found.items():
                     frame.loc[places, name] = values.tolist()
+                if wanted == CHOSEN and given.profile:
+                    for name, values in by_place(scored.only(places)).items():
+                        frame.loc[places, name] = values.tolist()
         return frame
 
     frames: list[pandas.DataFrame] = []
-    total, done = sum(map(len, encoded.values())), 0
+    total, done = sum(map(len, given.encoded.values())), 0
     with torch.no_grad():  # no inference mode: what a model keeps for later, it may train with
-        for split, rows in encoded.items():
+        for split, rows in given.encoded.items():
             prompts = [probe.prompt for _, probe in rows]
             responses = [list(probe.responses.values()) for _, probe in rows]
             frames += map_batches(
@@ -147,6 +154,23 @@ def response_sums(scored: Scored) -> dict[str, list[float]]:
     log_prob: list[float] = scored.sums(target).tolist()
     check_finite(log_prob, "responses scored at once")
     return {"tokens": tokens.tolist(), "log_prob": log_prob}
+
+
+def by_place(scored: Scored) -> dict[str, torch.Tensor]:
+    """The summed log-prob of each response's tokens at each of PLACES, [responses] each; 0 where it ends before."""
+    import torch
+
+    from gatebench.objectives.layout.shared_prompt import target_log_probs
+
+    target = target_log_probs(scored.logits, scored.targets)
+    ends = scored.sums(torch.ones_like(target)).long().cumsum(0)
+    starts = torch.cat([ends.new_zeros(1), ends[:-1]])
+    place = torch.arange(len(target), device=target.device) - starts[scored.response] + 1
+    found = {}
+    for name, (first, last) in PLACES.items():
+        own = (place >= first) & (place <= (last or len(target)))
+        found[name] = scored.sums(torch.where(own, target, torch.zeros_like(target)))
+    return found
 
 
 def chosen_quantities(

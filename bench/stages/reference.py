@@ -46,13 +46,12 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     import pandas
     import torch
 
-    from gatebench.bench.data.adapters import load
     from gatebench.bench.models.encoding import Encoder
     from gatebench.bench.models.loading import computing, load_policy, load_tokenizer
     from gatebench.objectives.layout.scoring import Scored, map_batches, reader_of
     from gatebench.objectives.layout.shared_prompt import target_log_probs
 
-    data, encoder = load(spec.data), Encoder(load_tokenizer(inputs["policy"]), spec.lengths)
+    encoder = Encoder(load_tokenizer(inputs["policy"]), spec.lengths)
     pairs, dropped = encoder.training_pairs(spec.data)
     model = load_policy(inputs["policy"], spec.weights or FLOAT32, attention=spec.attention).eval()
     prompts = [pair.prompt for pair in pairs]
@@ -77,13 +76,19 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     frame.to_parquet(out / REFERENCE_FILE)
     return {
         "tokens": sum(len(p.prompt) + len(p.chosen) + len(p.rejected) for p in pairs),
-        "dropped": [f"{row.place}: {row.reason}" for row in (*data.dropped, *dropped)],
         "pairs": len(pairs),
-        CAUTIONS: [
-            *data.cautions,
-            *left_out(spec.data.name, dropped, len(data.train)),
-            *([reader.caution] if reader.caution else []),
-        ],
+        **facts_of(spec.data, dropped, [reader.caution] if reader.caution else []),
+    }
+
+
+def facts_of(source: DataSource, dropped: Sequence[Dropped], cautions: Sequence[str]) -> Facts:
+    """What the first stage that reads the training pairs of a data set says of them; cautions: of its own."""
+    from gatebench.bench.data.adapters import load
+
+    data = load(source)
+    return {
+        "dropped": [f"{row.place}: {row.reason}" for row in (*data.dropped, *dropped)],
+        CAUTIONS: [*data.cautions, *left_out(source.name, dropped, len(data.train)), *cautions],
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -59,7 +58,7 @@ class Stopped(Exception):
 class Spec:
     """loss: a name of the registry; parameters: its frozen parameters; gate: tau may be a percentile; dtype: the type
     that is computed in; weights, attention: ModelSource's; followed: the data whose probes are measured as it trains,
-    None where the dynamics stage measures them from what recipe.keep leaves, or nothing does."""
+    None where the dynamics stage measures them from what recipe.keep leaves, or nothing does; profile: of these."""
 
     loss: str
     parameters: DataclassInstance
@@ -72,28 +71,32 @@ class Spec:
     weights: str = field(default="", metadata={"key": "given"})
     attention: str = field(default="", metadata={"key": "given"})
     followed: DataSource | None = field(default=None, metadata={"key": "given"})
+    profile: bool = field(default=False, metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch: Watch | None = None) -> Facts:
-    """Train the cell into `out`. Raises Stopped where `watch` ends it before its last step."""
+    """Train the cell into `out`. inputs: policy, and reference where the loss or the gate reads it.
+
+    Raises Stopped where `watch` ends it before its last step."""
     import pandas
     import torch
 
     from gatebench.bench.models.encoding import Encoder
     from gatebench.bench.models.loading import MODEL, POINTER, load_tokenizer
-    from gatebench.bench.stages.reference import REFERENCE_FILE
+    from gatebench.bench.stages.reference import REFERENCE_FILE, facts_of
     from gatebench.bench.stages.training.memory import with_smaller_batches
     from gatebench.objectives.controls import small_batch_caution
-    from gatebench.objectives.gates import UNGATED
+    from gatebench.objectives.gates import REWEIGHTERS, UNGATED
     from gatebench.objectives.registry import coupling_caution
 
     recipe = spec.recipe
     tokenizer = load_tokenizer(inputs["policy"])
-    pairs, _ = Encoder(tokenizer, recipe.lengths).training_pairs(spec.data)
-    reference = pandas.read_parquet(inputs["reference"] / REFERENCE_FILE)
-    rows = training_rows(pairs, reference, spec.gate)
+    pairs, dropped = Encoder(tokenizer, recipe.lengths).training_pairs(spec.data)
+    scored = inputs.get("reference")  # None where neither the loss nor the gate reads the reference
+    reference = pandas.read_parquet(scored / REFERENCE_FILE) if scored else None
+    rows = training_rows(pairs, reference, spec.gate, getattr(spec.parameters, "ld_alpha", None))
     gate, sentence = in_numbers(spec.gate, reference)
-    probes = followed(tokenizer, spec.followed, recipe.lengths) if spec.followed else None
+    probes = followed(tokenizer, spec.followed, recipe.lengths, profile=spec.profile) if spec.followed else None
     follower = Follower(probes, inputs["policy"], spec.weights or FLOAT32, out, report) if probes else None
     given = Given(spec, gate, rows, tokenizer, inputs["policy"], out, report, watch, follower)
 
@@ -128,18 +131,19 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     cautions = [sentence, trainer.layout_caution, coupling_caution(spec.loss, recipe.batch_size, micro)]
     if gate.of is not None:
         cautions.append(small_batch_caution(gate.kind, recipe.batch_size))
+    without = (UNGATED, *REWEIGHTERS)  # tau and alpha
+    said = [
+        *filter(None, cautions), *moved.cautions("the training", steps, recipe.learning_rate),
+        *(follower.cautions if follower else ()),
+    ]  # fmt: skip
     history = pandas.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     history.sort_index(axis=1).to_parquet(out / TRAIN_CURVES)
     return {
         "tokens": int(trainer._total_train_tokens),
         "steps": steps,
         **moved.facts(),
-        "gate": None if gate.kind == UNGATED else {"tau": gate.source.tau, "alpha": gate.source.alpha},
-        CAUTIONS: [
-            *filter(None, cautions),
-            *moved.cautions("the training", steps, recipe.learning_rate),
-            *(follower.cautions if follower else ()),
-        ],
+        "gate": None if gate.source.kind in without else {"tau": gate.source.tau, "alpha": gate.source.alpha},
+        **(facts_of(spec.data, dropped, said) if reference is None else {CAUTIONS: said}),
         "micro_batch_size": micro,
     }
 
@@ -186,12 +190,12 @@ class Given:
         from gatebench.objectives.registry import get_loss
         from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
 
-        spec, recipe, gate = self.spec, self.spec.recipe, self.gate
+        spec, recipe, gate, loss = self.spec, self.spec.recipe, self.gate, get_loss(self.spec.loss)
         precision = torch.backends.fp32_precision  # type: ignore[attr-defined]
         arguments = GatedDPOConfig.of_gate(
             gate, output_dir=str(self.out / TRAINER), layout=recipe.layout,
-            loss=spec.loss, loss_parameters=dataclasses.asdict(spec.parameters),
-            beta=getattr(spec.parameters, "beta", 0.1), precompute_ref_log_probs=True,
+            loss=spec.loss, loss_parameters=loss.values(spec.parameters), beta=loss.beta(spec.parameters) or 0.1,
+            precompute_ref_log_probs=True,
             per_device_train_batch_size=micro, gradient_accumulation_steps=recipe.batch_size // micro,
             num_train_epochs=recipe.epochs, max_steps=recipe.steps or -1, max_length=recipe.max_length, seed=spec.seed,
             logging_steps=LOGGING_STEPS, save_strategy="no", save_total_limit=1, report_to=[], disable_tqdm=True,
@@ -201,7 +205,7 @@ class Given:
         if recipe.torch_compile:  # which leaves traces in a process: TF32, and code that counts against its limit
             torch.backends.fp32_precision = precision  # type: ignore[attr-defined]
             torch._dynamo.reset()
-        may_rest = has_an_end(get_loss(spec.loss), spec.parameters)
+        may_rest = has_an_end(loss, spec.parameters)
         set_seed(spec.seed)  # an adapter starts at random
         model = load_policy(self.policy, self.weights)
         advised = model.config._attn_implementation  # with which saved weights are measured
@@ -277,4 +281,4 @@ def shorten(spec: Spec, steps: int, copy: int) -> Spec:
 
 
 STAGE = Stage("train", VERSION, Spec, run, amount, guess=8.0,
-              facts=("gate", "steps", "micro_batch_size", *change.FACTS), shorten=shorten)  # fmt: skip
+              facts=("gate", "steps", "micro_batch_size", "dropped", *change.FACTS), shorten=shorten)  # fmt: skip

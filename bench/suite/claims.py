@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from gatebench.bench.metrics import registry
+from gatebench.bench.metrics.dynamics import DYNAMICS
+from gatebench.bench.metrics.geometry import GEOMETRY
 from gatebench.bench.suite.strict import Strict
 from gatebench.objectives.names import UnknownWord
 
@@ -47,6 +49,7 @@ class Claim(Strict):
 
     by: one contrast for every value of these axes. spread: compare how far the cells of this axis lie apart (their
     standard deviation) in place of their mean. effect: the size that is expected, for the power to have seen it.
+    strata: one contrast on each third of the probes by a metric that is measured before training, as ches.
     """
 
     name: str
@@ -56,13 +59,25 @@ class Claim(Strict):
     expect: Expectation
     spread: str | None = None
     effect: float | None = Field(default=None, gt=0)
+    strata: str | None = None
 
     @model_validator(mode="after")
     def _known(self) -> Claim:
-        registry.get_metric(self.metric)
+        self._check_strata()
         for axis, known in [*((axis, BY_AXES) for axis in self.by), *([(self.spread, SPREADS)] if self.spread else [])]:
             if axis not in known:
                 raise UnknownWord("axis", axis, known)
             if any(axis in side for pair in self.contrast.sides() for side in pair):
                 raise ValueError(f"{axis!r} is what the contrast compares, so it cannot stand in by or spread as well")
         return self
+
+    def _check_strata(self) -> None:
+        """A metric of probes by one that no training can have moved."""
+        metric = registry.get_metric(self.metric)
+        if self.strata is None:
+            return
+        known = [found.name for found in GEOMETRY.metrics()]
+        if self.strata not in known:
+            raise UnknownWord("strata", self.strata, known)
+        if metric.source != DYNAMICS:
+            raise ValueError(f"strata are thirds of the probes, and {self.metric} is not measured on them")

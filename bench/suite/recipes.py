@@ -198,10 +198,12 @@ def with_own_keys(value: object) -> object:
 @dataclass(frozen=True, config=STRICT)
 class Dynamics:
     """How many probes of each split are tracked. tuned_on: how many of the first probes of training prompts something
-    was tuned on; they are left out of every figure."""
+    was tuned on; they are left out of every figure. profile: whether it is also measured where in the chosen response
+    its log-prob changes."""
 
     probes: Count = 500
     tuned_on: Annotated[int, Field(ge=0)] = 0
+    profile: Annotated[bool, Field(exclude=True)] = False  # of no study's identity
 
     def __post_init__(self) -> None:
         if self.tuned_on >= self.probes:

@@ -14,6 +14,7 @@ from gatebench.bench.models.gguf.wheels import WHEEL
 from gatebench.bench.models.ladder import NAMES
 from gatebench.bench.models.source import Adapter
 from gatebench.bench.suite.claims import Claim
+from gatebench.bench.suite.losses import with_loss
 from gatebench.bench.suite.recipes import (
     Base,
     Count,
@@ -27,8 +28,8 @@ from gatebench.bench.suite.recipes import (
 )
 from gatebench.bench.suite.seeds import SeedAxis, repetitions
 from gatebench.bench.suite.strict import Name, Place, Strict
-from gatebench.bench.suite.tuning import Tune
-from gatebench.objectives.gates import CONTROLS, UNGATED, Gate, Side, Whose
+from gatebench.bench.suite.tuning import Tune, check_space
+from gatebench.objectives.gates import BAND, CONTROLS, RC, REWEIGHTERS, UNGATED, Gate, Side, Whose
 from gatebench.objectives.names import UnknownWord, nearest
 
 Attention = Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"]
@@ -109,7 +110,11 @@ class Dataset(Strict):
 
 
 class Objective(Strict):
-    """A warm-up and a loss with its parameters."""
+    """A warm-up and a loss with its parameters.
+
+    loss: a name of objectives.registry, or a mix of weighted losses, {dpo: 1, nll: 0.2}, or in TRL's way loss_type:
+    [sigmoid, sft] with loss_weights: [1, 0.2]. warmup: by default sft, and none for a method that has none (orpo).
+    """
 
     name: Name
     loss: str
@@ -123,7 +128,7 @@ class Objective(Strict):
             value = {"name": value}
         if not isinstance(value, dict):
             return value
-        given = dict(value)
+        given = with_loss(dict(value))
         if given.get("name") == "extended_sft":
             given = {"warmup": "extended_sft", "loss": "dpo", **given}
         name = given.setdefault("name", given.get("loss"))
@@ -135,16 +140,18 @@ class Objective(Strict):
     @model_validator(mode="after")
     def _known(self) -> Objective:
         # the registry needs torch, which `bench plan` of a mistyped file should not wait for
+        from gatebench.objectives.mixes import is_mix
         from gatebench.objectives.registry import get_loss, losses
 
-        if self.loss not in losses():
+        if not is_mix(self.loss) and self.loss not in losses():
             raise UnknownWord("objective", self.loss, [*losses(), "extended_sft"])
         get_loss(self.loss).make_parameters(**self.parameters)
         return self
 
 
 class GateAxis(Strict):
-    """A gate: a kind with alpha and tau, or a control of another gate (`of`: a gate of this suite)."""
+    """A gate: a kind with alpha and tau, or a control of another gate (`of`: a gate of this suite), or a reweighter:
+    clip with its bound, humanline with its band, rc (objectives/reweighters.py)."""
 
     kind: str
     name: Name = ""
@@ -154,6 +161,8 @@ class GateAxis(Strict):
     probability: Whose = "policy"
     value: float | None = None
     of: str | None = None
+    bound: float | None = None
+    band: tuple[float, float] = BAND
 
     @model_validator(mode="before")
     @classmethod
@@ -172,13 +181,16 @@ class GateAxis(Strict):
 
     @field_validator("value")
     @classmethod
-    def _weight(cls, value: float | None) -> float | None:
-        return value if value is None else Gate("constant", value=value).value
+    def _weight(cls, value: float | None, info: ValidationInfo) -> float | None:
+        return value if value is None else Gate(RC if info.data.get("kind") == RC else "constant", value=value).value
 
     @model_validator(mode="after")
     def _whole(self) -> GateAxis:
         if self.kind not in CONTROLS or self.of is None:
             self.to_gate(None if self.of is None else Gate("seq"))
+        for name in ("alpha", "tau", "probability"):
+            if self.kind in REWEIGHTERS and name in self.model_fields_set:
+                raise ValueError(f"gate {self.kind} has no `{name}`; it belongs to gates by a probability")
         return self
 
     @property
@@ -187,11 +199,14 @@ class GateAxis(Strict):
 
     def to_gate(self, of: Gate | None) -> Gate:
         """The gate of this entry; of: the gate of the entry that it refers to."""
-        return Gate(self.kind, self.alpha, self.tau, self.side, self.probability, self.value, of)
+        return Gate(self.kind, self.alpha, self.tau, self.side, self.probability, self.value, of, self.bound, self.band)
 
 
 class Evaluate(Strict):
+    """geometry: whether CHES and the gradient geometry of every pair are measured before training."""
+
     dynamics: Dynamics = Dynamics()
+    geometry: bool = Field(default=False, exclude=True)  # of no tuning study's identity
     generate: Generate | None = None
     lm_eval: LmEval | None = None
     judge: Annotated[JudgeRecipe, BeforeValidator(with_own_keys)] | None = None
@@ -240,6 +255,23 @@ class Suite(Strict):
     claims: list[Claim] = Field(default_factory=list)
     tune: Tune | None = None
 
+    @field_validator("tune")
+    @classmethod
+    def _searchable(cls, tune: Tune | None, info: ValidationInfo) -> Tune | None:
+        """What is searched must be numbers of the losses that are there; `objectives` were read before."""
+        entries: dict[str, Objective] = {entry.name: entry for entry in info.data.get("objectives", [])}
+        if tune is None or not entries:
+            return tune
+        at = [o for o in entries.values() if tune.at.get("objective") in (None, o.name)]
+        check_space(tune.space, tune.of_gates, [(o.loss, o.parameters) for o in at])
+        for name, space in tune.rivals.items():
+            if name not in entries:
+                raise UnknownWord("objective of rivals", name, entries)
+            if [o.name for o in at] == [name]:
+                raise ValueError(f"rivals: {name} is what is tuned; fair: true searches it without a gate")
+            check_space(space, (), [(entries[name].loss, entries[name].parameters)])
+        return tune
+
     @model_validator(mode="after")
     def _consistent(self) -> Suite:
         for axis in ("models", "datasets", "objectives", "gates"):
@@ -269,11 +301,12 @@ class Suite(Strict):
 
     def _check_measured(self, claim: Claim) -> None:
         """What a claim is about must be measured by a stage that this suite has."""
-        source = registry.get_metric(claim.metric).source.stage
-        if source in Evaluate.model_fields and getattr(self.evaluate, source) is None:
-            raise ValueError(
-                f"claim {claim.name!r}: {claim.metric} is measured by evaluate.{source}, which this suite does not have"
-            )
+        for name in filter(None, (claim.metric, claim.strata)):
+            source = registry.get_metric(name).source.stage
+            if source in Evaluate.model_fields and not getattr(self.evaluate, source):
+                raise ValueError(
+                    f"claim {claim.name!r}: {name} is measured by evaluate.{source}, which this suite does not have"
+                )
 
     def _check_where(self, where: Mapping[str, object], place: str = "where") -> None:
         values: dict[str, Sequence[object]] = {

@@ -45,8 +45,11 @@ class Task:
 
     def shared(self) -> Plan:
         """The point's stages that all trials rest on: no training, and the probes at step 0 alone."""
-        ungated = {"gates": [GateAxis(kind=UNGATED)], "seeds": self.tune.seeds[:1]}
-        plan = make_plan(tuned_point(self.suite, self.tune).model_copy(update=ungated), self.sources)
+        gates = [GateAxis(kind=UNGATED)]
+        if self.tune.over == "gates":  # of which any is measured on the reference, where the loss reads none too
+            gates.append(GateAxis(kind="seq"))
+        point = tuned_point(self.suite, self.tune)
+        plan = make_plan(point.model_copy(update={"gates": gates, "seeds": self.tune.seeds[:1]}), self.sources)
         own = {key: node for key, node in plan.nodes.items()
                if node.kind != "train" and "train" not in {role for role, _, _ in node.inputs}}  # fmt: skip
         return Plan(plan.suite, (), own)

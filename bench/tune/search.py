@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+RIVAL = "rival "  # before an objective's name, where a search is of a rival
+
+
 @dataclass(frozen=True)
 class Tuned:
     """What `bench tune` found. file: best.yaml; done: its run."""
@@ -76,12 +80,10 @@ def tune(
         raise UserError(
             "this suite has no tune block; add one, as in  tune: {trials: 40, maximize: [delta_chosen, margin]}"
         )
-    blocks = [block]
-    if block.fair:
-        sampler = "tpe" if block.sampler == "grid" else block.sampler  # beta and learning rate are ranges
-        its: dict[str, object] = {"over": "objective", "space": {}, "gate": None, "fair": False, "sampler": sampler}
-        blocks.append(block.model_copy(update=its))
-    tasks = [make_task(suite, one, sources, results) for one in blocks]
+    own = "gate" if block.over == "gates" else "ungated loss"
+    blocks = {own: block, **({"ungated loss": block.of_ungated()} if block.fair else {})}
+    blocks |= {f"{RIVAL}{name}": block.of_rival(name) for name in block.rivals}
+    tasks = [make_task(suite, one, sources, results) for one in blocks.values()]
     for task in tasks:
         if exists(task) and not resume:
             raise UserError(
@@ -91,15 +93,17 @@ def tune(
     count, threads, devices = default_workers(block.trials, largest_memory(make_plan(suite, sources)))
     count = workers or count
     folder = results / "tune" / tasks[0].name.replace(" ", "-")
-    _share(tasks[0], count, threads, devices, err, folder)
+    for task in tasks:
+        _share(task, count, threads, devices, err, folder)
     studies = [_search(task, count, threads, devices, err, folder) for task in tasks]
-    file = _write_best(suite, tasks[0], studies, folder)
+    file = _write_best(suite, tasks[0], dict(zip(blocks, studies, strict=True)), folder)
     chosen = load_suite(file)
     found = resolve(chosen, file)
     prepared = suite_run.Prepared(file, file.read_text(encoding="utf-8"), make_plan(chosen, found), found, results)
     prepared.folder.mkdir(parents=True, exist_ok=True)
-    names = {"gates": "gate", "objective": "ungated loss"}
-    figures = [figure for task in tasks for figure in draw(open_study(task), task.tune, names[task.tune.over])]
+    figures = [
+        figure for name, task in zip(blocks, tasks, strict=True) for figure in draw(open_study(task), task.tune, name)
+    ]
     write_json(prepared.folder / STUDY_FILE, figures)
     entries = [
         entry
@@ -158,9 +162,12 @@ def _search(task: Task, workers: int, threads: int, devices: int, err: Console, 
     return Searched(task.name, task.shown, tuple(task.tune.maximize), found, best, rows)
 
 
-def _write_best(suite: Suite, task: Task, studies: list[Searched], folder: Path) -> Path:
-    fair = studies[1].best.parameters if len(studies) > 1 else None
-    raw = best_suite(suite, task.tune, studies[0].best.parameters, fair, task.tuned_on)
+def _write_best(suite: Suite, task: Task, studies: Mapping[str, Searched], folder: Path) -> Path:
+    """studies: by what each searched, the tuned one first."""
+    (_, found), *others = ((name, study.best.parameters) for name, study in studies.items())
+    rivals = {name.removeprefix(RIVAL): best for name, best in others if name.startswith(RIVAL)}
+    fair = next((best for name, best in others if not name.startswith(RIVAL)), None)
+    raw = best_suite(suite, task.tune, found, fair, task.tuned_on, rivals)
     (source,) = (task.sources.datasets[d.name] for d in tuned_point(suite, task.tune).datasets)
     for key, path in (("path", source.path), ("test_path", source.test_path), ("probes", source.probes_path)):
         if path and Path(path).exists():

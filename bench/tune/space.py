@@ -6,14 +6,17 @@ Pure, but for asking Optuna's trial for its numbers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from gatebench.bench.errors import UserError
 from gatebench.bench.metrics.registry import title
 from gatebench.bench.plan.graph import matches
+from gatebench.bench.suite.losses import with_number
 from gatebench.bench.suite.schema import Dataset, GateAxis, Model, Objective, Suite
-from gatebench.bench.suite.tuning import Dimension, Range, Tune
+from gatebench.bench.suite.tuning import RATE, Dimension, Range, Tune
+from gatebench.objectives.gates import CONTROLS, REWEIGHTERS, UNGATED
 from gatebench.objectives.registry import get_loss
 
 if TYPE_CHECKING:
@@ -65,7 +68,7 @@ def _recipes(suite: Suite, model: str, dataset: str, objective: Objective) -> di
 
 def gate_to_tune(suite: Suite, tune: Tune) -> GateAxis:
     """The gate whose numbers are searched; its kind and side where the space does not say otherwise."""
-    gates = [gate for gate in suite.gates if gate.kind not in ("none", "constant", "shuffled")]
+    gates = [gate for gate in suite.gates if gate.kind not in (UNGATED, *CONTROLS, *REWEIGHTERS)]
     found = [gate for gate in gates if tune.gate in (None, gate.name)]
     if len(found) != 1:
         names = ", ".join(gate.name for gate in gates) or "none"
@@ -80,11 +83,13 @@ def dimensions(suite: Suite, tune: Tune) -> dict[str, Dimension]:
     if tune.over == "objective":
         if said:
             return said
-        rate = suite.train.learning_rate
-        found: dict[str, Dimension] = {"learning_rate": Range(low=rate / 10, high=rate * 3, log=True)}
-        parameters = get_loss(suite.objectives[0].loss).make_parameters(**suite.objectives[0].parameters)
-        if hasattr(parameters, "beta"):
-            found["beta"] = Range(low=0.01, high=1, log=True)
+        rate, objective = suite.train.learning_rate, suite.objectives[0]
+        found: dict[str, Dimension] = {RATE: Range(low=rate / 10, high=rate * 3, log=True)}
+        loss = get_loss(objective.loss)
+        beta = loss.beta(loss.make_parameters(**objective.parameters))
+        if beta is not None and not any(isinstance(own, dict) for own in objective.parameters.values()):
+            usual = 0.01 <= beta <= 1
+            found["beta"] = Range(low=0.01 if usual else beta / 10, high=1 if usual else beta * 10, log=True)
         return found
     if not said.keys() & {"kappa", "alpha"}:
         said["kappa"] = Range(low=0.5, high=20, log=True)
@@ -113,7 +118,7 @@ def trial_suite(suite: Suite, tune: Tune, parameters: Parameters) -> Suite:
     at = tuned_point(suite, tune)
     gate = GateAxis(kind="none") if tune.over == "objective" else tuned_gate(at, tune, parameters)
     gates = [gate.model_copy(update={"name": gate.kind})]
-    return with_objective(at, parameters).model_copy(update={"gates": gates, "seeds": tune.seeds})
+    return with_objective(at, _of_objective(tune, parameters)).model_copy(update={"gates": gates, "seeds": tune.seeds})
 
 
 def tuned_gate(suite: Suite, tune: Tune, parameters: Parameters) -> GateAxis:
@@ -125,46 +130,56 @@ def tuned_gate(suite: Suite, tune: Tune, parameters: Parameters) -> GateAxis:
     return gate.model_copy(update={"name": TUNED, "kind": kind, "side": side, "alpha": alpha, "tau": tau})
 
 
-def with_objective(suite: Suite, parameters: Parameters) -> Suite:
-    """The suite with a trial's beta and learning rate, where it has them."""
+def _of_objective(tune: Tune, parameters: Parameters) -> Parameters:
+    """A trial's numbers that are the objective's and not a gate's."""
+    return {name: value for name, value in parameters.items() if name not in tune.of_gates}
+
+
+def with_objective(suite: Suite, numbers: Parameters) -> Suite:
+    """The suite with numbers of its objective: its learning rate, and what is its loss's."""
     (objective,) = suite.objectives
-    update: dict[str, object] = {}
-    if "beta" in parameters:
-        changed = {**objective.parameters, "beta": parameters["beta"]}
-        update["objectives"] = [objective.model_copy(update={"parameters": changed})]
-    if "learning_rate" in parameters:
-        rate = float(parameters["learning_rate"])
-        update["train"] = replace(suite.train, learning_rate=rate)
-        kept = ({key: value for key, value in o.train.items() if key != "learning_rate"} for o in suite.overrides)
+    update: dict[str, object] = {"objectives": [_with_numbers(objective, objective.name, numbers)]}
+    if RATE in numbers:
+        update["train"] = replace(suite.train, learning_rate=float(numbers[RATE]))
+        kept = ({key: value for key, value in o.train.items() if key != RATE} for o in suite.overrides)
         update["overrides"] = [
             o.model_copy(update={"train": train}) for o, train in zip(suite.overrides, kept, strict=True)
         ]
     return suite.model_copy(update=update)
 
 
-def best_suite(suite: Suite, tune: Tune, best: Parameters, fair: Parameters | None, tuned_on: int) -> dict[str, Any]:
-    """The raw suite file that judges the winner: ungated, the untuned gate and the tuned one at the suite's seeds, and
-    the fairly tuned ungated objective where there is one; on the probes that no trial saw."""
+def best_suite(
+    suite: Suite,
+    tune: Tune,
+    best: Parameters,
+    fair: Parameters | None,
+    tuned_on: int,
+    rivals: Mapping[str, Parameters] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """The raw suite file that judges the winner: ungated, the untuned gate and the tuned one at the suite's seeds, the
+    fairly tuned ungated objective where there is one, and each tuned rival; on the probes that no trial saw."""
     at = tuned_point(suite, tune)
     (objective,) = at.objectives
-    gate = gate_to_tune(suite, tune)
-    gates = [GateAxis(kind="none"), gate, tuned_gate(at, tune, best)]
-    if tune.over == "objective":
-        gates = [GateAxis(kind="none")]
+    gates = [GateAxis(kind="none")]
+    if tune.over == "gates":
+        gates += [gate_to_tune(suite, tune), tuned_gate(at, tune, best)]
     raw = at.model_dump(mode="json", exclude_defaults=True, exclude={"tune", "claims", "exclude", "overrides"})
     objectives, overrides, exclude = [objective], [o.model_dump(mode="json") for o in at.overrides], []
-    for number, (changed, name) in enumerate(((best, f"{objective.name}_tuned"), (fair, f"{objective.name}_fair"))):
-        own = {key: value for key, value in (changed or {}).items() if key in ("beta", "learning_rate")}
-        if not own:
-            continue
-        objectives.append(_with_numbers(objective, name, own))
-        if "learning_rate" in own:
-            overrides.append({"where": {"objective": name}, "train": {"learning_rate": own["learning_rate"]}})
-        ungated = number == 1 or tune.over == "objective"
+    own = _of_objective(tune, best)
+    tuned = [(objective, f"{objective.name}_tuned", own, tune.over == "objective")] if own else []
+    if fair:
+        tuned.append((objective, f"{objective.name}_fair", fair, True))
+    for name, numbers in rivals.items():
+        theirs = tuned_point(suite, tune.of_rival(name))
+        tuned.append((theirs.objectives[0], f"{name}_tuned", numbers, True))
+        overrides += _recipe_of(theirs, at, f"{name}_tuned")
+    for entry, name, numbers, ungated in tuned:
+        objectives.append(_with_numbers(entry, name, numbers))
+        if RATE in numbers:
+            overrides.append({"where": {"objective": name}, "train": {RATE: numbers[RATE]}})
         others = [g.name for g in gates if g.name != ("none" if ungated else TUNED)]
         exclude += [{"objective": name, "gate": others}] if others else []
-    retuned = "beta" in best or "learning_rate" in best
-    claims = _claims(gate, objectives, gates, fair is not None, retuned, tune.maximize)
+    claims = _claims(objective.name, gates, fair is not None, bool(own), tune.maximize, list(rivals))
     dynamics = {"probes": at.evaluate.dynamics.probes, "tuned_on": tuned_on}
     return {
         **raw, "name": f"{suite.name}_best", "models": [_dump(m) for m in at.models],
@@ -174,31 +189,47 @@ def best_suite(suite: Suite, tune: Tune, best: Parameters, fair: Parameters | No
     }  # fmt: skip
 
 
+def _recipe_of(theirs: Suite, ours: Suite, name: str) -> list[dict[str, object]]:
+    """What a rival's recipes, with the overrides of its own point, have other than ours, as an override by its name."""
+    changed = {
+        block: {key: value for key, value in asdict(getattr(theirs, block)).items()
+                if getattr(getattr(ours, block), key) != getattr(getattr(theirs, block), key)}
+        for block in ("train", "warmup")
+    }  # fmt: skip
+    return [{"where": {"objective": name}, **changed}] if any(changed.values()) else []
+
+
 def _dump(entry: Model | GateAxis | Objective) -> dict[str, object]:
-    found: dict[str, object] = entry.model_dump(mode="json", exclude_defaults=True)
-    return {**found, "name": entry.name}
+    found: dict[str, object] = {**entry.model_dump(mode="json", exclude_defaults=True), "name": entry.name}
+    if isinstance(entry, Objective) and Objective.model_validate(found).warmup != entry.warmup:
+        found["warmup"] = entry.warmup  # the field's default, and not this loss's
+    return found
 
 
 def _with_numbers(objective: Objective, name: str, numbers: Parameters) -> Objective:
-    beta = {"beta": numbers["beta"]} if "beta" in numbers else {}
-    return objective.model_copy(update={"name": name, "parameters": {**objective.parameters, **beta}})
+    loss, parameters = objective.loss, objective.parameters
+    for number, value in numbers.items():
+        if number != RATE:
+            loss, parameters = with_number(loss, parameters, number, value)
+    return objective.model_copy(update={"name": name, "loss": loss, "parameters": parameters})
 
 
 def _claims(
-    gate: GateAxis, objectives: list[Objective], gates: list[GateAxis], fair: bool, retuned: bool, metrics: list[str]
+    plain: str, gates: list[GateAxis], fair: bool, retuned: bool, metrics: list[str], others: list[str]
 ) -> list[dict[str, object]]:
     """The gain of tuning in every metric that was tuned for, on probes that the tuning did not see."""
-    plain, last = objectives[0].name, objectives[-1].name
+    tuned = f"{plain}_tuned" if retuned else plain
     if len(gates) == 1:
-        ours, name, rivals = {"objective": last}, "the tuned loss", {"the untuned one": {"objective": plain}}
+        ours, name, rivals = {"objective": tuned}, "the tuned loss", {"the untuned one": {"objective": plain}}
     else:
-        ours, name = {"objective": f"{plain}_tuned" if retuned else plain, "gate": TUNED}, "the tuned gate"
+        ours, name = {"objective": tuned, "gate": TUNED}, "the tuned gate"
         rivals = {
-            f"gate {gate.name}": {"objective": plain, "gate": gate.name},
+            f"gate {gates[1].name}": {"objective": plain, "gate": gates[1].name},
             "no gate": {"objective": plain, "gate": "none"},
         }
         if fair:
             rivals["the tuned ungated loss"] = {"objective": f"{plain}_fair", "gate": "none"}
+    rivals |= {f"the tuned {other}": {"objective": f"{other}_tuned", "gate": "none"} for other in others}
     return [
         {"name": f"{name} beats {rival} in {title(metric)}", "metric": metric,
          "contrast": {"cell": [dict(ours), dict(theirs)]}, "expect": "greater"}

@@ -30,7 +30,7 @@ def make_task(suite: Suite, tune: Tune, sources: Sources, results: Path) -> Task
     at = tuned_point(suite, tune)
     if tune.sampler == "grid":
         tune = tune.model_copy(update={"trials": min(tune.trials, math.prod(map(len, _grid(suite, tune).values())))})
-    searched = tune.model_dump(mode="json", exclude={"trials", "hours", "storage", "fair", "sampler"})
+    searched = tune.model_dump(mode="json", exclude={"trials", "hours", "storage", "fair", "rivals", "sampler"})
     space = {name: keys_of(dimension) for name, dimension in dimensions(at, tune).items()}
     task = Task(suite, tune, sources, results / "store", "", tune.storage or f"sqlite:///{results / 'studies.db'}")
     identity = keys.digest(

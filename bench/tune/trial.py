@@ -129,29 +129,30 @@ class Runner:
     def shared(self) -> Plan:
         return self.task.shared()
 
-    def _input(self, kind: str) -> Path:
-        (key,) = [node.key for node in self.shared.nodes.values() if node.kind == kind]
-        return self.store.path(kind, key)
+    @property
+    def _start(self) -> tuple[Node, Path]:
+        """The probes before training, and the folder of the policy that they are measured on."""
+        (start,) = [node for node in self.shared.nodes.values() if node.kind == "dynamics"]
+        return start, next(self.store.path(kind, key) for role, kind, key in start.inputs if role == "policy")
 
     @cached_property
     def rungs(self) -> set[int]:
         """Steps at which a trial is measured on its way, right after a logging step so that no metric is cut in two."""
-        import pandas
-
-        from gatebench.bench.stages.reference import REFERENCE_FILE
+        from gatebench.bench.models.encoding import Encoder
+        from gatebench.bench.models.loading import load_tokenizer
         from gatebench.bench.stages.train import LOGGING_STEPS
 
         recipe = tuned_point(self.task.suite, self.task.tune).train
-        pairs = len(pandas.read_parquet(self._input("reference") / REFERENCE_FILE))
-        steps = recipe.steps or recipe.epochs * -(-pairs // recipe.batch_size)
+        start, policy = self._start
+        pairs, _ = Encoder(load_tokenizer(policy), start.spec.lengths).training_pairs(start.spec.data)
+        steps = recipe.steps or recipe.epochs * -(-len(pairs) // recipe.batch_size)
         wanted = {LOGGING_STEPS * max(1, round(steps * share / LOGGING_STEPS)) for share in RUNGS}
         return {step for step in wanted if step < steps} if self.task.tune.pruner != "none" else set()
 
     @cached_property
     def scorer(self) -> Scorer:
         """model -> its metrics on the tuning probes."""
-        (start,) = [node for node in self.shared.nodes.values() if node.kind == "dynamics"]
-        policy = next(self.store.path(kind, key) for role, kind, key in start.inputs if role == "policy")
+        start, policy = self._start
         wanted = (*self.task.tune.maximize, *self.task.tune.subject_to)
         return Scorer(start.spec, policy, self.store.path("dynamics", start.key), self.task.tuned_on, wanted)
 

@@ -20,7 +20,7 @@ REPORTED = ("entropy", "mean_logits", "is_top1")  # what TRL logs of the model's
 # What is read of a batch, and what a batch may have that is none of the model's.
 LAID_OUT = (
     "input_ids", "attention_mask", "completion_mask", "ref_chosen_logps", "ref_rejected_logps",
-    "ref_rejected_token_logps",
+    "ref_rejected_token_logps", "ref_chosen_token_logps",
 )  # fmt: skip
 # A micro-batch holds at most so many positions (one row at least). A processor gains nothing from more, and padding
 # grows; an accelerator needs them to be busy.

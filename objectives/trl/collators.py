@@ -12,15 +12,27 @@ Example: TypeAlias = dict[str, object]  # a row of the data, tokenized
 Batch: TypeAlias = dict[str, Tensor]  # of TRL's collator: [chosen; rejected] rows
 Collator: TypeAlias = Callable[[list[Example]], Batch]
 LEARNED = "{}_learned"  # which tokens of a side's ids are learned, where others stand between the assistant's
-REFERENCE_TOKENS = "ref_rejected_token_logps"
-HARNESS_COLUMNS = (REFERENCE_TOKENS, *(LEARNED.format(side) for side in ("chosen", "rejected")))
+REFERENCE_TOKENS, CHOSEN_REFERENCE_TOKENS = "ref_rejected_token_logps", "ref_chosen_token_logps"
+HARNESS_COLUMNS = (
+    REFERENCE_TOKENS,
+    CHOSEN_REFERENCE_TOKENS,
+    *(LEARNED.format(side) for side in ("chosen", "rejected")),
+)
 
 
 def with_own_columns(collator: Collator, columns: list[str]) -> Collator:
     """TRL's collator, for data that have some of HARNESS_COLUMNS."""
     if LEARNED.format("chosen") in columns:
         collator = _WithLearned(collator)
-    return _WithReferenceTokens(collator) if REFERENCE_TOKENS in columns else collator
+    for side, column in enumerate((CHOSEN_REFERENCE_TOKENS, REFERENCE_TOKENS)):
+        if column in columns:
+            collator = _WithReferenceTokens(collator, column, side)
+    return collator
+
+
+def without_tokens(batch: Batch) -> Batch:
+    """Without the reference's log-probs of tokens, which TRL's loss would hand to the model."""
+    return {name: value for name, value in batch.items() if name not in (REFERENCE_TOKENS, CHOSEN_REFERENCE_TOKENS)}
 
 
 class _WithLearned:
@@ -39,15 +51,17 @@ class _WithLearned:
 
 
 class _WithReferenceTokens:
-    """TRL's collator, plus the stored reference log-probs of the rejected tokens at their places, [B, T-1]."""
+    """TRL's collator, plus the stored reference log-probs of a side's tokens at their places, [B, T-1].
 
-    def __init__(self, collator: Collator) -> None:
-        self.collator = collator
+    side: 0 of the chosen rows, 1 of the rejected ones."""
+
+    def __init__(self, collator: Collator, column: str, side: int) -> None:
+        self.collator, self.column, self.side = collator, column, side
 
     def __call__(self, examples: list[Example]) -> Batch:
         batch = self.collator(examples)
-        rejected = batch["completion_mask"][len(examples) :, 1:]
-        placed = torch.zeros(rejected.shape)
-        for row, mask, example in zip(placed, rejected.bool(), examples, strict=True):
-            row[mask] = torch.tensor(example[REFERENCE_TOKENS])[: int(mask.sum())]
-        return {**batch, REFERENCE_TOKENS: placed}
+        own = batch["completion_mask"][:, 1:].chunk(2)[self.side]
+        placed = torch.zeros(own.shape)
+        for row, mask, example in zip(placed, own.bool(), examples, strict=True):
+            row[mask] = torch.tensor(example[self.column])[: int(mask.sum())]
+        return {**batch, self.column: placed}

@@ -77,11 +77,11 @@ def _against(trainer: DPOTrainer) -> Iterator[str]:
         yield "is weighted by all words' probabilities (use_weighting), which the layout does not keep"
     if trainer.args.torch_compile:
         yield "is compiled, anew for every shape of a row"
-    if is_deepspeed_zero3_enabled() or _is_shared_out(trainer):
+    if is_deepspeed_zero3_enabled() or is_shared_out(trainer):
         yield "was loaded in parts on several processes, so that nothing can be proven on it"
 
 
-def _is_shared_out(trainer: DPOTrainer) -> bool:
+def is_shared_out(trainer: DPOTrainer) -> bool:
     """Whether each process holds a part of every parameter, so that all go through the model together."""
     return any(isinstance(parameter, DTensor) for parameter in trainer.model.parameters())
 
@@ -103,7 +103,7 @@ def output(trainer: DPOTrainer, model: Module, inputs: Batch, layout: str) -> Pa
     """Of a trainer without a caution; None where the batch needs two rows."""
     network = without_adapter(trainer.accelerator.unwrap_model(model))
     # where parameters are shared out, a process that went through the model once more would wait for the others
-    shared_out = trainer.is_fsdp_enabled or _is_shared_out(trainer)
+    shared_out = trainer.is_fsdp_enabled or is_shared_out(trainer)
     batch = lay_out_batch(network, inputs, layout, in_one_pass=shared_out)
     if isinstance(batch, str):
         logger.warning_once(f"layout {layout}: {batch}; two rows a pair are used for such batches")  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ references therefore work as in TRL, and with gate="none" the weights are TRL's 
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,15 +18,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import Module
+from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import DPOTrainer
 
 from gatebench.objectives import controls
-from gatebench.objectives.gates import CONTROLS, UNGATED, Gate
+from gatebench.objectives.gates import RC, UNGATED, Gate
 from gatebench.objectives.registry import coupling_caution, get_loss
+from gatebench.objectives.reweighters import Balance
 from gatebench.objectives.trl import layouts, own_loss, scores, thresholds
-from gatebench.objectives.trl.collators import HARNESS_COLUMNS, REFERENCE_TOKENS, Batch, Collator, with_own_columns
+from gatebench.objectives.trl.collators import HARNESS_COLUMNS, Batch, Collator, with_own_columns, without_tokens
 from gatebench.objectives.trl.config import GatedDPOConfig, Gating
+from gatebench.objectives.trl.incentives import GivenOutput
 from gatebench.objectives.trl.policy import GatedPolicy, GateState
 from gatebench.objectives.trl.steps import Step
 from gatebench.objectives.trl.weight_log import mode_of
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 RECENT_WEIGHTS = "recent_gate_weights.safetensors"  # of a checkpoint, in order of their names
+OF_CHOSEN, AVERAGES = "chosen-", "averages"  # names in it: of the chosen side's weights, and rc's log r and log r*
 CARD = """
 ## Gate
 
@@ -71,14 +76,18 @@ class GateMixin(DPOTrainer):
                 "a gate, a loss or a layout of gatebench needs whole responses on every process: tensor, context and "
                 "sequence parallelism share them out. Train with data parallelism (DDP, FSDP, DeepSpeed)"
             )
-        self._gating = GateState(gating, gating.gate)
+        self._gating = GateState(gating, gating.gate, self._loss_of)
         columns = list(self.train_dataset.column_names or ())
+        if not self._reads_reference() and "ref_chosen_logps" not in columns:
+            self.precompute_ref_logps = False
         self.data_collator = with_own_columns(self.data_collator, columns)
-        reads_reference = self.gate.kind != UNGATED and self.gate.source.probability == "reference"
-        if reads_reference and not scores.has_reference(self, columns):
+        if self.gate.reads_reference and not scores.has_reference(self, self.gate, columns):
+            raise ValueError(scores.reference_missing(self.gate))
+        shared_out = self.is_fsdp_enabled or is_deepspeed_zero3_enabled() or layouts.is_shared_out(self)
+        if self.gate.kind == RC and self.gate.value is None and shared_out:
             raise ValueError(
-                "gate_probability='reference' needs the reference model (precompute_ref_log_probs=False) or the "
-                f"data set's column {REFERENCE_TOKENS}, the reference log-probs of the rejected tokens"
+                "gate rc needs the whole head on every process: FSDP and DeepSpeed's ZeRO 3 share it out. Train with "
+                "DDP, or give rc a `value`"
             )
         if not self.gate.is_resolved:
             self.add_callback(thresholds.GateThresholds(self.resolve_gate, lambda: self.gate, self._adopt_thresholds))
@@ -112,6 +121,11 @@ class GateMixin(DPOTrainer):
             sentences.append(controls.small_batch_caution(self.gate.kind, pairs))
         return filter(None, sentences)
 
+    def _reads_reference(self) -> bool:
+        """Whether the loss does; TRL's own are taken to."""
+        loss = getattr(self.args, "loss", None)
+        return loss is None or get_loss(loss).reference
+
     # The harness hands over tokenized pairs with the stored reference; TRL's own preparation, and its
     # reference cache, which misses changes of max_length and dtype, are for data without them.
     def _prepare_dataset(self, dataset: Dataset, *arguments: object) -> Dataset:
@@ -120,7 +134,7 @@ class GateMixin(DPOTrainer):
         return super()._prepare_dataset(dataset, *arguments)
 
     def _precompute_ref_logps(self, dataset: Dataset, *arguments: object) -> Dataset:
-        if "ref_chosen_logps" in (dataset.column_names or ()):
+        if "ref_chosen_logps" in (dataset.column_names or ()) or not self._reads_reference():
             return dataset
         return super()._precompute_ref_logps(dataset, *arguments)
 
@@ -135,15 +149,31 @@ class GateMixin(DPOTrainer):
         # TRL forgets the tokens it counted before the checkpoint; its last log line remembers them
         counted = [entry["num_tokens"] for entry in self.state.log_history if "num_tokens" in entry]
         self._total_train_tokens = int(counted[-1]) if counted else 0
-        recent = Path(checkpoint, RECENT_WEIGHTS)
-        self._gating.recent = [pair for _, pair in sorted(load_file(recent).items())] if recent.exists() else []
+        kept = Path(checkpoint, RECENT_WEIGHTS)
+        self._remember(load_file(kept) if kept.exists() else {})
+
+    def _remember(self, kept: dict[str, Tensor]) -> None:
+        """Take over what a checkpoint keeps of the steps before it; nothing of a training that begins."""
+        state, averages = self._gating, kept.get(AVERAGES)
+        state.recent = [pair for name, pair in sorted(kept.items()) if name.isdecimal()]
+        state.recent_chosen = [pair for name, pair in sorted(kept.items()) if name.startswith(OF_CHOSEN)]
+        state.balance = None if averages is None else Balance(*averages.tolist())
+
+    def _kept(self) -> dict[str, Tensor]:
+        state = self._gating
+        kept = {f"{place:03d}": pair for place, pair in enumerate(state.recent)}
+        kept |= {f"{OF_CHOSEN}{place:03d}": pair for place, pair in enumerate(state.recent_chosen)}
+        if state.balance:
+            averages = [state.balance.log_r, state.balance.log_r_star]
+            kept[AVERAGES] = torch.tensor(averages, dtype=torch.float64)
+        return kept
 
     def _save_checkpoint(self, model: Module, trial: object) -> None:
-        recent = self._gating.recent
-        if recent and self.args.should_save:  # first, for a checkpoint is whole where the Trainer's last file is
+        kept = self._kept()
+        if kept and self.args.should_save:  # first, for a checkpoint is whole where the Trainer's last file is
             folder = Path(self._get_output_dir(trial=trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
             folder.mkdir(parents=True, exist_ok=True)
-            save_file({f"{place:03d}": pair for place, pair in enumerate(recent)}, folder / RECENT_WEIGHTS)
+            save_file(kept, folder / RECENT_WEIGHTS)
         super()._save_checkpoint(model, trial)
 
     def create_model_card(self, *arguments: object, **keywords: object) -> None:
@@ -155,9 +185,9 @@ class GateMixin(DPOTrainer):
         card.write_text(card.read_text(encoding="utf-8") + CARD.format(kind=self.gate.kind, numbers=numbers), "utf-8")
 
     def train(self, *arguments: object, **keywords: object) -> TrainOutput:
-        if self.gate.is_resolved and self.gate.source.kind not in (UNGATED, *CONTROLS):
+        if self.gate.is_resolved and self.gate.compares:
             self._gating.unjudged = []
-        self._gating.recent = []
+        self._remember({})
         done = super().train(*arguments, **keywords)
         self._say(self._gating.judge(fewest=1))
         return done
@@ -216,7 +246,7 @@ class GateMixin(DPOTrainer):
             self.resolve_gate()  # where somebody's own loop trains
         step = self._begin_micro_batch()
         policy = GatedPolicy(self, state, model, inputs, step)
-        inputs = {name: value for name, value in inputs.items() if name != REFERENCE_TOKENS}
+        inputs = without_tokens(inputs)
         if state.gating.loss is not None:
             return self._registered(policy, inputs, return_outputs)
         stock = self.gate.kind == UNGATED and state.gating.layout == "trl"
@@ -228,20 +258,40 @@ class GateMixin(DPOTrainer):
 
     def _registered(self, policy: GatedPolicy, inputs: Batch, return_outputs: bool) -> Tensor | tuple[Tensor, object]:
         """A loss of ours in place of TRL's, whose pass through the model and whose metrics stay."""
-        with_reference = inputs
-        precomputed = self.precompute_ref_logps
-        if not precomputed:
-            # TRL would keep its reference log-probs to itself; ours needs them, so they are computed once here
-            chosen, rejected = self.compute_ref_log_probs(self.ref_model or self.model, inputs)
-            with_reference = {**inputs, "ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
-            self.precompute_ref_logps = True
+        gating, precomputed = self._gating.gating, self.precompute_ref_logps
+        self._gating.live = not precomputed
+        # TRL would keep its reference log-probs to itself; a loss that reads them needs them, so they are computed here
+        with_reference = scores.with_reference(self, inputs, self._reads_reference())
+        self.precompute_ref_logps = True
         try:
             theirs = super()._compute_loss(policy, with_reference, return_outputs)
         finally:
             self.precompute_ref_logps = precomputed
         self._say(self._gating.judge())
-        loss = own_loss.of_batch(self, self._gating.gating, policy, with_reference)
+        loss = own_loss.of_batch(self, gating, policy, with_reference)
         return (loss, theirs[1]) if return_outputs else loss
+
+    def _loss_of(self, scored: GivenOutput, inputs: Batch) -> Tensor:
+        """The loss of a micro-batch whose output is there, without a trace in what is logged."""
+        inputs = without_tokens(inputs)
+        if self._gating.gating.loss is not None:
+            return self._own_loss_of(scored, inputs)
+        mode = mode_of(self.model)
+        kept, tokens = copy.deepcopy(self._metrics[mode]), self._total_train_tokens
+        try:
+            loss: Tensor = super()._compute_loss(scored, inputs, False)
+        finally:
+            self._metrics[mode], self._total_train_tokens = kept, tokens
+        return loss
+
+    def _own_loss_of(self, scored: GivenOutput, inputs: Batch) -> Tensor:
+        """In the middle of TRL's own pass, which is told that the reference is there already."""
+        told, self.precompute_ref_logps = self.precompute_ref_logps, not self._gating.live
+        try:
+            whole = scores.with_reference(self, inputs, self._reads_reference())
+            return own_loss.of_batch(self, self._gating.gating, scored, whole)
+        finally:
+            self.precompute_ref_logps = told
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         mode = mode_of(self.model)

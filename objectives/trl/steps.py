@@ -18,13 +18,16 @@ T = TypeVar("T")
 
 @dataclass
 class Step:
-    """batches: of this process, one a micro-batch; micro: at which of them the loss is; field: what a control draws on;
-    effective: the step's batch over all processes. Both are made when first asked for."""
+    """batches: of this process, one a micro-batch; micro: at which of them the loss is; fields: what a control draws
+    on, of the rejected and of the chosen side; alpha: rc's; effective: the step's batch over all processes; rows: for
+    each of batches, what a loss took of that, [B, K]. The last four are made when first asked for."""
 
     batches: list[Batch]
     micro: int = -1
-    field: Field | None = None
+    fields: tuple[Field | None, Field | None] | None = None
+    alpha: float | None = None
     effective: EffectiveBatch | None = None
+    rows: list[Tensor] | None = None
 
     def effective_batch(self, accelerator: Accelerator) -> EffectiveBatch | None:
         """The step's batch over all micro-batches and processes; None where this process takes it at once."""

@@ -19,7 +19,8 @@ from transformers.utils.logging import tqdm
 from trl import DPOTrainer
 
 from gatebench.objectives import gates
-from gatebench.objectives.gates import Gate
+from gatebench.objectives.gates import CLIP, HUMANLINE, RC, Gate
+from gatebench.objectives.reweighters import RC_DECAY
 from gatebench.objectives.trl import scores
 from gatebench.objectives.trl.collators import Batch, Collator, Example
 
@@ -50,7 +51,10 @@ def tau_and_alpha(gate: Gate) -> tuple[float, float]:
 def described(asked: Gate, gate: Gate) -> str:
     """The numbers of a gate in words, beside what was asked for where that was a percentile or K/tau."""
     if gate.value is not None:
-        return f"weight {gate.value:g}"
+        return f"{'alpha' if gate.kind == RC else 'weight'} {gate.value:g}"
+    if not gate.compares:
+        own = {CLIP: f"bound {gate.source.bound}", HUMANLINE: f"band {list(gate.source.band)}"}
+        return own.get(gate.source.kind, f"averages over steps with decay {RC_DECAY}")
     source, written = gate.source, asked.source
     words = []
     for name, value, word in (("alpha", source.alpha, written.alpha), ("tau", source.tau, written.tau)):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from trl import DPOTrainer
 from trl.trainer.utils import get_config_model_id
 
-from gatebench.objectives.gates import Gate
+from gatebench.objectives.gates import BAND, Gate
 from gatebench.objectives.trl.config import GatedDPOConfig, Gating
 from gatebench.objectives.trl.mixin import GateMixin
 
@@ -69,17 +69,19 @@ def gate(
     probability: str = Gate.probability,
     value: float | None = None,
     of: Gate | None = None,
+    bound: float | None = None,
+    band: tuple[float, float] = BAND,
 ) -> Trainer:
     """Put a gate on a DPOTrainer, or one derived from it, that is there already: `gate(trainer, "seq").train()`.
 
-    kind to of: see gates.Gate. Changes the trainer in place, and returns it; its loss and all else stay as they are.
+    kind to band: see gates.Gate. Changes the trainer in place, and returns it; its loss and all else stay as they are.
     Raises TypeError for another kind of trainer, ValueError for one that is gated already and for what makes no gate.
     """
     if not isinstance(trainer, DPOTrainer):
         raise TypeError(f"a gate goes on TRL's DPOTrainer or a class derived from it, not on {type(trainer).__name__}")
     if isinstance(trainer, GateMixin):
         raise ValueError(f"this {type(trainer).__name__} has gate {trainer.gate.kind} already")
-    gating = Gating(Gate(kind, alpha, tau, side, probability, value, of))
+    gating = Gating(Gate(kind, alpha, tau, side, probability, value, of, bound, band))
     theirs = type(trainer)
     trainer.__class__ = type(f"Gated{theirs.__name__}", (GateMixin, theirs), {"__module__": theirs.__module__})
     trainer.begin_gating(gating)

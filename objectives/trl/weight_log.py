@@ -26,18 +26,25 @@ def mode_of(model: Module) -> Mode:
 class WeightLog:
     def __init__(self) -> None:
         self.seen: defaultdict[Mode, list[Tensor]] = defaultdict(list)
+        self.chosen: defaultdict[Mode, list[Tensor]] = defaultdict(list)
 
     def add(self, mode: Mode, g: Tensor) -> None:
         """g: weights of one micro-batch over all processes, any shape; NaN counts as none."""
         self.seen[mode].append(g[~g.isnan()].float().cpu())
 
+    def add_chosen(self, mode: Mode, g: Tensor) -> None:
+        """The same of the chosen side, where it has weights."""
+        self.chosen[mode].append(g[~g.isnan()].float().cpu())
+
     def take(self, mode: Mode) -> dict[str, float]:
         """gate/* of what was added since the last time; empty where nothing was."""
-        parts = self.seen.pop(mode, [])
+        parts, chosen = self.seen.pop(mode, []), self.chosen.pop(mode, [])
         if not sum(map(len, parts)):
             return {}
         g = torch.cat(parts)
         found = {"gate/mean": g.mean().item(), "gate/closed": (g < CLOSED).float().mean().item()}
         for level, value in zip(QUANTILES, quantiles(g, QUANTILES), strict=True):
             found[f"gate/q{round(100 * level):02d}"] = value
+        if sum(map(len, chosen)):
+            found["gate/chosen_mean"] = torch.cat(chosen).mean().item()
         return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatebench.bench.metrics import answers, dynamics, registry, verdicts
+from gatebench.bench.metrics import answers, dynamics, geometry, registry, verdicts
 from gatebench.bench.metrics.metric import REGISTERED, AnyMetric, Source
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def probes(kinds: tuple[str, ...] = KINDS) -> pandas.DataFrame:
                     rows.append({
                         "step": step, "split": split, "prompt": prompt, "kind": kind, "tokens": 1 + prompt,
                         "log_prob": -5 - 10 * random.random(), "argmax": -5 * random.random(), "kl": random.random(),
-                        "entropy": random.random(),
+                        "entropy": random.random(), **dict.fromkeys(dynamics.PLACES, -random.random()),
                         **dict(zip((f"mass_{part}" for part in MASSES), masses, strict=True)),
                     })  # fmt: skip
     frame = pandas.DataFrame(rows)
@@ -44,6 +44,16 @@ def probes(kinds: tuple[str, ...] = KINDS) -> pandas.DataFrame:
 
 
 MASSES = ("target", "top1", "chosen", "chosen_paraphrases", "rejected_paraphrases", "unrelated", "rest")
+
+
+def placed() -> pandas.DataFrame:
+    """The table of a geometry stage, of its probes."""
+    import pandas
+
+    places = [(split, prompt) for split in ("train", "test") for prompt in PROMPTS]
+    frame = pandas.DataFrame(places, columns=["split", "prompt"])
+    names = ("ches", "ches_normalised", "gradient_cosine", "gradient_norm_ratio")
+    return frame.assign(**{name: frame["prompt"] / (2.0 + place) for place, name in enumerate(names)})
 
 
 def answered(graded: bool = True) -> pandas.DataFrame:
@@ -69,6 +79,7 @@ Values = Callable[["pandas.DataFrame"], Any]
 # source -> a table, the same without what data need not have, and what metrics are handed of a table
 TABLES: dict[Source[Any], tuple[Callable[[], Any], Callable[[], Any], Values]] = {
     dynamics.DYNAMICS: (probes, lambda: probes(("chosen", "rejected")), lambda frame: dynamics.Probes(frame, LAST)),
+    geometry.GEOMETRY: (placed, placed, lambda frame: frame.set_index(["split", "prompt"])),
     answers.ANSWERS: (answered, lambda: answered(graded=False), answers.Answers),
     verdicts.VERDICTS: (judged, judged, lambda frame: verdicts.Verdicts(frame.set_index("prompt"))),
 }

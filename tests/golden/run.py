@@ -21,6 +21,7 @@ SUITE = DPO.replace("[dpo]", "[dpo, extended_sft]").replace(
 ) + """  generate: {backend: transformers, prompts: 6, max_tokens: 8}
   judge: exact
   lm_eval: {tasks: [toolbox_choice], limit: 4}
+  geometry: true
 """  # fmt: skip
 # Other kernels round otherwise, and Adam's first steps are the signs of gradients: with kernels that use no AVX
 # in place of AVX-512's (ATEN_CPU_CAPABILITY=default, MKL_ENABLE_INSTRUCTIONS=SSE4_2) a number moved by 3e-4 of itself
@@ -83,9 +84,9 @@ def measured(done: Finished) -> Golden:
 
 
 def is_compared(name: str) -> bool:
-    """Not the bounds of an interval, nor a share of differences above 0, which a last digit turns where one is next to
-    nothing."""
-    return not name.endswith(("_lo", "_hi", "accuracy"))
+    """Not the bounds of an interval, nor a share of differences above or below 0, which a last digit turns where one is
+    next to nothing."""
+    return not name.endswith(("_lo", "_hi", "accuracy", "share_fallen"))
 
 
 def _places(plan: Any) -> dict[str, str]:
@@ -196,7 +197,8 @@ def _lm_eval(folder: Path) -> Numbers:
 
 
 NUMBERS: Mapping[str, Callable[[Path], Numbers]] = {
-    "base": _weights, "warmup": _weights, "reference": _reference, "train": _train, "dynamics": _dynamics,
+    "base": _weights, "warmup": _weights, "reference": _reference,
+    "geometry": lambda folder: _columns(folder / "geometry.parquet"), "train": _train, "dynamics": _dynamics,
     "generate": lambda folder: _columns(folder / "generations.parquet"), "lm_eval": _lm_eval,
     "judge": lambda folder: _columns(folder / "verdicts.parquet"),
 }  # fmt: skip

@@ -20,14 +20,14 @@ from gatebench.objectives import gates
 from gatebench.objectives.gates import Gate
 from gatebench.objectives.registry import get_loss
 from tests.cases import golden_pair
-loss = get_loss("slic")
+loss = get_loss("slic_hf")
 value = loss.function(golden_pair(), loss.make_parameters(margin=20.0, regularizer=0.5))
 assert value.item() == 20 + 50 - 62 + 25, value
 p = gates.probability("worst", torch.log(torch.tensor([[0.5, 0.25, 1.0]])), torch.tensor([[1, 1, 0]]))
 assert abs(p.item() - 0.25) < 1e-6
 assert gates.weights(Gate("worst", 1e6, 0.3), torch.log(torch.tensor([[0.5, 0.25]])), torch.ones(1, 2)).item() == 0
 from gatebench.bench.suite.schema import Objective
-assert Objective.model_validate({"loss": "slic", "margin": 2.0}).parameters == {"margin": 2.0}
+assert Objective.model_validate({"loss": "slic_hf", "margin": 2.0}).parameters == {"margin": 2.0}
 print("plugged in")
 """
 # arguments: a folder, then suites as texts; prints what each says, or the specs and keys of its judge stages
@@ -101,7 +101,7 @@ def test_a_loss_and_a_gate_of_another_package(with_plugin):
 
 
 def test_without_the_package_its_names_are_unknown():
-    assert "unknown loss 'slic'" in python(USE, cwd=ROOT).stderr
+    assert "unknown loss 'slic_hf'" in python(USE, cwd=ROOT).stderr
 
 
 def test_a_judge_of_another_package_has_parameters_that_count_in_its_key(with_plugin, tmp_path):

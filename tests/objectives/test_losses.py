@@ -7,6 +7,7 @@ from gatebench.objectives.names import UnknownWord
 from gatebench.objectives.pairs import PairLogProbs
 from gatebench.objectives.registry import get_loss
 from tests.cases import LOSSES, batch_from, golden_pair, token_log_probs
+from tests.conformance.loss import of_batch
 
 GOLDEN = [
     ("dpo", {"beta": 0.1}, 0.5130152524, -0.0401312340, 0.0401312340),
@@ -39,8 +40,11 @@ def test_gradcheck_in_float64(case):
     values = [-10 * torch.rand(5, generator=generator, dtype=torch.float64) for _ in range(4)]
     lengths = torch.tensor([1, 2, 3, 4, 5])
 
+    known = of_batch(loss, parameters, PairLogProbs(*values, lengths, lengths + 1))
+
     def function(chosen, rejected):
-        return loss.function(PairLogProbs(chosen, rejected, *values[2:], lengths, lengths + 1, 0.3), parameters)
+        pairs = PairLogProbs(chosen, rejected, *values[2:], lengths, lengths + 1, 0.3, of_batch=known)
+        return loss.function(pairs, parameters)
 
     assert torch.autograd.gradcheck(function, [v.requires_grad_() for v in values[:2]])
 
@@ -80,7 +84,7 @@ def test_dpo_shift_with_lambda_one_is_dpo():
 
 
 def test_dpo_shift_schedules_run_between_their_bounds():
-    from gatebench.objectives.dpo_shift import DPOShift, shift
+    from gatebench.objectives.losses.dpo_shift import DPOShift, shift
 
     up, down = DPOShift(lam=0.5, schedule="linear_up"), DPOShift(lam=0.5, schedule="linear_down")
     assert [shift(up, t) for t in (0.0, 0.5, 1.0)] == [0.5, 0.75, 1.0]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from transformers import TrainerCallback, TrainerControl, TrainerState
 
     from gatebench.objectives.causal_lm import CausalLM
-    from gatebench.objectives.registry import AnyLoss
+    from gatebench.objectives.loss import AnyLoss
 
 STILL = 3  # steps in a row: one batch may hold only pairs whose two responses were cut to the same tokens
 PREFERRED = 97.3  # nats by which a pair may well be told apart, and the optimum of no loss

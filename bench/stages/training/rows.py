@@ -14,33 +14,46 @@ if TYPE_CHECKING:
     from gatebench.objectives.gates import Gate
 
 
-def training_rows(pairs: Sequence[EncodedPair], reference: pandas.DataFrame, gate: Gate) -> Dataset:
-    """The columns that GatedDPOTrainer expects of tokenized pairs; reference: their token log-probs, a row a pair."""
+def training_rows(
+    pairs: Sequence[EncodedPair], reference: pandas.DataFrame | None, gate: Gate, ld_alpha: float | None = None
+) -> Dataset:
+    """The columns that GatedDPOTrainer expects of tokenized pairs; reference: their token log-probs, a row a pair, None
+    where nothing reads them; ld_alpha: what those beyond the shorter response's length count, None in full."""
     from datasets import Dataset
 
     from gatebench.bench.stages.reference import PAIR_SIDES
     from gatebench.objectives.trl.collators import LEARNED, REFERENCE_TOKENS
+    from gatebench.objectives.trl.scores import columns_of
 
     rows = Dataset.from_dict({
         "prompt_ids": [pair.prompt for pair in pairs],
         "chosen_ids": [pair.chosen for pair in pairs],
         "rejected_ids": [pair.rejected for pair in pairs],
-        "ref_chosen_logps": [float(sum(tokens)) for tokens in reference["chosen"]],
-        "ref_rejected_logps": [float(sum(tokens)) for tokens in reference["rejected"]],
     })  # fmt: skip
+    if reference is not None:
+        shared = [min(map(len, both)) for both in zip(*(reference[side] for side in PAIR_SIDES), strict=True)]
+        rest = 1.0 if ld_alpha is None else ld_alpha
+        for side in PAIR_SIDES:
+            sums = [
+                float(sum(tokens)) if rest == 1 else float(sum(tokens[:n]) + rest * sum(tokens[n:]))
+                for tokens, n in zip(reference[side], shared, strict=True)
+            ]
+            rows = rows.add_column(f"ref_{side}_logps", sums)
     if any(pair.learned for pair in pairs):
         for side in PAIR_SIDES:
             rows = rows.add_column(LEARNED.format(side), [pair.own(side) for pair in pairs])
-    if gate.source.probability == "reference":
-        rows = rows.add_column(REFERENCE_TOKENS, [list(map(float, tokens)) for tokens in reference["rejected"]])
+    if reference is not None and gate.reads_reference:
+        for column in columns_of(gate):
+            side = "rejected" if column == REFERENCE_TOKENS else "chosen"
+            rows = rows.add_column(column, [list(map(float, tokens)) for tokens in reference[side]])
     return rows
 
 
-def in_numbers(gate: Gate, reference: pandas.DataFrame) -> tuple[Gate, str | None]:
+def in_numbers(gate: Gate, reference: pandas.DataFrame | None) -> tuple[Gate, str | None]:
     """The gate with its thresholds as numbers, and a caution where they make a constant of it on these pairs."""
     from gatebench.objectives import gates
 
-    if gate.source.kind in (gates.UNGATED, "constant"):
+    if reference is None or not gate.compares:
         return gate, None
     p = rejected_probabilities(gate.source.kind, reference["rejected"])
     resolved = gates.resolve_thresholds(gate, p)

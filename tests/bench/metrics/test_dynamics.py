@@ -5,7 +5,7 @@ import math
 import pandas
 import pytest
 
-from gatebench.bench.metrics.dynamics import answer_masses, curves, probe_deltas
+from gatebench.bench.metrics.dynamics import PLACES, answer_masses, curves, probe_deltas
 
 
 def frame():
@@ -41,7 +41,7 @@ def test_metrics_by_hand():
         "delta_argmax_per_token": 0.25, "delta_entropy": -0.5, "kl": 2.0,
         "test_delta_chosen": 1.0, "test_delta_rejected": -2.0, "test_margin": 3.0, "test_delta_others": 0.0,
         "test_accuracy": 1.0, "delta_chosen_per_token": -0.5, "delta_rejected_per_token": -1.5,
-        "delta_others_per_token": -0.5,
+        "delta_others_per_token": -0.5, "share_fallen": 0.5, "test_share_fallen": 0.0,
     }  # fmt: skip
     assert {name: found[name] for name in expected} == pytest.approx(expected)
 
@@ -58,6 +58,18 @@ def test_deltas_are_paired_by_probe_and_missing_kinds_stay_missing():
     deltas = probe_deltas(rows[~rows["kind"].str.startswith(("irr", "random"))], 10)
     assert deltas[deltas["split"] == "train"]["delta_chosen"].tolist() == [2, -6]
     assert "delta_others" not in deltas
+
+
+def test_the_profile_says_where_the_chosen_response_changed_and_sums_to_it():
+    rows = frame()
+    assert not [name for name in final(rows) if name.startswith("delta_chosen_at")]
+    shares = dict(zip(PLACES, (0.5, 0.25, 0.125, 0.125, 0.0), strict=True))
+    for name, share in shares.items():
+        rows[name] = rows["log_prob"].where(rows["kind"] == "chosen") * share
+    found = final(rows)
+    for name, share in shares.items():
+        assert found[f"delta_chosen_{name}"] == pytest.approx(found["delta_chosen"] * share)
+    assert found["test_delta_chosen_at_1"] == pytest.approx(0.5)
 
 
 def test_flows_along_the_rejected_response_sum_to_zero():

@@ -9,14 +9,14 @@ from gatebench import Loss, PairLogProbs
 
 
 @dataclass(frozen=True)
-class SLiC:
+class SLiCHF:
     """margin: nats by which chosen should lead; regularizer: weight of the likelihood term."""
 
     margin: float = 1.0
     regularizer: float = 0.1
 
 
-def slic(pairs: PairLogProbs, parameters: SLiC) -> Tensor:
+def slic_hf(pairs: PairLogProbs, parameters: SLiCHF) -> Tensor:
     """L = max(0, margin - lc + lr) - regularizer lc; [B] in nats (eq. 1)."""
     return torch.relu(parameters.margin - pairs.chosen + pairs.rejected) - parameters.regularizer * pairs.chosen
 
@@ -26,4 +26,4 @@ def worst_token(log_probs: Tensor, mask: Tensor) -> Tensor:
     return log_probs.masked_fill(~mask, 0.0).amin(dim=1).exp()
 
 
-LOSS = Loss("slic", slic, SLiC)
+LOSS = Loss("slic_hf", slic_hf, SLiCHF)
