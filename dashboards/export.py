@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gatebench.bench.analysis.summary import Summary
 from gatebench.bench.analysis.table import Table, TableCell, TableRow
-from gatebench.bench.analysis.tables import results_table, verdicts_table
+from gatebench.bench.analysis.tables import remedies_table, results_table, verdicts_table
 from gatebench.dashboards.figures import Figure
 
 if TYPE_CHECKING:
@@ -188,7 +188,9 @@ def _opaque(colour: str) -> str:
 
 def paper_tables(summary: Summary) -> list[Table]:
     """The points of the suite and the contrasts of its claims, with 95 % intervals."""
-    return [results_table(summary), *([verdicts_table(summary)] if summary.claims else [])]
+    curves = remedies_table(summary)
+    return [results_table(summary), *([curves] if curves.rows else []),
+            *([verdicts_table(summary)] if summary.claims else [])]  # fmt: skip
 
 
 def on_one_line(text: str) -> str:

@@ -96,7 +96,7 @@ def strip(summary: Summary, metric: str = "delta_chosen", title: str = "Δ chose
                 "x": [models.index(group.model) + shift for group in own],
                 "y": [group.metrics[metric] for group in own],
                 "text": [f"{g.model} {g.dataset} {g.objective} {gate}, {len(g.seeds)} seeds" for g in own],
-                "error_y": _interval(own, metric),
+                "error_y": interval_of(own, metric),
                 "marker": {**marker, "size": 9},
             }]  # fmt: skip
         style[f"xaxis{suffix}"] |= {
@@ -183,7 +183,7 @@ def scale(summary: Summary, metric: str = "delta_chosen") -> Figure:
                 "y": [group.metrics[metric] for group in own], "text": [f"{g.model} {g.dataset}" for g in own],
                 "meta": {"objective": objective, "gate": gate},
                 "customdata": [{"model": group.model, "dataset": group.dataset} for group in own],
-                "error_y": _interval(own, metric), "xaxis": f"x{suffix}", "yaxis": f"y{suffix}",
+                "error_y": interval_of(own, metric), "xaxis": f"x{suffix}", "yaxis": f"y{suffix}",
                 "line": {"color": colours(summary.groups)[gate], "dash": DASHES[index % len(DASHES)]},
                 "marker": {"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 8},
             })  # fmt: skip
@@ -192,7 +192,7 @@ def scale(summary: Summary, metric: str = "delta_chosen") -> Figure:
     return {"data": traces, "layout": {**style, **_frame("Scale against gate")}}
 
 
-def _interval(groups: Sequence[Group], metric: str) -> Figure:
+def interval_of(groups: Sequence[Group], metric: str) -> Figure:
     return {
         "type": "data", "symmetric": False, "thickness": 1.5, "width": 4,
         "array": [abs(_bound(group, metric, "hi") - group.metrics[metric]) for group in groups],

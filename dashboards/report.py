@@ -19,6 +19,7 @@ from gatebench.bench.analysis.tables import (
     costs_table,
     gates_table,
     points_table,
+    remedies_table,
     scale_table,
 )
 from gatebench.bench.keys import Json
@@ -30,6 +31,7 @@ from gatebench.bench.store.store import Store
 from gatebench.dashboards import export, figures, mass_account
 from gatebench.dashboards.curves import Curves
 from gatebench.dashboards.figures import Figure
+from gatebench.dashboards.remedy_curves import remedy_figures
 
 REPORT_FILE = "report.html"
 STUDY_FILE = "study.json"  # figures of a study, where the run judges the winner of one
@@ -107,7 +109,7 @@ def _tables(summary: Summary, curves: Curves) -> dict[str, Table | list[Table]]:
         "points": points_table(summary, _present([group.metrics for group in summary.groups])),
         "cells": cells_table(summary, _present([cell.metrics for cell in summary.finished])),
         "gates": gates_table(summary), "scale": scale_table(summary), "costs": costs_table(summary),
-        "accounts": accounts,
+        "accounts": accounts, "remedies": remedies_table(summary),
     }  # fmt: skip
 
 
@@ -128,6 +130,7 @@ def _choices(summary: Summary) -> dict[str, list[str]]:
 
 def _contents(summary: Summary, drawn: Sequence[Figure], samples: bool) -> list[tuple[str, str]]:
     found = [("claims", "Claims")] if summary.claims else []
+    found += [("remedies", "Remedies")] if summary.remedies and summary.groups else []
     found += [("points", "Points")] if summary.groups else []
     found += [(figure["name"], figure["title"]) for figure in drawn[:3]]
     found += [("samples", "Answers")] if samples else []
@@ -149,6 +152,7 @@ def _figures(summary: Summary, curves: Curves) -> list[Figure]:
         {"title": "Scale against gate", "spec": figures.scale(summary),
          "alt": "Change of the chosen log-prob against the number of parameters"},
     ]  # fmt: skip
+    found = [*remedy_figures(summary), *found]
     for model, dataset in dict.fromkeys((cell.model, cell.dataset) for cell in cells):
         own = [cell for cell in cells if (cell.model, cell.dataset) == (model, dataset)]
         found += [

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
 from gatebench.bench.analysis.probe_arrays import Measured, drawn_means
+from gatebench.bench.analysis.remedies import common, gap_at_equal
 from gatebench.bench.analysis.statistics import Array, ClaimVerdict, Design, Draws, estimate, holm, together, verdict
 from gatebench.bench.analysis.strata import THIRDS, in_third
 from gatebench.bench.plan.graph import POINT_AXES, Axes, Point, Where, matches, point_of
@@ -87,7 +89,7 @@ def taking_part(claim: Claim, planned: Sequence[Axes]) -> list[Axes]:
     found: list[Axes] = []
     for at, ours, theirs in _sides(claim, planned):
         own = [axes for axes in planned if matches(at, axes)]
-        pairs = _counterparts({point_of(axes): axes for axes in own}, ours, theirs)
+        pairs = _compared(claim, {point_of(axes): axes for axes in own}, ours, theirs)
         points = {point for pair in pairs for point in pair}
         found += [axes for axes in own if point_of(axes) in points and axes not in found]
     return found
@@ -97,8 +99,8 @@ def _sides(claim: Claim, planned: Sequence[Axes]) -> Iterator[tuple[Where, Where
     """(values of `by`, ours, theirs) of every contrast that some planned cell takes part in."""
     for ours, theirs in claim.contrast.sides():
         own: list[Where] = [axes for axes in planned if matches(ours, axes) or matches(theirs, axes)]
-        for place in dict.fromkeys(tuple(axes[axis] for axis in claim.by) for axes in own):
-            yield dict(zip(claim.by, place, strict=True)), ours, theirs
+        for place in dict.fromkeys(tuple(axes[axis] for axis in claim.apart) for axes in own):
+            yield dict(zip(claim.apart, place, strict=True)), ours, theirs
 
 
 def _contrast(
@@ -111,9 +113,10 @@ def _contrast(
     third: str | None,
 ) -> ContrastResult:
     stratum = [f"{third} {claim.strata}"] if third else []
-    label = ", ".join([f"{_words(ours)} vs {_words(theirs)}", *([_words(at)] if at else []), *stratum])
+    equal = [f"at equal {claim.at_equal}"] if claim.at_equal else []
+    label = ", ".join([f"{_words(ours)} vs {_words(theirs)}", *([_words(at)] if at else []), *stratum, *equal])
     own = [axes for axes in planned if matches(at, axes)]
-    wanted = _counterparts({point_of(axes): axes for axes in own}, ours, theirs)
+    wanted = _compared(claim, {point_of(axes): axes for axes in own}, ours, theirs)
     rows = _rows([cell for cell in cells if matches(at, cell.axes)])
     pairs = [pair for pair in wanted if all(point in rows for point in pair)]
     if not pairs:
@@ -127,12 +130,21 @@ def _contrast(
             compared = in_third([rows[point] for point in mine], claim.metric, claim.strata, third)
         if compared is None:
             return ContrastResult(label, reason=f"the cells have no seed or no probe with {claim.strata} in common")
-        part = drawn_means(compared, claim.metric, stream)
-        if part is None:
-            return ContrastResult(label, reason=f"the cells have no seed or no probe with {claim.metric} in common")
-        parts.append(part)
+        for metric in filter(None, (claim.metric, claim.at_equal)):
+            part = drawn_means(compared, metric, stream)
+            if part is None:
+                return ContrastResult(label, reason=f"the cells have no seed or no probe with {metric} in common")
+            parts.append(part)
         points += mine
-    found = estimate(together(parts), _statistic(claim, points, pairs))
+    statistic = _statistic(claim, points, pairs)
+    if claim.at_equal:
+        left, right = (
+            [points.index(point) for point in dict.fromkeys(pair[side] for pair in pairs)] for side in (0, 1)
+        )
+        if reason := _no_price_in_common(claim.at_equal, parts[1].centre[left], parts[1].centre[right]):
+            return ContrastResult(label, reason=reason)
+        statistic = _gap(len(points), left, right)
+    found = estimate(together(parts), statistic)
     design = found.design
     reason = _undecided({point for pair in wanted for point in pair}, own, rows, design)
     if reason:
@@ -176,6 +188,28 @@ def _counterparts(axes_of: Mapping[Point, Axes], ours: Where, theirs: Where) -> 
     return [(point, other) for point in left for other in by_rest.get(tuple(point[index] for index in alike), ())]
 
 
+def _compared(claim: Claim, axes_of: Mapping[Point, Axes], ours: Where, theirs: Where) -> list[tuple[Point, Point]]:
+    """The pairs of points that a contrast compares: of two curves, each of one with each of the other."""
+    if claim.at_equal is None:
+        return _counterparts(axes_of, ours, theirs)
+    left, right = ([p for p, axes in axes_of.items() if matches(side, axes)] for side in (ours, theirs))
+    return list(product(left, right))
+
+
+def _no_price_in_common(metric: str, ours: Array, theirs: Array) -> str | None:
+    if common(ours, theirs):
+        return None
+    ends = [f"{side.min():.2f} to {side.max():.2f}" for side in (ours, theirs)]
+    return f"the curves reach no {metric} in common: {ends[0]} and {ends[1]}"
+
+
+def _gap(points: int, left: Sequence[int], right: Sequence[int]) -> Callable[[Array], Array]:
+    """[2C, R] means of the points, then of what their curves run over -> [R]: how far our curve lies above theirs."""
+    return lambda means: gap_at_equal(
+        (means[points:][left], means[:points][left]), (means[points:][right], means[:points][right])
+    )
+
+
 def _statistic(claim: Claim, points: Sequence[Point], pairs: Sequence[tuple[Point, Point]]) -> Callable[[Array], Array]:
     """[C, R] means of the points -> [R]: the mean difference of the pairs, or of their spreads over an axis.
 
@@ -201,4 +235,6 @@ def _statistic(claim: Claim, points: Sequence[Point], pairs: Sequence[tuple[Poin
 
 
 def _words(where: Where) -> str:
-    return " ".join(f"{axis} {value}" for axis, value in where.items())
+    return " ".join(
+        f"{axis} {' / '.join(map(str, value)) if isinstance(value, list) else value}" for axis, value in where.items()
+    )

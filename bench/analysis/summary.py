@@ -23,7 +23,7 @@ from gatebench.bench.analysis.probe_arrays import Measured
 from gatebench.bench.executors.api import Outcome
 from gatebench.bench.metrics.dynamics import curves
 from gatebench.bench.metrics.tasks import ValueWithError
-from gatebench.bench.plan.graph import Axes, Cell, Node, Plan
+from gatebench.bench.plan.graph import Axes, Cell, Node, Plan, Where
 from gatebench.bench.stages.dynamics import CURVES
 from gatebench.bench.stages.probing import PROBES
 from gatebench.bench.stages.registry import stage_of
@@ -89,6 +89,7 @@ class Summary:
     tuned_on: int = 0
     notes: tuple[str, ...] = ()
     varied: str = ""
+    remedies: Mapping[str, Where] = field(default_factory=dict)
 
     @property
     def cautions(self) -> list[str]:
@@ -143,7 +144,7 @@ def summarize(
     return Summary(
         plan.suite, run_id(plan), tuple(cells), tuple(judge(claim, plan.planned, finished) for claim in plan.claims),
         tuple(groups(finished)), tuple(gate_aggregates(finished)), tuple(scale_slopes(finished)), plan.tuned_on,
-        tuple(_notes(cells, plan)), plan.varied,
+        tuple(_notes(cells, plan)), plan.varied, plan.remedies,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 from gatebench.bench.analysis.aggregates import Group
 from gatebench.bench.analysis.aggregates import Interval as Bounds
 from gatebench.bench.analysis.claims import ClaimResult, ContrastResult
+from gatebench.bench.analysis.remedies import PAID_FOR, PRICES, SIDE_EFFECTS, remedies, strength
 from gatebench.bench.analysis.summary import Summary
 from gatebench.bench.analysis.table import Column, Table, TableCell, TableRow, bold, interval, numbers, row, texts
 from gatebench.bench.metrics import registry
@@ -49,6 +50,27 @@ def points_table(summary: Summary, metrics: Sequence[str]) -> Table:
     title = f"{summary.suite}: change of log-probs on training probes, nats a response"
     head = (*POINT_COLUMNS, *numbers("seeds", *map(registry.title, metrics)))
     return Table(title, head, tuple(rows), summary.varied or None)
+
+
+def remedies_table(summary: Summary) -> Table:
+    """A row a remedy and strength: what is kept on held-out pairs, what is learned, and what else it does."""
+    found = remedies(summary.remedies, summary.groups)
+    metrics = [
+        name for name in (PAID_FOR, *PRICES, *SIDE_EFFECTS)
+        if any(name in group.metrics for remedy in found for group in remedy.strengths)
+    ]  # fmt: skip
+    rows = []
+    for before, remedy in pairwise((None, *found)):
+        if remedy is None:
+            continue
+        starts = before is not None and (before.model, before.dataset) != (remedy.model, remedy.dataset)
+        for place, (group, front) in enumerate(zip(remedy.strengths, remedy.on_front, strict=True)):
+            figures = [TableCell(with_interval(group.metrics, name), bold=front) for name in metrics]
+            rows.append(row(remedy.model, remedy.dataset, remedy.name, strength(group), *figures, axes=_axes(group),
+                            section=starts and place == 0))  # fmt: skip
+    head = (*texts("model", "data", "remedy", "strength"), *numbers(*map(registry.title, metrics)))
+    caption = f"bold: no other has as much {registry.title(PAID_FOR)} and {registry.title(PRICES[0])}, and more of one"
+    return Table(f"{summary.suite}: remedies over their strength", head, tuple(rows), caption)
 
 
 def _best(groups: Sequence[Group]) -> dict[tuple[str, str, str], float]:

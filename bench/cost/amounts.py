@@ -12,7 +12,7 @@ from gatebench.bench.data.source import TOOLBOX, DataSource
 from gatebench.bench.models.dimensions import Dimensions, dimensions_of
 from gatebench.bench.models.encoding import Lengths
 from gatebench.bench.models.source import Adapter, ModelSource
-from gatebench.bench.plan.graph import Node
+from gatebench.bench.plan.graph import Node, Plan
 from gatebench.bench.stages.registry import stage_of
 from gatebench.bench.stages.stage import Amount
 
@@ -69,6 +69,12 @@ def work_of(node: Node, nodes: Mapping[str, Node]) -> StageWork | None:
         rows_seen = _rows(data, lengths, model.is_builtin)
         amount = _as_seen(amount, rows_seen) if rows_seen else _as_guessed(amount, lengths)
     return StageWork(f"{node.kind}-{keys.digest(group)}", model, dimensions_of(model), amount)
+
+
+@lru_cache(maxsize=2)
+def works_of(plan: Plan) -> Mapping[str, StageWork | None]:
+    """`work_of` every stage of a plan, by key; worked out once for all who ask."""
+    return {key: work_of(node, plan.nodes) for key, node in plan.nodes.items()}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gatebench.bench import keys
 from gatebench.bench.console import PLAIN
-from gatebench.bench.cost.amounts import work_of
+from gatebench.bench.cost.amounts import works_of
 from gatebench.bench.cost.workers import machine_of, workers_of
 from gatebench.bench.data.hub import is_cached
 from gatebench.bench.errors import UserError
@@ -90,7 +90,7 @@ def timed(plan: Plan, store: Store, keys_run: Iterable[str]) -> list[Record]:
     found = []
     for key in keys_run:
         node = plan.nodes[key]
-        work, manifest = work_of(node, plan.nodes), store.manifest(node.kind, key)
+        work, manifest = works_of(plan)[key], store.manifest(node.kind, key)
         if work:
             tokens, memory = manifest.get("tokens") or 0, manifest["peak_memory"]
             found.append(Record(work.group, work.amount.timed, manifest["seconds"], tokens, memory))
@@ -147,8 +147,8 @@ def calibrate(plan: Plan, store: Store, err: Console) -> None:
 def steps_in(plan: Plan) -> int:
     """Optimizer steps of all preference trainings of a plan."""
     found = 0
-    for node in plan.nodes.values():
-        work = work_of(node, plan.nodes) if node.kind == "train" else None
+    for key, node in plan.nodes.items():
+        work = works_of(plan)[key] if node.kind == "train" else None
         found += round(work.amount.units / node.spec.recipe.batch_size) if work else 0
     return found
 
@@ -182,7 +182,7 @@ def _chains(plan: Plan) -> tuple[list[list[Node]], list[str]]:
     seen, chains, absent = set[str](), list[list[Node]](), dict[str, None]()
     for cell in plan.cells:
         node = plan.nodes[cell.stages["train"]]
-        work = work_of(node, plan.nodes)
+        work = works_of(plan)[node.key]
         if work and work.group not in seen:
             seen.add(work.group)
             elsewhere = [

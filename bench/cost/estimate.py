@@ -11,7 +11,7 @@ from graphlib import TopologicalSorter
 
 import numpy as np
 
-from gatebench.bench.cost.amounts import StageWork, model_of, work_of
+from gatebench.bench.cost.amounts import StageWork, model_of, works_of
 from gatebench.bench.cost.calibration import STARTUP, Record
 from gatebench.bench.cost.hardware import Hardware
 from gatebench.bench.cost.workers import foreseen_memory
@@ -96,7 +96,7 @@ def estimate_cost(
     """The cost of what is left of a plan, from what was timed on the machine where that is known, or on hardware that
     is not here."""
     rates = Rates(records)
-    works = {key: work_of(node, plan.nodes) for key, node in plan.nodes.items()}
+    works = works_of(plan)
     known = {work: _cost(work, rates, hardware) for work in set(works.values())}
     costs = {key: known[work] for key, work in works.items()}
     left = [key for key in plan.nodes if key not in finished]

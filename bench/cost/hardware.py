@@ -20,7 +20,7 @@ from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
-from gatebench.bench.cost.amounts import StageWork, work_of
+from gatebench.bench.cost.amounts import StageWork, works_of
 from gatebench.bench.cost.memory import peak_memory
 from gatebench.bench.errors import UserError
 from gatebench.bench.machine import Machine
@@ -116,7 +116,7 @@ def too_large(plan: Plan, finished: AbstractSet[str], hardware: Hardware) -> lis
     worst: dict[tuple[str, str], StageWork] = {}
     for cell in plan.cells:
         for key in plan.keys_of(cell) - finished:
-            work = work_of(plan.nodes[key], plan.nodes)
+            work = works_of(plan)[key]
             if work and hardware.memory(work) > room:
                 place = (plan.nodes[key].kind, cell.model)
                 worst[place] = max(work, worst.get(place, work), key=hardware.memory)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gatebench.bench.cost.amounts import StageWork, work_of
+from gatebench.bench.cost.amounts import StageWork, works_of
 from gatebench.bench.cost.memory import peak_memory
 from gatebench.bench.machine import Machine, default_workers, this_machine
 from gatebench.bench.models.source import FLOAT32
@@ -26,7 +26,7 @@ def foreseen_memory(work: StageWork) -> float:
 def largest_memory(plan: Plan) -> int:
     """Bytes that a worker takes for the largest stage of a plan: foreseen, never measured, so that a run that goes on
     divides the machine as the one before it did."""
-    works = {work for node in plan.nodes.values() if (work := work_of(node, plan.nodes))}
+    works = {work for work in works_of(plan).values() if work}
     return int(max(map(foreseen_memory, works), default=0))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypedDict
 
 from gatebench.bench import keys
@@ -71,12 +71,14 @@ class Cell:
         }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """cells in the order of the suite; nodes by key, inputs before what needs them; claims to be judged at the end.
+    """Compared by identity, so that what is worked out of one can be kept. cells in the order of the suite; nodes by
+    key, inputs before what needs them; claims to be judged at the end.
 
     tuned_on: how many of the first probes of training prompts are left out of every figure; left_out: cells of the
-    suite that this plan is not to make; varied: what differs between its seeds, as a sentence."""
+    suite that this plan is not to make; varied: what differs between its seeds, as a sentence; remedies: the suite's.
+    """
 
     suite: str
     cells: tuple[Cell, ...]
@@ -85,6 +87,7 @@ class Plan:
     tuned_on: int = 0
     left_out: tuple[Axes, ...] = ()
     varied: str = ""
+    remedies: Mapping[str, Where] = field(default_factory=dict)
 
     @property
     def planned(self) -> list[Axes]:

@@ -73,7 +73,7 @@ def make_plan(suite: Suite, sources: Sources, only: Callable[[Where], bool] = la
     left_out = tuple(axes for axes in points if not only(axes))
     tuned_on = suite.evaluate.dynamics.tuned_on
     spread = varied(list(repetitions(suite.seeds).values()))
-    return Plan(suite.name, tuple(cells), nodes.by_key, tuple(suite.claims), tuned_on, left_out, spread)
+    return Plan(suite.name, tuple(cells), nodes.by_key, tuple(suite.claims), tuned_on, left_out, spread, suite.remedies)
 
 
 def _points(suite: Suite) -> Iterator[Axes]:

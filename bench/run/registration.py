@@ -41,7 +41,7 @@ class Registered:
 
 def claim_digest(claim: Claim) -> str:
     """Equal for claims that say the same, whatever they are called."""
-    later = {"strata"} if claim.strata is None else set()  # which moves no digest of a claim without it
+    later = {name for name in ("strata", "at_equal") if getattr(claim, name) is None}  # which move no older digest
     return keys.digest(claim.model_dump(exclude={"name", *later}))
 
 

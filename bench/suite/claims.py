@@ -14,6 +14,7 @@ from gatebench.bench.suite.strict import Strict
 from gatebench.objectives.names import UnknownWord
 
 BY_AXES = ("model", "dataset", "objective", "loss", "warmup")
+CURVE_AXES = ("model", "dataset")  # what a curve is of
 SPREADS = ("model", "dataset", "objective")
 Expectation = Literal["greater", "less"]
 
@@ -50,6 +51,8 @@ class Claim(Strict):
     by: one contrast for every value of these axes. spread: compare how far the cells of this axis lie apart (their
     standard deviation) in place of their mean. effect: the size that is expected, for the power to have seen it.
     strata: one contrast on each third of the probes by a metric that is measured before training, as ches.
+    at_equal: a side's cells are the points of one curve of the metric over this other one, as test_margin, and the
+    curves are compared where both have it; each model and data set apart.
     """
 
     name: str
@@ -60,16 +63,34 @@ class Claim(Strict):
     spread: str | None = None
     effect: float | None = Field(default=None, gt=0)
     strata: str | None = None
+    at_equal: str | None = None
 
     @model_validator(mode="after")
     def _known(self) -> Claim:
         self._check_strata()
+        self._check_curves()
         for axis, known in [*((axis, BY_AXES) for axis in self.by), *([(self.spread, SPREADS)] if self.spread else [])]:
             if axis not in known:
                 raise UnknownWord("axis", axis, known)
             if any(axis in side for pair in self.contrast.sides() for side in pair):
                 raise ValueError(f"{axis!r} is what the contrast compares, so it cannot stand in by or spread as well")
         return self
+
+    @property
+    def apart(self) -> list[str]:
+        """The axes for each of whose values there is a contrast."""
+        return list(dict.fromkeys([*self.by, *(CURVE_AXES if self.at_equal else ())]))
+
+    def _check_curves(self) -> None:
+        if self.at_equal is None:
+            return
+        registry.get_metric(self.at_equal)
+        if self.at_equal == self.metric:
+            raise ValueError(f"at_equal: {self.metric} is what is compared; name another metric, as test_margin")
+        if self.spread or self.strata:
+            raise ValueError(
+                f"at_equal compares curves, which {'spread' if self.spread else 'strata'} cannot; drop one"
+            )
 
     def _check_strata(self) -> None:
         """A metric of probes by one that no training can have moved."""

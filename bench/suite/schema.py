@@ -237,8 +237,12 @@ class Override(Strict):
         return self
 
 
+REMEDY_AXES = ("objective", "gate")
+
+
 class Suite(Strict):
-    """One YAML file: axes, training recipe, evaluation, claims."""
+    """One YAML file: axes, training recipe, evaluation, claims. remedies: those that the report draws as curves, each
+    by the cells that it has at its strengths, as {objective: [dpop 1, dpop 5], gate: none}."""
 
     name: Name
     models: Annotated[list[Model], Field(min_length=1)]
@@ -253,6 +257,7 @@ class Suite(Strict):
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     claims: list[Claim] = Field(default_factory=list)
+    remedies: dict[Name, dict[str, object]] = Field(default_factory=dict)
     tune: Tune | None = None
 
     @field_validator("tune")
@@ -285,6 +290,11 @@ class Suite(Strict):
             self.gate(gate)
         for where in [*self.exclude, *(override.where for override in self.overrides)]:
             self._check_where(where)
+        for name, where in self.remedies.items():
+            for axis in where:
+                if axis not in REMEDY_AXES:
+                    raise UnknownWord(f"axis of remedy {name}", axis, REMEDY_AXES)
+            self._check_where(where, f"remedy {name!r}")
         self._check_kept()
         for claim in self.claims:
             self._check_measured(claim)

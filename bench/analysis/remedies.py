@@ -1,0 +1,101 @@
+"""Remedies as curves over their strength: which one pays least, and for what is left at an equal price. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gatebench.bench.analysis.aggregates import Group
+from gatebench.bench.analysis.statistics import Array
+from gatebench.bench.metrics.metric import SPLIT_PREFIXES
+from gatebench.bench.plan.graph import Where
+
+PAID_FOR = f"{SPLIT_PREFIXES['test']}delta_chosen"
+PRICES = (f"{SPLIT_PREFIXES['test']}margin", f"{SPLIT_PREFIXES['test']}accuracy")
+SIDE_EFFECTS = (
+    f"{SPLIT_PREFIXES['test']}share_fallen", f"{SPLIT_PREFIXES['test']}delta_others", f"{SPLIT_PREFIXES['test']}kl",
+    "generation_delta_distinct_2",
+)  # fmt: skip
+GRID = 21  # prices at which two curves are compared
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """One remedy on one model and data set. strengths: its points in the order of the suite; on_front: whether no other
+    point of the model and data set has as much of PAID_FOR and of the first of PRICES, and more of one."""
+
+    name: str
+    model: str
+    dataset: str
+    strengths: tuple[Group, ...]
+    on_front: tuple[bool, ...]
+
+
+def remedies(named: Mapping[str, Where], groups: Sequence[Group]) -> list[Remedy]:
+    """The remedies of a suite by model and data set, of the points that were measured on held-out probes."""
+    known = [group for group in groups if all(name in group.metrics for name in (PAID_FOR, PRICES[0]))]
+    found = []
+    for model, dataset in dict.fromkeys((group.model, group.dataset) for group in known):
+        here = [group for group in known if (group.model, group.dataset) == (model, dataset)]
+        own = {name: tuple(g for g in here if _is_of(where, g)) for name, where in named.items()}
+        compared = [group for strengths in own.values() for group in strengths]
+        found += [
+            Remedy(name, model, dataset, strengths, tuple(_on_front(group, compared) for group in strengths))
+            for name, strengths in own.items() if strengths
+        ]  # fmt: skip
+    return found
+
+
+def strength(group: Group) -> str:
+    """What tells the points of a remedy apart."""
+    return f"{group.objective}, {group.gate}" if group.gated else group.objective
+
+
+def _is_of(where: Where, group: Group) -> bool:
+    return all(getattr(group, axis) in (value if isinstance(value, list) else [value]) for axis, value in where.items())
+
+
+def _on_front(group: Group, others: Sequence[Group]) -> bool:
+    own = _place(group)
+    return not any(
+        all(theirs >= mine for theirs, mine in zip(_place(other), own, strict=True)) and _place(other) != own
+        for other in others
+    )
+
+
+def _place(group: Group) -> tuple[float, float]:
+    return group.metrics[PAID_FOR], group.metrics[PRICES[0]]
+
+
+def common(ours: Array, theirs: Array) -> tuple[float, float] | None:
+    """The prices that two curves both reach, [A] and [B]; None where there are none."""
+    lo, hi = max(ours.min(), theirs.min()), min(ours.max(), theirs.max())
+    return (float(lo), float(hi)) if lo <= hi else None
+
+
+def gap_at_equal(ours: tuple[Array, Array], theirs: tuple[Array, Array]) -> Array:
+    """[R]: how far one curve lies above another, meaned over the prices that both reach in that draw.
+
+    ours, theirs: (prices, what is had for them), [A, R] and [B, R]; straight lines join the points of a curve in the
+    order of their prices. A draw in which they reach none in common is taken between their nearest ends.
+    """
+    lo = np.maximum(ours[0].min(axis=0), theirs[0].min(axis=0))
+    hi = np.minimum(ours[0].max(axis=0), theirs[0].max(axis=0))
+    lo, hi = np.where(lo <= hi, lo, (lo + hi) / 2), np.where(lo <= hi, hi, (lo + hi) / 2)
+    grid = lo + (hi - lo) * np.linspace(0, 1, GRID)[:, None]
+    found: Array = (_at(grid, *ours) - _at(grid, *theirs)).mean(axis=0)
+    return found
+
+
+def _at(grid: Array, prices: Array, values: Array) -> Array:
+    """[G, R]: a curve's values at prices, its ends' beyond them. prices, values: [A, R]."""
+    order = np.argsort(prices, axis=0, kind="stable")
+    x, y = np.take_along_axis(prices, order, axis=0), np.take_along_axis(values, order, axis=0)
+    found = np.broadcast_to(y[0], grid.shape).copy()
+    for left in range(len(x) - 1):
+        width = x[left + 1] - x[left]
+        along = np.where(width > 0, (grid - x[left]) / np.where(width > 0, width, 1), grid >= x[left])
+        found += (y[left + 1] - y[left]) * np.clip(along, 0, 1)
+    return found

@@ -1,0 +1,207 @@
+"""Remedies as curves over their strength: compared where both have the same price, and drawn."""
+
+import json
+
+import numpy
+import pytest
+from pydantic import ValidationError
+
+from gatebench.bench.analysis.aggregates import Group
+from gatebench.bench.analysis.claims import judge, taking_part
+from gatebench.bench.analysis.remedies import PAID_FOR, PRICES, common, gap_at_equal, remedies
+from gatebench.bench.analysis.summary import Summary
+from gatebench.bench.analysis.tables import remedies_table
+from gatebench.bench.errors import UserError
+from gatebench.bench.run.registration import claim_digest
+from gatebench.bench.suite.claims import Claim
+from gatebench.dashboards.remedy_curves import look, remedy_figures
+from tests.helpers import DPO, GOOD, bench, measured, run_folder, suite_of, summary_of, write
+
+OURS, THEIRS = {"objective": ["dpo", "weak", "strong"]}, {"objective": ["dpo", "other"]}
+CURVES = {"cell": [OURS, THEIRS]}
+
+
+def curve(*points):
+    return tuple(numpy.array([[point[side]] for point in points], dtype=float) for side in (0, 1))
+
+
+@pytest.mark.parametrize(("ours", "theirs", "gap"), [
+    ([(0, 2), (10, 2)], [(0, 0), (10, 0)], 2.0),
+    ([(10, 3), (0, 1)], [(0, 0), (10, 0)], 2.0),  # in whatever order their points come
+    ([(0, 0), (10, 10)], [(4, 0), (6, 0)], 5.0),  # over 4 to 6 alone
+    ([(5, 7)], [(0, 0), (10, 10)], 2.0),  # one point against a line
+    ([(5, 7), (5, 7)], [(0, 0), (10, 10)], 2.0),
+    ([(0, 0), (5, 5), (10, 0)], [(0, 0), (10, 0)], 50 / 21),  # the mean of the grid, 2.5 but for its coarseness
+])  # fmt: skip
+def test_the_gap_is_meaned_over_the_prices_that_both_reach(ours, theirs, gap):
+    assert gap_at_equal(curve(*ours), curve(*theirs)) == pytest.approx([gap])
+    assert gap_at_equal(curve(*theirs), curve(*ours)) == pytest.approx([-gap])
+
+
+def test_the_gap_is_numpys_interpolation_in_every_draw():
+    random = numpy.random.default_rng(0)
+    ours, theirs = ((random.normal(size=(n, 50)), random.normal(size=(n, 50))) for n in (4, 3))
+    found = gap_at_equal(ours, theirs)
+    for draw in range(50):
+        ends = [(side[0][:, draw].min(), side[0][:, draw].max()) for side in (ours, theirs)]
+        lo, hi = max(e[0] for e in ends), min(e[1] for e in ends)
+        grid = numpy.linspace(lo, hi, 21) if lo <= hi else numpy.full(21, (lo + hi) / 2)
+        own = []
+        for prices, values in (ours, theirs):
+            order = numpy.argsort(prices[:, draw])
+            own.append(numpy.interp(grid, prices[order, draw], values[order, draw]).mean())
+        assert found[draw] == pytest.approx(own[0] - own[1])
+
+
+def test_what_two_curves_reach_in_common():
+    assert common(numpy.array([0.0, 3.0]), numpy.array([2.0, 9.0])) == (2.0, 3.0)
+    assert common(numpy.array([0.0, 3.0]), numpy.array([3.0])) == (3.0, 3.0)
+    assert common(numpy.array([0.0, 3.0]), numpy.array([4.0])) is None
+
+
+def cells(places, seeds=(0, 1, 2), model="small"):
+    """A cell an objective and seed at (held-out margin, held-out Δ chosen), each with its probes about it."""
+    found = []
+    for place, (objective, (margin, kept)) in enumerate(places.items()):
+        for seed in seeds:
+            cell = measured(model, objective, seed=seed)
+            spread = numpy.linspace(-1, 1, len(cell.deltas) // 2) + 0.05 * seed
+            for split in ("train", "test"):
+                own = cell.deltas["split"] == split
+                cell.deltas.loc[own, "margin"] = margin + spread
+                cell.deltas.loc[own, "delta_chosen"] = kept + (1 + place / 10) * spread[::-1]
+            found.append(cell)
+    return found
+
+
+def claim(**more):
+    return Claim.model_validate({
+        "name": "c", "metric": "test_delta_chosen", "expect": "greater", "contrast": CURVES, "at_equal": "test_margin",
+        **more,
+    })  # fmt: skip
+
+
+def judged(found, wanted=None):
+    return judge(wanted or claim(), [cell.axes for cell in found], found)
+
+
+LINES = {"dpo": (0, 0), "weak": (4, -1), "strong": (8, -2), "other": (8, -6)}
+
+
+def test_a_curve_that_pays_less_for_the_same_margin_is_told():
+    result = judged(cells(LINES))
+    (contrast,) = result.contrasts
+    assert result.verdict == "supported"
+    assert contrast.value == pytest.approx(2.0, abs=0.1)
+    assert contrast.lo < contrast.value < contrast.hi
+    assert contrast.label == (
+        "objective dpo / weak / strong vs objective dpo / other, model small dataset hh, at equal test_margin"
+    )
+    assert (contrast.seeds, contrast.probes) == (3, 40)
+
+
+def test_curves_of_two_models_are_never_one_curve():
+    found = [*cells(LINES), *cells({**LINES, "other": (8, -2)}, model="large")]
+    assert [contrast.value for contrast in judged(found).contrasts] == pytest.approx([2.0, 0.0], abs=0.1)
+    assert len(taking_part(claim(), [cell.axes for cell in found])) == 24
+
+
+def test_curves_without_a_price_in_common_decide_nothing():
+    result = judged(cells({"weak": (1, -1), "strong": (2, -2), "other": (8, -6)}))
+    assert result.verdict == "undecided"
+    assert result.contrasts[0].reason == "the curves reach no test_margin in common: 1.05 to 2.05 and 8.05 to 8.05"
+
+
+def test_a_strength_that_failed_decides_nothing():
+    found = cells(LINES)
+    result = judge(claim(), [cell.axes for cell in found], found[:-1])
+    assert result.verdict == "undecided"
+    assert "1 of 12 planned cells have no result" in result.contrasts[0].reason
+
+
+@pytest.mark.parametrize(("more", "said"), [
+    ({"at_equal": "test_delta_chosen"}, "name another metric"),
+    ({"spread": "objective", "contrast": {"gate": ["seq", "none"]}}, "spread cannot"),
+    ({"strata": "ches"}, "strata cannot"),
+    ({"at_equal": "test_margn"}, "did you mean 'test_margin'"),
+])  # fmt: skip
+def test_what_curves_cannot_be_compared_by(more, said):
+    with pytest.raises(ValidationError, match=said):
+        claim(**more)
+
+
+def test_claims_without_curves_keep_their_digest_and_others_do_not():
+    plain = {"name": "c", "metric": "delta_chosen", "expect": "greater", "contrast": {"gate": ["seq", "none"]}}
+    assert claim_digest(Claim.model_validate(plain)) == claim_digest(Claim.model_validate({**plain, "at_equal": None}))
+    assert claim_digest(claim()) != claim_digest(claim(at_equal="test_accuracy"))
+
+
+def group(objective, margin, kept, gate="none"):
+    metrics = {
+        PAID_FOR: kept,
+        f"{PAID_FOR}_lo": kept - 1,
+        f"{PAID_FOR}_hi": kept + 1,
+        PRICES[0]: margin,
+        PRICES[1]: 0.5,
+    }
+    return Group("m", "hh", objective, gate, (0, 1, 2), metrics, gate != "none")
+
+
+GROUPS = (group("dpo", 5, -9), group("mix 1", 5, -2), group("mix 2", 3, -1), group("dpo", 4, -3, "seq"))
+NAMED = {
+    "mix": {"objective": ["mix 1", "mix 2"]},
+    "gate": {"gate": "seq"},
+    "none": {"objective": "dpo", "gate": "none"},
+}
+SUMMARY = Summary("s", "run", (), groups=GROUPS, remedies=NAMED)
+
+
+def test_which_points_no_other_is_better_than():
+    found = {remedy.name: remedy for remedy in remedies(NAMED, GROUPS)}
+    assert [group.objective for group in found["mix"].strengths] == ["mix 1", "mix 2"]
+    assert {name: remedy.on_front for name, remedy in found.items()} == {
+        "mix": (True, True), "gate": (False,), "none": (False,)
+    }  # fmt: skip
+
+
+def test_the_table_and_the_figure_have_every_strength():
+    table = remedies_table(SUMMARY)
+    assert [tuple(cell.text for cell in row.cells[2:5]) for row in table.rows] == [
+        ("mix", "mix 1", "-2.00 ±1.00"), ("mix", "mix 2", "-1.00 ±1.00"), ("gate", "dpo, seq", "-3.00 ±1.00"),
+        ("none", "dpo", "-9.00 ±1.00"),
+    ]  # fmt: skip
+    assert [row.cells[4].bold for row in table.rows] == [True, True, False, False]
+    (figure,) = remedy_figures(SUMMARY)
+    mix, *_ = figure["spec"]["data"]
+    assert (mix["x"], mix["y"]) == ([5, 3], [-2, -1])
+    assert figure["axes"] == {"model": "m", "dataset": "hh"}
+    json.dumps(figure["spec"])
+
+
+def test_no_two_remedies_look_alike():
+    assert len({look(place) for place in range(72)}) == 72
+
+
+def test_a_suite_names_its_remedies(tmp_path):
+    suite = suite_of(tmp_path, GOOD + "remedies: {plain: {gate: none}}\n")
+    assert suite.remedies == {"plain": {"gate": "none"}}
+    for wrong, said in (
+        ("{plain: {gate: non}}", "remedy 'plain': no gate 'non' in this suite"),
+        ("{plain: {seed: 0}}", "axis of remedy plain"),
+    ):
+        with pytest.raises((UserError, ValidationError), match=said):
+            suite_of(tmp_path, GOOD + f"remedies: {wrong}\n")
+
+
+@pytest.mark.slow
+def test_a_run_shows_its_remedies(tmp_path):
+    suite = write(tmp_path, DPO.replace("objectives: [dpo]", "objectives: [dpo, {name: mix, loss: {dpo: 1, nll: 0.2}}]")
+                  + "remedies: {NLL mix: {objective: [dpo, mix], gate: none}}\n")  # fmt: skip
+    done = bench("run", suite, "--results", tmp_path / "results", MLFLOW_TRACKING_URI="")
+    assert done.returncode == 0, done.stderr
+    folder = run_folder(tmp_path)
+    assert summary_of(folder)["remedies"] == {"NLL mix": {"objective": ["dpo", "mix"], "gate": "none"}}
+    page = (folder / "report.html").read_text()
+    assert "Remedies compared" in page
+    assert "Every remedy over its strength" in page
+    assert "NLL mix" in (folder / "figures/tables.md").read_text()
