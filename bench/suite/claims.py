@@ -23,11 +23,11 @@ class Contrast(Strict):
     """Two sides to compare: two gates on the same cells, or the cells of two descriptions.
 
     gate: [ours, theirs]; theirs may be a list, which gives one contrast with each.
-    cell: [ours, theirs], each an axis -> value mapping.
+    cell: [ours, theirs], each an axis -> value mapping; ours may be a list, which gives one contrast of each.
     """
 
     gate: tuple[str, str | list[str]] | None = None
-    cell: tuple[dict[str, object], dict[str, object]] | None = None
+    cell: tuple[dict[str, object] | list[dict[str, object]], dict[str, object]] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Contrast:
@@ -40,7 +40,8 @@ class Contrast(Strict):
     def sides(self) -> list[tuple[Mapping[str, object], Mapping[str, object]]]:
         """(ours, theirs) as axis -> value mappings, one pair a contrast."""
         if self.gate is None:
-            return [self.cell] if self.cell else []
+            mine, others = self.cell or ([], {})
+            return [(one, others) for one in (mine if isinstance(mine, list) else [mine])]
         ours, theirs = self.gate
         return [({"gate": ours}, {"gate": other}) for other in ([theirs] if isinstance(theirs, str) else theirs)]
 
