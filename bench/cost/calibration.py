@@ -17,7 +17,7 @@ from gatebench.bench.cost.amounts import works_of
 from gatebench.bench.cost.workers import machine_of, workers_of
 from gatebench.bench.data.hub import is_cached
 from gatebench.bench.errors import UserError
-from gatebench.bench.executors.api import Resources
+from gatebench.bench.executors.api import Executor, Resources
 from gatebench.bench.executors.loop import execute
 from gatebench.bench.executors.progress import Progress
 from gatebench.bench.executors.registry import make_executor
@@ -32,11 +32,15 @@ if TYPE_CHECKING:
 
 CALIBRATION_FOLDER = ".calibration"
 STARTUP = "startup"
-# Steps; the first set pays for imports: what it takes more than the second is the startup. The first that is short
-# enough beside the suite is taken.
-STEPS_TIMED = ((5, 5, 25), (3, 3, 9), (1, 1, 3))
+# Steps. The first set pays for imports: what it takes more than the second is the startup. Two sizes tell what a stage
+# takes once from what it takes a step, so that a long one is not foretold from a short one's loading; larger ones tell
+# it better, as far as suite and time allow. Trainings beyond the first are timed at the last two sizes.
+STEPS_TIMED = (1, 1, 3, 9, 25)
+FEWEST_SETS = 3
 MOST_TIMED = 0.25  # of the plan's own steps that may be timed in advance
-LONGEST = 120.0  # seconds after which no further set is begun
+# seconds that may pass until another training is timed and until the foreseen end of a set beyond the fewest; thrice as
+# many for those, without which little is known
+LONGEST = 120.0
 OFFLINE = "HF_HUB_OFFLINE"
 
 
@@ -109,9 +113,9 @@ def calibrate(plan: Plan, store: Store, err: Console) -> None:
     if absent:
         err.print(f"not timed, since it is not on this machine yet: {', '.join(absent)}", **PLAIN)
     sets = sets_for(steps_in(plan), len(chains), workers)
-    if chains and sets is None:
+    if chains and not sets:
         err.print("nothing was timed: the suite itself takes little longer than timing it; run it", **PLAIN)
-    if not chains or sets is None:
+    if not chains or not sets:
         return
     place = store.root / CALIBRATION_FOLDER / f"work-{os.getpid()}"
     err.print(f"timing {' + '.join(map(str, sets))} steps of {len(chains)} trainings, {workers} at once", **PLAIN)
@@ -122,26 +126,37 @@ def calibrate(plan: Plan, store: Store, err: Console) -> None:
     try:
         for number, chain in enumerate(chains):
             made: list[list[Record]] = []
-            for turn in range(0 if number == 0 else 1, len(sets)):
-                if (found or made) and time.monotonic() - began > LONGEST:
+            for turn in range(len(sets)) if number == 0 else (len(sets) - 2, len(sets) - 1):
+                spent = time.monotonic() - began
+                if number == 0 and turn >= FEWEST_SETS and spent * sets[turn] / sum(sets[:turn]) > LONGEST - spent:
+                    sets = sets[:turn]
+                    break
+                if (found or made) and spent > (LONGEST if number else 3 * LONGEST):
                     err.print("timing has taken minutes already: what is left of it is left out", **PLAIN)
                     break
-                short = _short(chain, sets[turn], workers)
-                scratch = Store(place / f"{number}-{turn}")
-                with Progress(short, scratch, workers, err, place / "log.jsonl") as progress:
-                    outcome = execute(short, scratch, executor, progress)
-                for failure in outcome.failed.values():
-                    raise UserError(f"{failure.kind} could not be timed: {failure.message}")
-                made.append(timed(short, scratch, outcome.ran))
+                copies = range(turn * workers, (turn + 1) * workers)
+                made.append(
+                    _time(_short(chain, sets[turn], copies), Store(place / str(number)), executor, workers, err)
+                )
             if number == 0 and len(made) > 1:
-                first, second = (sum(record.seconds for record in records) for records in made[:2])
+                again = {record.group for record in made[1]}
+                first, second = (sum(r.seconds for r in records if r.group in again) for records in made[:2])
                 found.append(Record(STARTUP, 0, max(0.0, first - second) / workers))
-                made = made[1:]
+                made[0] = [record for record in made[0] if record.group not in again]
             found += [record for records in made for record in records]
     finally:
         executor.close()
         shutil.rmtree(place, ignore_errors=True)
     remember(found, store, machine_of(plan))
+
+
+def _time(short: Plan, scratch: Store, executor: Executor, workers: int, err: Console) -> list[Record]:
+    """Records of what the scratch store has not yet: a base that no step shortens is made once."""
+    with Progress(short, scratch, workers, err, scratch.root.parent / "log.jsonl") as progress:
+        outcome = execute(short, scratch, executor, progress)
+    for failure in outcome.failed.values():
+        raise UserError(f"{failure.kind} could not be timed: {failure.message}")
+    return timed(short, scratch, outcome.ran)
 
 
 def steps_in(plan: Plan) -> int:
@@ -153,13 +168,14 @@ def steps_in(plan: Plan) -> int:
     return found
 
 
-def sets_for(steps: int, chains: int, workers: int) -> tuple[int, int, int] | None:
-    """The longest of STEPS_TIMED that together are no more than MOST_TIMED of so many steps; None where not even the
-    shortest is."""
-    for sets in STEPS_TIMED:
-        if workers * (sets[0] + chains * sum(sets[1:])) <= MOST_TIMED * steps:
+def sets_for(steps: int, chains: int, workers: int) -> tuple[int, ...]:
+    """As many of STEPS_TIMED as together are no more than MOST_TIMED of so many steps; none where not even FEWEST_SETS
+    are."""
+    for count in range(len(STEPS_TIMED), FEWEST_SETS - 1, -1):
+        sets = STEPS_TIMED[:count]
+        if workers * (sum(sets) + (chains - 1) * sum(sets[-2:])) <= MOST_TIMED * steps:
             return sets
-    return None
+    return ()
 
 
 @contextmanager
@@ -195,10 +211,10 @@ def _chains(plan: Plan) -> tuple[list[list[Node]], list[str]]:
     return chains, list(absent)
 
 
-def _short(chain: list[Node], steps: int, copies: int) -> Plan:
-    """The stages cut to a few steps, once for every worker."""
+def _short(chain: list[Node], steps: int, copies: Iterable[int]) -> Plan:
+    """The stages cut to a few steps, once for every copy, each with a seed of its own."""
     nodes: dict[str, Node] = {}
-    for copy in range(copies):
+    for copy in copies:
         renamed: dict[str, str] = {}
         for node in chain:
             shorten = stage_of(node.kind).shorten
