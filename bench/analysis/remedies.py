@@ -13,7 +13,7 @@ from gatebench.bench.metrics.metric import SPLIT_PREFIXES
 from gatebench.bench.plan.graph import Where
 
 PAID_FOR = f"{SPLIT_PREFIXES['test']}delta_chosen"
-PRICES = (f"{SPLIT_PREFIXES['test']}margin", f"{SPLIT_PREFIXES['test']}accuracy")
+PRICES = ("margin", f"{SPLIT_PREFIXES['test']}margin", f"{SPLIT_PREFIXES['test']}accuracy")
 SIDE_EFFECTS = (
     f"{SPLIT_PREFIXES['test']}share_fallen", f"{SPLIT_PREFIXES['test']}delta_others", f"{SPLIT_PREFIXES['test']}kl",
     "generation_delta_distinct_2",
