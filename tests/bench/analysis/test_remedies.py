@@ -141,8 +141,7 @@ def group(objective, margin, kept, gate="none"):
         PAID_FOR: kept,
         f"{PAID_FOR}_lo": kept - 1,
         f"{PAID_FOR}_hi": kept + 1,
-        PRICES[0]: margin,
-        PRICES[1]: 0.5,
+        **dict.fromkeys(PRICES, margin),
     }
     return Group("m", "hh", objective, gate, (0, 1, 2), metrics, gate != "none")
 
