@@ -36,7 +36,7 @@ def remedy_figures(summary: Summary) -> list[Figure]:
     ]  # fmt: skip
 
 
-def look(place: int) -> tuple[str, str]:
+def looks_of(place: int) -> tuple[str, str]:
     """The hue and the symbol of the remedy at a place among all."""
     return HUES[place % len(HUES)], SYMBOLS[(place + place // len(HUES)) % len(SYMBOLS)]
 
@@ -47,7 +47,7 @@ def pareto(found: Sequence[Remedy], names: Sequence[str]) -> Figure:
     traces = []
     for price, suffix in zip(PRICES, suffixes[0], strict=True):
         for remedy in found:
-            own, (hue, symbol) = remedy.strengths, look(names.index(remedy.name))
+            own, (hue, symbol) = remedy.strengths, looks_of(names.index(remedy.name))
             traces.append({
                 "type": "scatter", "mode": "lines+markers", "name": remedy.name, "legendgroup": remedy.name,
                 "showlegend": price == PRICES[0], "xaxis": f"x{suffix}", "yaxis": f"y{suffix}",

@@ -14,7 +14,7 @@ from gatebench.bench.analysis.tables import remedies_table
 from gatebench.bench.errors import UserError
 from gatebench.bench.run.registration import claim_digest
 from gatebench.bench.suite.claims import Claim
-from gatebench.dashboards.remedy_curves import look, remedy_figures
+from gatebench.dashboards.remedy_curves import looks_of, remedy_figures
 from tests.helpers import DPO, GOOD, bench, measured, run_folder, suite_of, summary_of, write
 
 OURS, THEIRS = {"objective": ["dpo", "weak", "strong"]}, {"objective": ["dpo", "other"]}
@@ -178,7 +178,7 @@ def test_the_table_and_the_figure_have_every_strength():
 
 
 def test_no_two_remedies_look_alike():
-    assert len({look(place) for place in range(72)}) == 72
+    assert len({looks_of(place) for place in range(72)}) == 72
 
 
 def test_a_suite_names_its_remedies(tmp_path):
