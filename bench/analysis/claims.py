@@ -71,10 +71,16 @@ class ClaimResult:
         return min((contrast.seeds for contrast in self.contrasts), default=0)
 
 
-def judge(claim: Claim, planned: Sequence[Axes], cells: Sequence[Measured]) -> ClaimResult:
-    """The verdict of a claim about the planned cells, from those that are finished."""
+def judge(
+    claim: Claim, planned: Sequence[Axes], cells: Sequence[Measured], named: Mapping[str, Where] | None = None
+) -> ClaimResult:
+    """The verdict of a claim about the planned cells, from those that are finished. named: sides that have a name."""
     thirds: tuple[str | None, ...] = THIRDS if claim.strata else (None,)
-    found = [_contrast(claim, *sides, planned, cells, third) for sides in _sides(claim, planned) for third in thirds]
+    found = [
+        _contrast(claim, *sides, planned, cells, third, named or {})
+        for sides in _sides(claim, planned)
+        for third in thirds
+    ]
     adjusted = iter(holm([contrast.p for contrast in found if contrast.p is not None]))
     found = [contrast if contrast.p is None else replace(contrast, p_holm=next(adjusted)) for contrast in found]
     whole = [(c.value, c.p_holm) for c in found if c.value is not None and c.p_holm is not None]
@@ -111,10 +117,13 @@ def _contrast(
     planned: Sequence[Axes],
     cells: Sequence[Measured],
     third: str | None,
+    named: Mapping[str, Where],
 ) -> ContrastResult:
     stratum = [f"{third} {claim.strata}"] if third else []
     equal = [f"at equal {claim.at_equal}"] if claim.at_equal else []
-    label = ", ".join([f"{_words(ours)} vs {_words(theirs)}", *([_words(at)] if at else []), *stratum, *equal])
+    label = ", ".join(
+        [f"{_words(ours, named)} vs {_words(theirs, named)}", *([_words(at, {})] if at else []), *stratum, *equal]
+    )
     own = [axes for axes in planned if matches(at, axes)]
     wanted = _compared(claim, {point_of(axes): axes for axes in own}, ours, theirs)
     rows = _rows([cell for cell in cells if matches(at, cell.axes)])
@@ -234,7 +243,10 @@ def _statistic(claim: Claim, points: Sequence[Point], pairs: Sequence[tuple[Poin
     return lambda means: spread(means, 0) - spread(means, 1)
 
 
-def _words(where: Where) -> str:
+def _words(where: Where, named: Mapping[str, Where]) -> str:
+    for name, own in named.items():
+        if own == where:
+            return name
     return " ".join(
         f"{axis} {' / '.join(map(str, value)) if isinstance(value, list) else value}" for axis, value in where.items()
     )

@@ -141,8 +141,9 @@ def summarize(
     }  # fmt: skip
     cells = [replace(cell, metrics=metrics[cell.id]) if cell.id in metrics else cell for cell in cells]
     finished = list(own.values())
+    verdicts = (judge(claim, plan.planned, finished, plan.remedies) for claim in plan.claims)
     return Summary(
-        plan.suite, run_id(plan), tuple(cells), tuple(judge(claim, plan.planned, finished) for claim in plan.claims),
+        plan.suite, run_id(plan), tuple(cells), tuple(verdicts),
         tuple(groups(finished)), tuple(gate_aggregates(finished)), tuple(scale_slopes(finished)), plan.tuned_on,
         tuple(_notes(cells, plan)), plan.varied, plan.remedies,
     )  # fmt: skip

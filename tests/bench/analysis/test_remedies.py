@@ -14,7 +14,7 @@ from gatebench.bench.analysis.tables import remedies_table
 from gatebench.bench.errors import UserError
 from gatebench.bench.run.registration import claim_digest
 from gatebench.bench.suite.claims import Claim
-from gatebench.dashboards.remedy_curves import looks_of, remedy_figures
+from gatebench.dashboards.remedy_curves import looks_of, remedy_figures, shown
 from tests.helpers import DPO, GOOD, bench, measured, run_folder, suite_of, summary_of, write
 
 OURS, THEIRS = {"objective": ["dpo", "weak", "strong"]}, {"objective": ["dpo", "other"]}
@@ -100,6 +100,13 @@ def test_a_curve_that_pays_less_for_the_same_margin_is_told():
     assert (contrast.seeds, contrast.probes) == (3, 40)
 
 
+def test_a_side_that_is_a_remedy_goes_by_its_name():
+    found = cells(LINES)
+    named = {"ours": OURS, "of another": {"objective": "other"}}
+    (contrast,) = judge(claim(), [cell.axes for cell in found], found, named).contrasts
+    assert contrast.label == "ours vs objective dpo / other, model small dataset hh, at equal test_margin"
+
+
 def test_curves_of_two_models_are_never_one_curve():
     found = [*cells(LINES), *cells({**LINES, "other": (8, -2)}, model="large")]
     assert [contrast.value for contrast in judged(found).contrasts] == pytest.approx([2.0, 0.0], abs=0.1)
@@ -175,6 +182,11 @@ def test_the_table_and_the_figure_have_every_strength():
     assert (mix["x"], mix["y"]) == ([5, 3], [-2, -1])
     assert figure["axes"] == {"model": "m", "dataset": "hh"}
     json.dumps(figure["spec"])
+
+
+def test_what_a_method_breaks_does_not_flatten_the_others():
+    assert shown([float(value) for value in (*range(20), -500, -400)]) == pytest.approx([-1.52, 20.52])
+    assert shown([3.0]) == [2.0, 4.0]
 
 
 def test_no_two_remedies_look_alike():
