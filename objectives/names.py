@@ -7,9 +7,10 @@ from difflib import get_close_matches
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """A hint: the nearest valid word, else the list of them."""
+    """A hint: the nearest valid word, one of the same letters first; else the list of them."""
     choices = [str(choice) for choice in choices]
-    close = get_close_matches(str(word), choices, n=1, cutoff=0.6)
+    swapped = [choice for choice in choices if sorted(choice) == sorted(str(word))]
+    close = swapped or get_close_matches(str(word), choices, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else f"expected one of: {', '.join(choices)}"
 
 
