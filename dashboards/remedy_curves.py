@@ -56,7 +56,9 @@ def pareto(found: Sequence[Remedy], names: Sequence[str]) -> Figure:
     traces = []
     for price, suffix in zip(PRICES, suffixes[0], strict=True):
         for remedy in found:
-            own, (hue, symbol) = remedy.strengths, looks_of(names.index(remedy.name))
+            hue, symbol = looks_of(names.index(remedy.name))
+            placed = sorted(zip(remedy.strengths, remedy.on_front, strict=True), key=lambda one: one[0].metrics[price])
+            own = [group for group, _ in placed]  # joined as a claim at an equal price joins them
             traces.append({
                 "type": "scatter", "mode": "lines+markers", "name": remedy.name, "legendgroup": remedy.name,
                 "showlegend": price == PRICES[0], "xaxis": f"x{suffix}", "yaxis": f"y{suffix}",
@@ -66,7 +68,7 @@ def pareto(found: Sequence[Remedy], names: Sequence[str]) -> Figure:
                 "error_y": {**interval_of(own, PAID_FOR), "thickness": 0.8, "width": 2},
                 "line": {"color": hue, "width": 1.5},
                 "marker": {"color": hue, "symbol": symbol,
-                           "size": [11 if front else 7 for front in remedy.on_front]},
+                           "size": [11 if front else 7 for _, front in placed]},
             })  # fmt: skip
         places = [group.metrics[price] for remedy in found for group in remedy.strengths]
         style[f"xaxis{suffix}"]["range"], style[f"yaxis{suffix}"]["range"] = shown(places), shown(kept)

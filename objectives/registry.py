@@ -9,10 +9,11 @@ import torch
 
 from gatebench.objectives import trl_losses
 from gatebench.objectives.entry_points import with_third_parties
+from gatebench.objectives.gates import HUMANLINE, Gate
 from gatebench.objectives.loss import AnyLoss, Loss
 from gatebench.objectives.losses import alpha_dpo, bdpo, beta_dpo, bpo, cal_dpo, dpo, dpo_shift, dpop, ipo, r_dpo
 from gatebench.objectives.losses.reference_free import cpo, nll, orpo, sft, simpo, slic
-from gatebench.objectives.mixes import is_mix, mix, weights_of
+from gatebench.objectives.mixes import Mix, is_mix, mix, weights_of
 from gatebench.objectives.names import UnknownWord
 
 BUILT_IN: tuple[AnyLoss, ...] = (
@@ -52,6 +53,19 @@ def get_loss(name: str) -> AnyLoss:
     if name not in losses():
         raise UnknownWord("loss", name, losses())
     return losses()[name]
+
+
+def unanchored_caution(name: str, gate: Gate) -> str | None:
+    """A sentence where humanline's band, which is about the reference, cuts a loss that does not read it; else None."""
+    loss = get_loss(name)
+    parts = [part for _, part in loss.of.values()] if isinstance(loss, Mix) else [loss]
+    free = [part.name for part in parts if not part.reference]
+    if gate.kind != HUMANLINE or not free:
+        return None
+    return (
+        f"gate humanline leaves out tokens by their log-ratio to the reference, which {' and '.join(free)} does not "
+        "read: a chosen token that has fallen below the band is not pulled up by it either"
+    )
 
 
 def coupling_caution(name: str, pairs_a_batch: int, pairs_at_once: int) -> str | None:

@@ -25,10 +25,13 @@ class TRL:
     label_smoothing: float = 0.0
     discopop_tau: float = 0.05
 
-
-@dataclass(frozen=True)
-class TRLWeighted(TRL, Weighted):
-    """Of a loss whose pairs can be weighted."""
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 0.5:
+            raise ValueError(
+                f"label_smoothing {self.label_smoothing!r} is no share of flipped labels; write 0 to below 0.5"
+            )
+        if self.discopop_tau <= 0:
+            raise ValueError(f"discopop_tau {self.discopop_tau!r} has no meaning; write a number above 0")
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ _BY_PARAMETERS: dict[type[TRL], tuple[Callable[..., Tensor], ...]] = {
     TRLMargin: (sigmoid, hinge, ipo, exo_pair, robust, discopop, sigmoid_norm),
     TRLRatios: (nca_pair, bco_pair, sppo_hard, apo_zero, apo_down),
     TRLSums: (aot, aot_unpaired),
-    TRLWeighted: (sft,),
+    TRL: (sft,),  # one number a batch, no pair of which has a weight
 }
 TYPES: dict[str, tuple[Callable[..., Tensor], type[TRL]]] = {
     function.__name__: (function, parameters)

@@ -14,14 +14,27 @@ from itertools import product
 import numpy as np
 
 from gatebench.bench.analysis.probe_arrays import Measured, drawn_means
-from gatebench.bench.analysis.remedies import common, gap_at_equal
-from gatebench.bench.analysis.statistics import Array, ClaimVerdict, Design, Draws, estimate, holm, together, verdict
+from gatebench.bench.analysis.remedies import frontiers, gap_at_equal
+from gatebench.bench.analysis.statistics import (
+    LEVEL,
+    Array,
+    ClaimVerdict,
+    Design,
+    Draws,
+    estimate,
+    holm,
+    together,
+    verdict,
+)
 from gatebench.bench.analysis.strata import THIRDS, in_third
+from gatebench.bench.metrics import registry
+from gatebench.bench.metrics.registry import place_of
 from gatebench.bench.plan.graph import POINT_AXES, Axes, Point, Where, matches, point_of
 from gatebench.bench.suite.claims import Claim
 
 SIGN = {"greater": 1, "less": -1}
 DATASET = POINT_AXES.index("dataset")
+OTHER_SPLIT = 1000  # streams of draws further
 
 
 @dataclass(frozen=True)
@@ -81,12 +94,13 @@ def judge(
         for sides in _sides(claim, planned)
         for third in thirds
     ]
-    adjusted = iter(holm([contrast.p for contrast in found if contrast.p is not None]))
-    found = [contrast if contrast.p is None else replace(contrast, p_holm=next(adjusted)) for contrast in found]
+    # a contrast without a p was asked about too, so that it counts among those that are corrected for
+    adjusted = holm([1.0 if contrast.p is None else contrast.p for contrast in found])
+    found = [c if c.p is None else replace(c, p_holm=p) for c, p in zip(found, adjusted, strict=True)]
     whole = [(c.value, c.p_holm) for c in found if c.value is not None and c.p_holm is not None]
-    told: ClaimVerdict = "undecided"
-    if found and len(whole) == len(found):
-        told = verdict([value for value, _ in whole], [p for _, p in whole], SIGN[claim.expect])
+    told = verdict([value for value, _ in whole], [p for _, p in whole], SIGN[claim.expect]) if whole else "undecided"
+    if told == "supported" and len(whole) < len(found):
+        told = "undecided"
     return ClaimResult(claim.name, claim.metric, claim.expect, told, tuple(found))
 
 
@@ -106,7 +120,10 @@ def _sides(claim: Claim, planned: Sequence[Axes]) -> Iterator[tuple[Where, Where
     for ours, theirs in claim.contrast.sides():
         own: list[Where] = [axes for axes in planned if matches(ours, axes) or matches(theirs, axes)]
         for place in dict.fromkeys(tuple(axes[axis] for axis in claim.apart) for axes in own):
-            yield dict(zip(claim.apart, place, strict=True)), ours, theirs
+            at = dict(zip(claim.apart, place, strict=True))
+            here = {point_of(axes): axes for axes in planned if matches(at, axes)}
+            if _compared(claim, here, ours, theirs):
+                yield at, ours, theirs
 
 
 def _contrast(
@@ -140,7 +157,9 @@ def _contrast(
         if compared is None:
             return ContrastResult(label, reason=f"the cells have no seed or no probe with {claim.strata} in common")
         for metric in filter(None, (claim.metric, claim.at_equal)):
-            part = drawn_means(compared, metric, stream)
+            # probes of another split are others, and drawn apart from those of the metric
+            apart = OTHER_SPLIT * (place_of(metric)[0] != place_of(claim.metric)[0])
+            part = drawn_means(compared, metric, stream + apart)
             if part is None:
                 return ContrastResult(label, reason=f"the cells have no seed or no probe with {metric} in common")
             parts.append(part)
@@ -150,11 +169,19 @@ def _contrast(
         left, right = (
             [points.index(point) for point in dict.fromkeys(pair[side] for pair in pairs)] for side in (0, 1)
         )
-        if reason := _no_price_in_common(claim.at_equal, parts[1].centre[left], parts[1].centre[right]):
-            return ContrastResult(label, reason=reason)
-        statistic = _gap(len(points), left, right)
+        values, prices = (part.centre for part in parts)  # of one data set, as `apart` has it
+        lower = registry.get_metric(claim.metric).better == "lower"
+        curves = frontiers(claim.at_equal, prices, -values if lower else values, left, right)
+        if isinstance(curves, str):
+            return ContrastResult(label, reason=curves)
+        statistic = _gap(len(points), *curves)
     found = estimate(together(parts), statistic)
     design = found.design
+    if (
+        claim.at_equal
+    ):  # where lines cross, quantiles of the draws and their spread part: one of them for p and interval
+        half = design.reach((1 - LEVEL) / 2)
+        found = replace(found, lo=found.value - half, hi=found.value + half)
     reason = _undecided({point for pair in wanted for point in pair}, own, rows, design)
     if reason:
         return ContrastResult(label, found.value, found.lo, found.hi, seeds=design.seeds, probes=design.probes,
@@ -203,13 +230,6 @@ def _compared(claim: Claim, axes_of: Mapping[Point, Axes], ours: Where, theirs: 
         return _counterparts(axes_of, ours, theirs)
     left, right = ([p for p, axes in axes_of.items() if matches(side, axes)] for side in (ours, theirs))
     return list(product(left, right))
-
-
-def _no_price_in_common(metric: str, ours: Array, theirs: Array) -> str | None:
-    if common(ours, theirs):
-        return None
-    ends = [f"{side.min():.2f} to {side.max():.2f}" for side in (ours, theirs)]
-    return f"the curves reach no {metric} in common: {ends[0]} and {ends[1]}"
 
 
 def _gap(points: int, left: Sequence[int], right: Sequence[int]) -> Callable[[Array], Array]:

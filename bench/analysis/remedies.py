@@ -19,6 +19,9 @@ SIDE_EFFECTS = (
     "generation_delta_distinct_2",
 )  # fmt: skip
 GRID = 21  # prices at which two curves are compared
+# Of a curve that is compared. Straight lines lie below a frontier that bends, the more the farther apart its points
+# are: a curve of one or two points would lose, or win, by that alone.
+FEWEST_STRENGTHS = 3
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,40 @@ def _place(group: Group) -> tuple[float, float]:
     return group.metrics[PAID_FOR], group.metrics[PRICES[0]]
 
 
-def common(ours: Array, theirs: Array) -> tuple[float, float] | None:
-    """The prices that two curves both reach, [A] and [B]; None where there are none."""
-    lo, hi = max(ours.min(), theirs.min()), min(ours.max(), theirs.max())
-    return (float(lo), float(hi)) if lo <= hi else None
+def frontiers(
+    metric: str, prices: Array, values: Array, ours: Sequence[int], theirs: Sequence[int]
+) -> tuple[list[int], list[int]] | str:
+    """Those points of two curves that are compared, or why none are: of each curve the ones that no other of its own
+    points has as much of both and more of one, since a strength that breaks a model is no part of what its remedy
+    can do. metric: what the prices are; prices, values: [C] means over seeds and probes; ours, theirs: places among C.
+    """
+    kept = (frontier(prices, values, ours), frontier(prices, values, theirs))
+    for side in kept:
+        if len(side) < FEWEST_STRENGTHS:
+            return (
+                f"a curve of {len(side)} strengths of which none beats another is too coarse to be read between them; "
+                f"it takes {FEWEST_STRENGTHS}"
+            )
+    lo, hi = max(prices[side].min() for side in kept), min(prices[side].max() for side in kept)
+    if lo > hi:
+        ends = [f"{prices[side].min():.2f} to {prices[side].max():.2f}" for side in kept]
+        return f"the curves reach no {metric} in common: {ends[0]} and {ends[1]}"
+    if lo == hi and any(prices[place] == lo for place in set(kept[0]) & set(kept[1])):
+        return f"the curves reach no {metric} in common but that of a cell that both have"
+    return kept
+
+
+def frontier(prices: Array, values: Array, curve: Sequence[int]) -> list[int]:
+    """The places of a curve's points that no other of its points beats."""
+
+    def beaten(one: int) -> bool:
+        return any(
+            prices[other] >= prices[one] and values[other] >= values[one]
+            and (prices[other], values[other]) != (prices[one], values[one])
+            for other in curve
+        )  # fmt: skip
+
+    return [place for place in curve if not beaten(place)]
 
 
 def gap_at_equal(ours: tuple[Array, Array], theirs: tuple[Array, Array]) -> Array:

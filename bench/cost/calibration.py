@@ -125,14 +125,16 @@ def calibrate(plan: Plan, store: Store, err: Console) -> None:
     began = time.monotonic()
     try:
         for number, chain in enumerate(chains):
+            if number and time.monotonic() - began > LONGEST:
+                err.print("timing has taken minutes already: what is left of it is left out", **PLAIN)
+                break
             made: list[list[Record]] = []
             for turn in range(len(sets)) if number == 0 else (len(sets) - 2, len(sets) - 1):
                 spent = time.monotonic() - began
                 if number == 0 and turn >= FEWEST_SETS and spent * sets[turn] / sum(sets[:turn]) > LONGEST - spent:
                     sets = sets[:turn]
                     break
-                if (found or made) and spent > (LONGEST if number else 3 * LONGEST):
-                    err.print("timing has taken minutes already: what is left of it is left out", **PLAIN)
+                if number == 0 and made and spent > 3 * LONGEST:
                     break
                 copies = range(turn * workers, (turn + 1) * workers)
                 made.append(
@@ -151,7 +153,6 @@ def calibrate(plan: Plan, store: Store, err: Console) -> None:
 
 
 def _time(short: Plan, scratch: Store, executor: Executor, workers: int, err: Console) -> list[Record]:
-    """Records of what the scratch store has not yet: a base that no step shortens is made once."""
     with Progress(short, scratch, workers, err, scratch.root.parent / "log.jsonl") as progress:
         outcome = execute(short, scratch, executor, progress)
     for failure in outcome.failed.values():

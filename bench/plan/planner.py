@@ -19,7 +19,6 @@ from gatebench.bench.plan.graph import Axes, Cell, Node, Plan, Sources, Where, i
 from gatebench.bench.plan.lengths import too_long
 from gatebench.bench.stages import base, dynamics, generate, geometry, judge, reference, train, warmup
 from gatebench.bench.stages.stage import library_versions
-from gatebench.bench.suite.claims import Claim
 from gatebench.bench.suite.recipes import Generate, Train, Warmup
 from gatebench.bench.suite.schema import Dataset, GateAxis, Model, Objective, Suite
 from gatebench.bench.suite.seeds import Drawn, repetitions, varied
@@ -61,7 +60,7 @@ def make_plan(suite: Suite, sources: Sources, only: Callable[[Where], bool] = la
     stages_of = _Cells(suite, sources, nodes).stages
     points = list(_points(suite))
     ungated = [gate.name for gate in suite.gates if not gate.is_gated]
-    _check_claims(suite.claims, points)
+    _check_sides(suite, points)
     for axes in filter(only, points):
         identifier = "/".join((*point_of(axes), str(axes["seed"])))
         cells.append(Cell(id=identifier, **axes, stages=stages_of(axes), gated=axes["gate"] not in ungated))
@@ -84,12 +83,20 @@ def _points(suite: Suite) -> Iterator[Axes]:
             yield axes
 
 
-def _check_claims(claims: Sequence[Claim], points: Sequence[Axes]) -> None:
+def _check_sides(suite: Suite, points: Sequence[Axes]) -> None:
+    sides = [
+        *(
+            (f"claim {claim.name!r}", side)
+            for claim in suite.claims
+            for pair in claim.contrast.sides()
+            for side in pair
+        ),
+        *((f"remedy {name!r}", where) for name, where in suite.remedies.items()),
+    ]
     missing = [
-        f"claim {claim.name!r}: the suite has no cell with {', '.join(f'{k} {v}' for k, v in side.items())}; "
+        f"{what}: the suite has no cell with {', '.join(f'{k} {v}' for k, v in side.items())}; "
         "it is excluded, or its values do not occur together"
-        for claim in claims
-        for side in (side for pair in claim.contrast.sides() for side in pair)
+        for what, side in sides
         if not any(matches(side, axes) for axes in points)
     ]
     if missing:

@@ -195,7 +195,8 @@ def _built(prepared: Prepared) -> bool:
 def _maker(prepared: Prepared) -> dict[str, str]:
     """What a run's folder follows from besides its cells."""
     plan = prepared.plan
-    judged = keys.digest([[claim.model_dump() for claim in plan.claims], plan.tuned_on, len(plan.left_out)])
+    claims, remedies = [claim.model_dump() for claim in plan.claims], [*plan.remedies.items()]
+    judged = keys.digest([claims, plan.tuned_on, len(plan.left_out), remedies])
     return {"code": _code(), "judged": judged}
 
 

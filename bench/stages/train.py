@@ -87,7 +87,7 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     from gatebench.bench.stages.training.memory import with_smaller_batches
     from gatebench.objectives.controls import small_batch_caution
     from gatebench.objectives.gates import REWEIGHTERS, UNGATED
-    from gatebench.objectives.registry import coupling_caution
+    from gatebench.objectives.registry import coupling_caution, unanchored_caution
 
     recipe = spec.recipe
     tokenizer = load_tokenizer(inputs["policy"])
@@ -128,7 +128,12 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
         )
     for folder in (TRAINER, FOLLOWED):
         shutil.rmtree(out / folder, ignore_errors=True)
-    cautions = [sentence, trainer.layout_caution, coupling_caution(spec.loss, recipe.batch_size, micro)]
+    cautions = [
+        sentence,
+        trainer.layout_caution,
+        coupling_caution(spec.loss, recipe.batch_size, micro),
+        unanchored_caution(spec.loss, gate),
+    ]
     if gate.of is not None:
         cautions.append(small_batch_caution(gate.kind, recipe.batch_size))
     without = (UNGATED, *REWEIGHTERS)  # tau and alpha

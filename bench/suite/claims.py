@@ -85,7 +85,8 @@ class Claim(Strict):
     def _check_curves(self) -> None:
         if self.at_equal is None:
             return
-        registry.get_metric(self.at_equal)
+        if registry.get_metric(self.at_equal).source == GEOMETRY:
+            raise ValueError(f"at_equal: {self.at_equal} is measured before training and the same at every strength")
         if self.at_equal == self.metric:
             raise ValueError(f"at_equal: {self.metric} is what is compared; name another metric, as test_margin")
         if self.spread or self.strata:

@@ -291,6 +291,8 @@ class Suite(Strict):
         for where in [*self.exclude, *(override.where for override in self.overrides)]:
             self._check_where(where)
         for name, where in self.remedies.items():
+            if not where:
+                raise ValueError(f"remedy {name!r} names no cells; write them as {{objective: [dpop 1, dpop 5]}}")
             for axis in where:
                 if axis not in REMEDY_AXES:
                     raise UnknownWord(f"axis of remedy {name}", axis, REMEDY_AXES)
@@ -311,7 +313,7 @@ class Suite(Strict):
 
     def _check_measured(self, claim: Claim) -> None:
         """What a claim is about must be measured by a stage that this suite has."""
-        for name in filter(None, (claim.metric, claim.strata)):
+        for name in filter(None, (claim.metric, claim.strata, claim.at_equal)):
             source = registry.get_metric(name).source.stage
             if source in Evaluate.model_fields and not getattr(self.evaluate, source):
                 raise ValueError(

@@ -19,6 +19,10 @@ class BPO:
     beta: float = 0.1
     alpha: float = 0.3
 
+    def __post_init__(self) -> None:
+        if self.alpha <= 0:
+            raise ValueError(f"bpo's alpha {self.alpha!r} has no meaning; write a number above 0")
+
 
 def bpo(pairs: PairLogProbs, parameters: BPO) -> Tensor:
     """L = -log sigmoid(beta min(a, -alpha b)); [B] in nats.

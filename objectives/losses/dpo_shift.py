@@ -24,6 +24,12 @@ class DPOShift:
     lam_max: float = 1.0
     schedule: Literal["fixed", "linear_up", "linear_down"] = "fixed"
 
+    def __post_init__(self) -> None:
+        if min(self.lam, self.lam_max) < 0:
+            raise ValueError(
+                f"dpo_shift's lam {min(self.lam, self.lam_max)!r} would pull rejected responses up; write 0 or more"
+            )
+
 
 def shift(parameters: DPOShift, progress: float) -> float:
     """lambda(t) for progress = t/T finished optimizer steps."""

@@ -19,6 +19,10 @@ class DPOP:
     beta: float = 0.3
     lam: float = 50.0
 
+    def __post_init__(self) -> None:
+        if self.lam < 0:
+            raise ValueError(f"dpop's lam {self.lam!r} would reward a fall; write 0 or more")
+
 
 def dpop(pairs: PairLogProbs, parameters: DPOP) -> Tensor:
     """L = -log sigmoid(beta (h - lambda max(0, rc - lc))); [B] in nats.

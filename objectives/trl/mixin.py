@@ -24,7 +24,7 @@ from trl import DPOTrainer
 
 from gatebench.objectives import controls
 from gatebench.objectives.gates import RC, UNGATED, Gate
-from gatebench.objectives.registry import coupling_caution, get_loss
+from gatebench.objectives.registry import coupling_caution, get_loss, unanchored_caution
 from gatebench.objectives.reweighters import Balance
 from gatebench.objectives.trl import layouts, own_loss, scores, thresholds
 from gatebench.objectives.trl.collators import HARNESS_COLUMNS, Batch, Collator, with_own_columns, without_tokens
@@ -114,6 +114,7 @@ class GateMixin(DPOTrainer):
         pairs = at_once * self.args.gradient_accumulation_steps * self.accelerator.num_processes
         names = [gating.loss] if gating.loss else [f"trl:{name}" for name in self.loss_types]
         sentences = [coupling_caution(name, pairs, at_once) for name in names]
+        sentences += [unanchored_caution(name, self.gate) for name in names]
         if gating.loss is not None:
             loss = get_loss(gating.loss)
             sentences.append(loss.caution(loss.make_parameters(**gating.loss_parameters)))

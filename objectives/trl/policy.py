@@ -110,8 +110,16 @@ class GatedPolicy:
                 state.log.add_chosen(mode, self._rows(found, chosen_mask))
             chosen = gates.apply_gate(chosen, _wide(found, log_probs))
         if gate.kind == HUMANLINE:
-            return reweighters.clamped(log_probs, scores.reference_of_both(self.trainer, self.inputs), gate.band)
+            return self._clamped(output.log_probs)
         return torch.cat([chosen, rejected])
+
+    def _clamped(self, log_probs: Tensor) -> Tensor:
+        """What a loss reads of token log-probs, [2B, T], where the gate clamps them."""
+        gate = self.state.gate
+        if gate.kind != HUMANLINE or not self._can_gate():
+            return log_probs
+        own = log_probs[:, -self._mask().shape[1] :]
+        return reweighters.clamped(own, scores.reference_of_both(self.trainer, self.inputs), gate.band)
 
     def _rows(self, g: Tensor, mask: Tensor) -> Tensor:
         """Weights of this micro-batch over all processes, for the log."""
@@ -187,7 +195,8 @@ class GatedPolicy:
     def log_probs_of(self, inputs: Batch) -> Tensor:
         """Token log-probs of both responses of another batch, [2B, T], as a loss will compute them, without a
         gradient."""
-        return GatedPolicy(self.trainer, self.state, self.model, inputs, None)._ahead().log_probs
+        other = GatedPolicy(self.trainer, self.state, self.model, inputs, None)
+        return other._clamped(other._ahead().log_probs)
 
     def _fields(self, own: Sides) -> tuple[Field | None, Field | None]:
         """What a control draws on at this step, of the rejected and of the chosen side; own: of the step's first

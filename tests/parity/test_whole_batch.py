@@ -22,6 +22,13 @@ LOSSES = {
         "gate_tau": 5e-4,
         "learning_rate": 0.1,
     },
+    "alpha_dpo, clamped": {
+        "loss": "alpha_dpo",
+        "loss_parameters": {"alpha": 1.0},
+        "gate": "humanline",
+        "gate_band": [-0.05, 0.05],
+        "learning_rate": 0.1,
+    },
     "one row": {"loss": "alpha_dpo", "layout": "one_row"},
     "stored reference": {"loss": "alpha_dpo", "precompute_ref_log_probs": True},
 }

@@ -17,6 +17,10 @@ class CPO:
     beta: float = 0.1
     alpha: float = 1.0
 
+    def __post_init__(self) -> None:
+        if self.alpha < 0:
+            raise ValueError(f"cpo's alpha {self.alpha!r} would push chosen responses down; write 0 or more")
+
 
 def cpo(pairs: PairLogProbs, parameters: CPO) -> Tensor:
     """L = -log sigmoid(beta (lc - lr)) - alpha lc/|yc|; [B] in nats. No reference.

@@ -20,6 +20,10 @@ class ORPO:
 
     lam: float = 0.1
 
+    def __post_init__(self) -> None:
+        if self.lam < 0:
+            raise ValueError(f"orpo's lam {self.lam!r} turns its preference round; write 0 or more")
+
 
 def log_odds(per_token: Tensor) -> Tensor:
     """log(p / (1 - p)) of p = e^x for mean log-probs x [B] in nats a token, at most LIKELIEST."""

@@ -22,6 +22,10 @@ class SLiC:
     lam: float = 0.1
     length: Literal["mean", "sum"] = "mean"
 
+    def __post_init__(self) -> None:
+        if self.lam < 0:
+            raise ValueError(f"slic's lam {self.lam!r} would push chosen responses down; write 0 or more")
+
 
 def slic(pairs: PairLogProbs, parameters: SLiC) -> Tensor:
     """L = max(0, delta - x + y) - lambda x, with x, y the log-prob of chosen and rejected, a token or summed; [B] in

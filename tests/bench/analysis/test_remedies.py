@@ -8,16 +8,16 @@ from pydantic import ValidationError
 
 from gatebench.bench.analysis.aggregates import Group
 from gatebench.bench.analysis.claims import judge, taking_part
-from gatebench.bench.analysis.remedies import PAID_FOR, PRICES, common, gap_at_equal, remedies
+from gatebench.bench.analysis.remedies import PAID_FOR, PRICES, frontier, frontiers, gap_at_equal, remedies
 from gatebench.bench.analysis.summary import Summary
 from gatebench.bench.analysis.tables import remedies_table
 from gatebench.bench.errors import UserError
 from gatebench.bench.run.registration import claim_digest
 from gatebench.bench.suite.claims import Claim
 from gatebench.dashboards.remedy_curves import looks_of, remedy_figures, shown
-from tests.helpers import DPO, GOOD, bench, measured, run_folder, suite_of, summary_of, write
+from tests.helpers import DPO, GOOD, bench, measured, plan_of, run_folder, suite_of, summary_of, write
 
-OURS, THEIRS = {"objective": ["dpo", "weak", "strong"]}, {"objective": ["dpo", "other"]}
+OURS, THEIRS = {"objective": ["dpo", "weak", "strong"]}, {"objective": ["dpo", "other", "others"]}
 CURVES = {"cell": [OURS, THEIRS]}
 
 
@@ -53,10 +53,34 @@ def test_the_gap_is_numpys_interpolation_in_every_draw():
         assert found[draw] == pytest.approx(own[0] - own[1])
 
 
-def test_what_two_curves_reach_in_common():
-    assert common(numpy.array([0.0, 3.0]), numpy.array([2.0, 9.0])) == (2.0, 3.0)
-    assert common(numpy.array([0.0, 3.0]), numpy.array([3.0])) == (3.0, 3.0)
-    assert common(numpy.array([0.0, 3.0]), numpy.array([4.0])) is None
+def places_of(*points):
+    prices, values = (numpy.array([float(point[side]) for point in points]) for side in (0, 1))
+    return prices, values
+
+
+def test_a_strength_that_another_beats_is_no_part_of_a_curve():
+    prices, values = places_of((10, -10), (6, -4), (2, -1), (2.1, -60), (6, -4))
+    assert frontier(prices, values, range(5)) == [0, 1, 2, 4]
+    assert frontier(prices, values, [1, 3]) == [1]
+
+
+FOUR = ((10, -10), (6, -4), (2, -1), (1, 0))
+
+
+@pytest.mark.parametrize(("more", "ours", "theirs", "said"), [
+    ([(8, -8), (4, -3)], [0, 1, 2], [4, 5], "a curve of 2 strengths of which none beats another is too coarse"),
+    ([(8, -8), (4, -3), (4.1, -90)], [0, 1, 2], [4, 5, 6], "a curve of 2 strengths"),
+    ([(30, -90), (25, -80), (20, -70)], [0, 1, 2], [4, 5, 6], "no margin in common: 2.00 to 10.00 and 20.00 to 30.00"),
+    ([(30, -90), (25, -80)], [0, 1, 2], [0, 4, 5], "no margin in common but that of a cell that both have"),
+])  # fmt: skip
+def test_curves_that_cannot_be_compared(more, ours, theirs, said):
+    assert said in frontiers("margin", *places_of(*FOUR, *more), ours, theirs)
+
+
+def test_curves_that_can_are_told_by_their_points():
+    assert frontiers("margin", *places_of(*FOUR, (10, -20), (6, -10), (2, -60), (1, -5)), [0, 1, 3], range(4, 8)) == (
+        [0, 1, 3], [4, 5, 7]
+    )  # fmt: skip
 
 
 def cells(places, seeds=(0, 1, 2), model="small"):
@@ -85,7 +109,7 @@ def judged(found, wanted=None):
     return judge(wanted or claim(), [cell.axes for cell in found], found)
 
 
-LINES = {"dpo": (0, 0), "weak": (4, -1), "strong": (8, -2), "other": (8, -6)}
+LINES = {"dpo": (0, 0), "weak": (4, -1), "strong": (8, -2), "other": (8, -6), "others": (4, -3)}
 
 
 def test_a_curve_that_pays_less_for_the_same_margin_is_told():
@@ -95,7 +119,7 @@ def test_a_curve_that_pays_less_for_the_same_margin_is_told():
     assert contrast.value == pytest.approx(2.0, abs=0.1)
     assert contrast.lo < contrast.value < contrast.hi
     assert contrast.label == (
-        "objective dpo / weak / strong vs objective dpo / other, model small dataset hh, at equal test_margin"
+        "objective dpo / weak / strong vs objective dpo / other / others, model small dataset hh, at equal test_margin"
     )
     assert (contrast.seeds, contrast.probes) == (3, 40)
 
@@ -104,26 +128,48 @@ def test_a_side_that_is_a_remedy_goes_by_its_name():
     found = cells(LINES)
     named = {"ours": OURS, "of another": {"objective": "other"}}
     (contrast,) = judge(claim(), [cell.axes for cell in found], found, named).contrasts
-    assert contrast.label == "ours vs objective dpo / other, model small dataset hh, at equal test_margin"
+    assert contrast.label == "ours vs objective dpo / other / others, model small dataset hh, at equal test_margin"
 
 
 def test_curves_of_two_models_are_never_one_curve():
-    found = [*cells(LINES), *cells({**LINES, "other": (8, -2)}, model="large")]
+    found = [*cells(LINES), *cells({**LINES, "other": (8, -2), "others": (4, -1)}, model="large")]
     assert [contrast.value for contrast in judged(found).contrasts] == pytest.approx([2.0, 0.0], abs=0.1)
-    assert len(taking_part(claim(), [cell.axes for cell in found])) == 24
+    assert len(taking_part(claim(), [cell.axes for cell in found])) == 30
 
 
-def test_curves_without_a_price_in_common_decide_nothing():
-    result = judged(cells({"weak": (1, -1), "strong": (2, -2), "other": (8, -6)}))
+def test_a_strength_that_breaks_the_model_changes_no_verdict():
+    wanted = claim(contrast={"cell": [{"objective": ["dpo", "weak", "strong", "broken"]}, THEIRS]})
+    (whole,), (broken,) = (judged(cells(own), wanted).contrasts for own in (LINES, {**LINES, "broken": (3, -70)}))
+    assert broken.value == pytest.approx(whole.value)
+    assert broken.hi - broken.value == pytest.approx(broken.value - broken.lo)
+
+
+def test_a_curve_without_a_price_in_common_decides_nothing_and_hides_no_refutation():
+    far = {"dpo": (30, 0), "weak": (29, 1), "strong": (28, 2), "other": (8, -6), "others": (4, -3)}
+    wanted = claim(
+        contrast={"cell": [{"objective": ["dpo", "weak", "strong"]}, {"objective": ["dpo", "other", "others"]}]}
+    )
+    result = judged([*cells({**LINES, "dpo": (0, 0)}), *cells(far, model="large")], wanted)
     assert result.verdict == "undecided"
-    assert result.contrasts[0].reason == "the curves reach no test_margin in common: 1.05 to 2.05 and 8.05 to 8.05"
+    assert [contrast.p_holm is None for contrast in result.contrasts] == [False, True]
+    refuted = judged([*cells(LINES), *cells(far, model="large")], claim(expect="less", contrast=CURVES))
+    assert refuted.verdict == "refuted"
+    assert refuted.contrasts[0].p_holm == pytest.approx(2 * refuted.contrasts[0].p)
+
+
+def test_a_model_on_which_one_side_is_not_planned_takes_no_part():
+    found = [*cells(LINES), *cells({"other": (8, -6), "others": (4, -3)}, model="large")]
+    wanted = claim(
+        contrast={"cell": [{"objective": ["weak", "strong", "dpo"]}, {"objective": ["other", "others", "dpo"]}]}
+    )
+    assert len(judged(found, wanted).contrasts) == 1
 
 
 def test_a_strength_that_failed_decides_nothing():
     found = cells(LINES)
     result = judge(claim(), [cell.axes for cell in found], found[:-1])
     assert result.verdict == "undecided"
-    assert "1 of 12 planned cells have no result" in result.contrasts[0].reason
+    assert "1 of 15 planned cells have no result" in result.contrasts[0].reason
 
 
 @pytest.mark.parametrize(("more", "said"), [
@@ -131,6 +177,7 @@ def test_a_strength_that_failed_decides_nothing():
     ({"spread": "objective", "contrast": {"gate": ["seq", "none"]}}, "spread cannot"),
     ({"strata": "ches"}, "strata cannot"),
     ({"at_equal": "test_margn"}, "did you mean 'test_margin'"),
+    ({"at_equal": "ches"}, "measured before training and the same at every strength"),
 ])  # fmt: skip
 def test_what_curves_cannot_be_compared_by(more, said):
     with pytest.raises(ValidationError, match=said):
@@ -179,7 +226,7 @@ def test_the_table_and_the_figure_have_every_strength():
     assert [row.cells[4].bold for row in table.rows] == [True, True, False, False]
     (figure,) = remedy_figures(SUMMARY)
     mix, *_ = figure["spec"]["data"]
-    assert (mix["x"], mix["y"]) == ([5, 3], [-2, -1])
+    assert (mix["x"], mix["y"]) == ([3, 5], [-1, -2])
     assert figure["axes"] == {"model": "m", "dataset": "hh"}
     json.dumps(figure["spec"])
 
@@ -199,9 +246,27 @@ def test_a_suite_names_its_remedies(tmp_path):
     for wrong, said in (
         ("{plain: {gate: non}}", "remedy 'plain': no gate 'non' in this suite"),
         ("{plain: {seed: 0}}", "axis of remedy plain"),
+        ("{plain: {}}", "remedy 'plain' names no cells"),
     ):
         with pytest.raises((UserError, ValidationError), match=said):
             suite_of(tmp_path, GOOD + f"remedies: {wrong}\n")
+
+
+def test_a_remedy_whose_cells_are_excluded_is_refused(tmp_path):
+    text = (
+        GOOD
+        + "remedies: {gated: {objective: extended_sft, gate: seq}}\nexclude: [{objective: extended_sft, gate: seq}]\n"
+    )
+    with pytest.raises(UserError, match="remedy 'gated': the suite has no cell with objective extended_sft, gate seq"):
+        plan_of(tmp_path, text)
+
+
+def test_a_price_has_to_be_measured(tmp_path):
+    own = (
+        "{name: c, metric: delta_chosen, at_equal: generation_distinct_2, expect: less, contrast: {gate: [seq, none]}}"
+    )
+    with pytest.raises(UserError, match="generation_distinct_2 is measured by"):
+        suite_of(tmp_path, GOOD + f"claims: [{own}]\n")
 
 
 @pytest.mark.slow
