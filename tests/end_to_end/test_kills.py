@@ -147,7 +147,7 @@ def test_why_names_the_changed_input(uninterrupted, tmp_path):
     suite = write(tmp_path, SIXTEEN.replace("alpha: 50", "alpha: 60"))
     cell = "neox-0.3m/toolbox/dpo/seq/0"
     said = bench("plan", suite, "--results", results, "--why", cell).stdout.splitlines()
-    assert [line.split()[0] for line in said] == ["base", "warmup", "reference", "dynamics", "train", "dynamics"]
+    assert [line.split()[0] for line in said] == ["base", "warmup", "dynamics", "reference", "train", "dynamics"]
     assert "finished" in said[0]
     assert "differs in spec.gate.alpha 50.0 -> 60.0" in said[4]
     assert "differs in inputs.train" in said[5]

@@ -26,7 +26,7 @@ def test_a_loss_is_its_file_and_a_line_in_the_registry():
     """perf times each loss by name, trl.py lists them for its users; neither has to know a new one."""
     listings = {"bench/perf/harness.py", "bench/perf/checks.py", "objectives/trl/config.py"}
     for name in ("cal_dpo", "dpo_shift"):
-        assert files_with(name) - listings == {f"objectives/{name}.py", "objectives/registry.py"}
+        assert files_with(name) - listings == {f"objectives/losses/{name}.py", "objectives/registry.py"}
 
 
 @pytest.mark.parametrize(
