@@ -14,7 +14,7 @@ from gatebench.objectives.trl import GatedDPOConfig, GatedDPOTrainer
 from gatebench.objectives.trl.mixin import AVERAGES, OF_CHOSEN, RECENT_WEIGHTS
 from tests.parity.processes import trained_on
 from tests.parity.test_cuts import STEP, assert_close_weights, cut
-from tests.parity.test_trainer import assert_same_bits, train, weights
+from tests.parity.test_trainer import assert_same_bits, resumed, train, weights
 
 KINDS = {
     "clip": {"gate": "clip", "gate_bound": 0.04},
@@ -153,17 +153,10 @@ def test_a_training_resumes_to_the_bit(trained, model_paths, tmp_path, kind):
     assert (AVERAGES in names) is (kind == "rc")
     assert any(name.startswith(OF_CHOSEN) for name in names) is ("humanline" in kind)
 
-    def resumed():
-        trainer = GatedDPOTrainer(
-            model=AutoModelForCausalLM.from_pretrained(model_paths["llama"]), args=whole.args,
-            train_dataset=whole.train_dataset, processing_class=whole.processing_class,
-        )  # fmt: skip
-        trainer.train(resume_from_checkpoint=str(early))
-        return trainer
-
-    assert_same_bits(resumed(), whole)
+    assert_same_bits(resumed(whole, model_paths["llama"], early), whole)
     (early / RECENT_WEIGHTS).unlink()
-    assert any(not torch.equal(a, b) for a, b in zip(weights(resumed()).values(), weights(whole).values(), strict=True))
+    other = resumed(whole, model_paths["llama"], early)
+    assert any(not torch.equal(a, b) for a, b in zip(weights(other).values(), weights(whole).values(), strict=True))
 
 
 def test_scoring_ahead_draws_nothing_that_a_dropout_would(model_paths, tokenizer, preference_rows, tmp_path):

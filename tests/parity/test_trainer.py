@@ -41,6 +41,16 @@ def train(kind, path, tokenizer, rows, tmp_path, setting="plain", steps=2, **mor
     return made
 
 
+def resumed(whole, model_path, point):
+    """A training like another, from one of its checkpoints to the end."""
+    trainer = GatedDPOTrainer(
+        model=AutoModelForCausalLM.from_pretrained(model_path), args=whole.args, train_dataset=whole.train_dataset,
+        processing_class=whole.processing_class,
+    )  # fmt: skip
+    trainer.train(resume_from_checkpoint=str(point))
+    return trainer
+
+
 def weights(trainer):
     return {name: parameter.detach() for name, parameter in trainer.model.named_parameters()}
 

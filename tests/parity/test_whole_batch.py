@@ -4,13 +4,11 @@ import json
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
-from gatebench.objectives.trl import GatedDPOTrainer
 from gatebench.objectives.trl.whole_batch import LOSS_KEPT
 from tests.parity.processes import trained_on
 from tests.parity.test_cuts import STEP, assert_close_weights, cut
-from tests.parity.test_trainer import assert_same_bits, train, weights
+from tests.parity.test_trainer import assert_same_bits, resumed, train, weights
 
 LOSSES = {
     "alpha_dpo": {"loss": "alpha_dpo", "loss_parameters": {"alpha": 0.5}},
@@ -78,19 +76,12 @@ def test_a_training_resumes_to_the_bit_with_what_its_loss_kept(trained, model_pa
     whole = trained(**arguments, steps=5)
     point = tmp_path / "ours" / "checkpoint-2"
 
-    def resumed():
-        trainer = GatedDPOTrainer(
-            model=AutoModelForCausalLM.from_pretrained(model_paths["llama"]), args=whole.args,
-            train_dataset=whole.train_dataset, processing_class=whole.processing_class,
-        )  # fmt: skip
-        trainer.train(resume_from_checkpoint=str(point))
-        return trainer
-
-    assert_same_bits(resumed(), whole)
+    assert_same_bits(resumed(whole, model_paths["llama"], point), whole)
     state = json.loads((point / "trainer_state.json").read_text())
     assert len(state["stateful_callbacks"].pop(LOSS_KEPT)) == 2
     (point / "trainer_state.json").write_text(json.dumps(state))
-    assert any(not torch.equal(a, b) for a, b in zip(weights(resumed()).values(), weights(whole).values(), strict=True))
+    other = resumed(whole, model_paths["llama"], point)
+    assert any(not torch.equal(a, b) for a, b in zip(weights(other).values(), weights(whole).values(), strict=True))
 
 
 def test_an_evaluation_leaves_nothing_behind(trained):
