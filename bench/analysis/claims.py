@@ -164,8 +164,9 @@ def _contrast(
                 return ContrastResult(label, reason=f"the cells have no seed or no probe with {metric} in common")
             parts.append(part)
         points += mine
-    statistic = _statistic(claim, points, pairs)
-    if claim.at_equal:
+    if claim.at_equal is None:
+        statistic = _statistic(claim, points, pairs)
+    else:
         left, right = (
             [points.index(point) for point in dict.fromkeys(pair[side] for pair in pairs)] for side in (0, 1)
         )
@@ -177,9 +178,8 @@ def _contrast(
         statistic = _gap(len(points), *curves)
     found = estimate(together(parts), statistic)
     design = found.design
-    if (
-        claim.at_equal
-    ):  # where lines cross, quantiles of the draws and their spread part: one of them for p and interval
+    if claim.at_equal and found.lo is not None:
+        # where lines cross, the draws' quantiles and their spread part: the spread for p and interval alike
         half = design.reach((1 - LEVEL) / 2)
         found = replace(found, lo=found.value - half, hi=found.value + half)
     reason = _undecided({point for pair in wanted for point in pair}, own, rows, design)

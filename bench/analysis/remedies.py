@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from gatebench.bench.analysis.aggregates import Group
 from gatebench.bench.analysis.statistics import Array
 from gatebench.bench.metrics.metric import SPLIT_PREFIXES
-from gatebench.bench.plan.graph import Where
+from gatebench.bench.plan.graph import Where, matches
 
 PAID_FOR = f"{SPLIT_PREFIXES['test']}delta_chosen"
 PRICES = ("margin", f"{SPLIT_PREFIXES['test']}margin", f"{SPLIT_PREFIXES['test']}accuracy")
@@ -22,6 +23,7 @@ GRID = 21  # prices at which two curves are compared
 # Of a curve that is compared. Straight lines lie below a frontier that bends, the more the farther apart its points
 # are: a curve of one or two points would lose, or win, by that alone.
 FEWEST_STRENGTHS = 3
+PriceAndValue: TypeAlias = tuple[float, float]  # price, and what is had for it
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,10 @@ def remedies(named: Mapping[str, Where], groups: Sequence[Group]) -> list[Remedy
     found = []
     for model, dataset in dict.fromkeys((group.model, group.dataset) for group in known):
         here = [group for group in known if (group.model, group.dataset) == (model, dataset)]
-        own = {name: tuple(g for g in here if _is_of(where, g)) for name, where in named.items()}
-        compared = [group for strengths in own.values() for group in strengths]
+        own = {name: tuple(g for g in here if matches(where, vars(g))) for name, where in named.items()}
+        compared = [_place(group) for strengths in own.values() for group in strengths]
         found += [
-            Remedy(name, model, dataset, strengths, tuple(_on_front(group, compared) for group in strengths))
+            Remedy(name, model, dataset, strengths, tuple(not _beaten(_place(group), compared) for group in strengths))
             for name, strengths in own.items() if strengths
         ]  # fmt: skip
     return found
@@ -56,20 +58,13 @@ def strength(group: Group) -> str:
     return f"{group.objective}, {group.gate}" if group.gated else group.objective
 
 
-def _is_of(where: Where, group: Group) -> bool:
-    return all(getattr(group, axis) in (value if isinstance(value, list) else [value]) for axis, value in where.items())
+def _place(group: Group) -> PriceAndValue:
+    return group.metrics[PRICES[0]], group.metrics[PAID_FOR]
 
 
-def _on_front(group: Group, others: Sequence[Group]) -> bool:
-    own = _place(group)
-    return not any(
-        all(theirs >= mine for theirs, mine in zip(_place(other), own, strict=True)) and _place(other) != own
-        for other in others
-    )
-
-
-def _place(group: Group) -> tuple[float, float]:
-    return group.metrics[PAID_FOR], group.metrics[PRICES[0]]
+def _beaten(one: PriceAndValue, others: Iterable[PriceAndValue]) -> bool:
+    """Whether another has as much of both, and more of one."""
+    return any(price >= one[0] and value >= one[1] and (price, value) != one for price, value in others)
 
 
 def frontiers(
@@ -97,15 +92,8 @@ def frontiers(
 
 def frontier(prices: Array, values: Array, curve: Sequence[int]) -> list[int]:
     """The places of a curve's points that no other of its points beats."""
-
-    def beaten(one: int) -> bool:
-        return any(
-            prices[other] >= prices[one] and values[other] >= values[one]
-            and (prices[other], values[other]) != (prices[one], values[one])
-            for other in curve
-        )  # fmt: skip
-
-    return [place for place in curve if not beaten(place)]
+    places: dict[int, PriceAndValue] = {index: (float(prices[index]), float(values[index])) for index in curve}
+    return [index for index, place in places.items() if not _beaten(place, places.values())]
 
 
 def gap_at_equal(ours: tuple[Array, Array], theirs: tuple[Array, Array]) -> Array:

@@ -1,6 +1,7 @@
 """Remedies as curves over their strength: compared where both have the same price, and drawn."""
 
 import json
+from dataclasses import replace
 
 import numpy
 import pytest
@@ -163,6 +164,13 @@ def test_a_model_on_which_one_side_is_not_planned_takes_no_part():
         contrast={"cell": [{"objective": ["weak", "strong", "dpo"]}, {"objective": ["other", "others", "dpo"]}]}
     )
     assert len(judged(found, wanted).contrasts) == 1
+
+
+def test_one_seed_and_one_probe_have_no_interval():
+    found = [replace(cell, deltas=cell.deltas[cell.deltas["prompt"] == 7]) for cell in cells(LINES, seeds=(0,))]
+    (contrast,) = judged(found).contrasts
+    assert (contrast.lo, contrast.hi, contrast.p) == (None, None, None)
+    assert contrast.reason == "one seed and one probe: nothing tells how far they would differ"
 
 
 def test_a_strength_that_failed_decides_nothing():
