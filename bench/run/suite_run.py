@@ -25,6 +25,7 @@ from gatebench.bench.executors.api import Damaged, Event, Outcome, Resources
 from gatebench.bench.executors.loop import check_store, execute
 from gatebench.bench.executors.progress import Progress
 from gatebench.bench.executors.registry import LOCAL, make_executor
+from gatebench.bench.machine import cores
 from gatebench.bench.plan.graph import Plan, Sources
 from gatebench.bench.plan.hub import check_hub
 from gatebench.bench.plan.readable import check_rows
@@ -227,6 +228,8 @@ def _make_stages(
     prepared.folder.mkdir(parents=True, exist_ok=True)
     count, threads, devices = workers_of(plan)
     count = min(manner.workers or count, missing)
+    if devices:  # several workers share a GPU, whose bits do not depend on the processor's threads
+        threads = max(1, cores() // count)
     err.print(f"{len(plan.cells)} cells, {missing} of {len(plan.nodes)} stages to run, {count} workers", **PLAIN)
     resources = Resources(count, threads, devices, prepared.folder / "logs")
     executor = make_executor(resources, manner.executor, manner.run_of)
