@@ -24,6 +24,8 @@ LINES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-.", "longdash": (0
 ROOM = 1.5  # times the outermost values of a logarithmic axis, to both sides
 GREY = "#444444"  # what is neither gated nor ungated
 PANEL, MARGIN = (2.6, 2.2), 1.3  # inches
+BELOW, LEGEND_LINE = 0.95, 0.16  # inches for two lines of a legend and what stands above it, and for each line more
+NAMED = 28  # what a legend can name
 DRAWN = ("scatter", "bar", "contour")
 AxisValues: TypeAlias = list[Any]  # along an axis: numbers, or words where it is of categories
 Measurement: TypeAlias = tuple[Any, Any, float]  # x, y, z
@@ -78,7 +80,10 @@ def draw_pdf(spec: Figure, file: Path) -> None:
     grid = layout.get("grid", {"rows": 1, "columns": 1})
     rows, columns = grid["rows"], grid["columns"]
     with matplotlib.rc_context(STYLE):
-        width, height = max(4.5, PANEL[0] * columns), MARGIN + PANEL[1] * rows
+        names = dict.fromkeys(trace.get("name") for trace in spec["data"] if trace.get("showlegend", True))
+        across = 4 if len(names) <= 12 else 7
+        below = BELOW + LEGEND_LINE * max(0, -(-len(names) // across) - 2) * (len(names) <= NAMED)
+        width, height = max(4.5, PANEL[0] * columns), MARGIN + PANEL[1] * rows + below - BELOW
         canvas = Canvas(figsize=(width, height))
         axes = canvas.subplots(rows, columns, squeeze=False)
         places: dict[str, Axes] = {}
@@ -96,11 +101,11 @@ def draw_pdf(spec: Figure, file: Path) -> None:
                 _make_room(panel)
         handles = {label: handle for panel in axes.flat for handle, label in zip(*panel.get_legend_handles_labels(),
                                                                                  strict=True)}  # fmt: skip
-        if 0 < len(handles) <= 12:
-            canvas.legend(handles.values(), handles.keys(), loc="lower center", ncols=min(4, len(handles)))
+        if 0 < len(handles) <= NAMED:
+            canvas.legend(handles.values(), handles.keys(), loc="lower center", ncols=min(across, len(handles)))
         canvas.suptitle(layout.get("title", {}).get("text", ""))
         # set by hand: matplotlib's own layout engines draw the figure twice to find these numbers
-        canvas.subplots_adjust(left=0.6 / width, right=1 - 0.1 / width, bottom=0.95 / height, top=1 - 0.6 / height,
+        canvas.subplots_adjust(left=0.6 / width, right=1 - 0.1 / width, bottom=below / height, top=1 - 0.6 / height,
                                wspace=0.32, hspace=0.5)  # fmt: skip
         canvas.savefig(file, metadata={"CreationDate": None})
 
@@ -111,9 +116,11 @@ def _frame(panel: Axes, x: Figure, y: Figure) -> None:
         panel.set_xscale("log")
     if "ticktext" in x:
         panel.set_xticks(x["tickvals"], x["ticktext"], rotation=30, ha="right")
-    for axis, label in ((x, panel.set_xlabel), (y, panel.set_ylabel)):
+    for axis, label, limits in ((x, panel.set_xlabel, panel.set_xlim), (y, panel.set_ylabel, panel.set_ylim)):
         if "title" in axis:
             label(axis["title"]["text"])
+        if "range" in axis:
+            limits(axis["range"])
 
 
 def _make_room(panel: Axes) -> None:

@@ -74,6 +74,9 @@ def pareto(found: Sequence[Remedy], names: Sequence[str]) -> Figure:
         style[f"xaxis{suffix}"]["range"], style[f"yaxis{suffix}"]["range"] = shown(places), shown(kept)
         style[f"xaxis{suffix}"]["title"] = {"text": f"{registry.title(price)}, {registry.get_metric(price).unit}"}
     style["yaxis"]["title"] = {"text": f"{registry.title(PAID_FOR)}, {registry.get_metric(PAID_FOR).unit}"}
-    title = "What each remedy keeps, and what it learns: nine in ten points; all by a double click"
-    frame = {"title": {"text": title}, "margin": {"t": 84, "r": 16}, "legend": {"orientation": "h", "y": -0.3}}
+    title = {
+        "text": "What each remedy keeps, and what it learns (nine in ten points)",
+        "subtitle": {"text": "all by a double click"},
+    }
+    frame = {"title": title, "margin": {"t": 84, "r": 16}, "legend": {"orientation": "h", "y": -0.3}}
     return {"data": traces, "layout": {**style, **frame}}
