@@ -96,9 +96,7 @@ def draw_pdf(spec: Figure, file: Path) -> None:
             if place in places:
                 places[place].set_title(note["text"])
         _traces(spec["data"], places)
-        for panel in axes.flat:
-            if panel.get_xscale() == "log":
-                _make_room(panel)
+        _scale(axes.flat, layout)
         handles = {label: handle for panel in axes.flat for handle, label in zip(*panel.get_legend_handles_labels(),
                                                                                  strict=True)}  # fmt: skip
         if 0 < len(handles) <= NAMED:
@@ -121,6 +119,18 @@ def _frame(panel: Axes, x: Figure, y: Figure) -> None:
             label(axis["title"]["text"])
         if "range" in axis:
             limits(axis["range"])
+
+
+def _scale(panels: Iterable[Axes], layout: Figure) -> None:
+    """One y scale where the report has one, and room around the points of logarithmic axes."""
+    first, *others = panels
+    alike = [panel for number, panel in enumerate(others, 2) if layout.get(f"yaxis{number}", {}).get("matches")]
+    limits = [limit for panel in (first, *alike) for limit in panel.get_ylim()]
+    for panel in (first, *alike) if alike else ():
+        panel.set_ylim(min(limits), max(limits))
+    for panel in (first, *others):
+        if panel.get_xscale() == "log":
+            _make_room(panel)
 
 
 def _make_room(panel: Axes) -> None:

@@ -64,13 +64,28 @@ def panels(titles: Sequence[Sequence[str]]) -> tuple[Figure, list[list[str]]]:
     return style, suffixes
 
 
+def share_scale(style: Figure, suffixes: Sequence[str]) -> None:
+    """One y scale for panels that are compared with each other."""
+    for suffix in suffixes[1:]:
+        style[f"yaxis{suffix}"]["matches"] = "y"
+
+
+def compared(points: Sequence[Group] | Sequence[CellResult]) -> list[str]:
+    """The objectives that stand under more than one gate; all where none does."""
+    gates = {
+        point.objective: {other.gate for other in points if other.objective == point.objective} for point in points
+    }
+    return [objective for objective, own in gates.items() if len(own) > 1] or list(gates)
+
+
 def strip(summary: Summary, metric: str = "delta_chosen", title: str = "Δ chosen") -> Figure:
     """Every point's metric with its interval, a panel an objective, gated against ungated at each model; each seed a
-    faint dot."""
+    faint dot. An objective under one gate alone stands in no panel beside others that have more."""
     gates = order(summary.groups)
-    objectives = list(dict.fromkeys(group.objective for group in summary.groups))
+    objectives = compared(summary.groups)
     models = list(dict.fromkeys(group.model for group in summary.groups))
     style, suffixes = panels([objectives])
+    share_scale(style, suffixes[0])
     traces: list[Figure] = []
     for number, (objective, suffix) in enumerate(zip(objectives, suffixes[0], strict=True)):
         for gate, index in gates.items():
@@ -109,12 +124,15 @@ def strip(summary: Summary, metric: str = "delta_chosen", title: str = "Δ chose
 def dynamics(cells: Sequence[CellResult], curves: Curves, metric: str, title: str) -> Figure:
     """A metric through training, a panel an objective, a band over the seeds a gate; step 0 is 0 by definition."""
     found = bands(cells, curves, metric)
-    objectives = list(dict.fromkeys(cell.objective for cell in cells))
+    objectives = compared(cells)
     gates, open_gates, colour = order(cells), ungated_gates(cells), colours(cells)
     style, suffixes = panels([objectives])
+    share_scale(style, suffixes[0])
     traces: list[Figure] = []
     named: set[str] = set()
     for (_, dataset, objective, gate), band in found.items():
+        if objective not in objectives:
+            continue
         suffix = suffixes[0][objectives.index(objective)]
         common = {"type": "scatter", "legendgroup": gate, "x": [0, *band.steps], "xaxis": f"x{suffix}",
                   "yaxis": f"y{suffix}", "meta": {"objective": objective, "gate": gate}}  # fmt: skip

@@ -78,5 +78,5 @@ def pareto(found: Sequence[Remedy], names: Sequence[str]) -> Figure:
         "text": "What each remedy keeps, and what it learns (nine in ten points)",
         "subtitle": {"text": "all by a double click"},
     }
-    frame = {"title": title, "margin": {"t": 84, "r": 16}, "legend": {"orientation": "h", "y": -0.3}}
+    frame = {"title": title, "margin": {"t": 110, "r": 16}, "legend": {"orientation": "h", "y": -0.3}}
     return {"data": traces, "layout": {**style, **frame}}

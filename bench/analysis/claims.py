@@ -80,8 +80,8 @@ class ClaimResult:
 
     @property
     def seeds(self) -> int:
-        """How many seeds the verdict rests on: those of the contrast that has fewest."""
-        return min((contrast.seeds for contrast in self.contrasts), default=0)
+        """How many seeds the verdict rests on: the fewest of any contrast that could be measured."""
+        return min((contrast.seeds for contrast in self.contrasts if contrast.value is not None), default=0)
 
 
 def judge(
