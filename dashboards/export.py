@@ -25,7 +25,7 @@ ROOM = 1.5  # times the outermost values of a logarithmic axis, to both sides
 GREY = "#444444"  # what is neither gated nor ungated
 PANEL, MARGIN = (2.6, 2.2), 1.3  # inches
 BELOW, LEGEND_LINE = 0.95, 0.16  # inches for two lines of a legend and what stands above it, and for each line more
-NAMED = 28  # what a legend can name
+IN_A_LEGEND = 28  # what a legend can name
 DRAWN = ("scatter", "bar", "contour")
 AxisValues: TypeAlias = list[Any]  # along an axis: numbers, or words where it is of categories
 Measurement: TypeAlias = tuple[Any, Any, float]  # x, y, z
@@ -82,7 +82,7 @@ def draw_pdf(spec: Figure, file: Path) -> None:
     with matplotlib.rc_context(STYLE):
         names = dict.fromkeys(trace.get("name") for trace in spec["data"] if trace.get("showlegend", True))
         across = 4 if len(names) <= 12 else 7
-        below = BELOW + LEGEND_LINE * max(0, -(-len(names) // across) - 2) * (len(names) <= NAMED)
+        below = BELOW + LEGEND_LINE * max(0, -(-len(names) // across) - 2) * (len(names) <= IN_A_LEGEND)
         width, height = max(4.5, PANEL[0] * columns), MARGIN + PANEL[1] * rows + below - BELOW
         canvas = Canvas(figsize=(width, height))
         axes = canvas.subplots(rows, columns, squeeze=False)
@@ -99,7 +99,7 @@ def draw_pdf(spec: Figure, file: Path) -> None:
         _scale(axes.flat, layout)
         handles = {label: handle for panel in axes.flat for handle, label in zip(*panel.get_legend_handles_labels(),
                                                                                  strict=True)}  # fmt: skip
-        if 0 < len(handles) <= NAMED:
+        if 0 < len(handles) <= IN_A_LEGEND:
             canvas.legend(handles.values(), handles.keys(), loc="lower center", ncols=min(across, len(handles)))
         canvas.suptitle(layout.get("title", {}).get("text", ""))
         # set by hand: matplotlib's own layout engines draw the figure twice to find these numbers

@@ -10,6 +10,7 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+from gatebench.bench.analysis.answer import answer
 from gatebench.bench.analysis.samples import samples_table, side_by_side
 from gatebench.bench.analysis.summary import CellResult, Summary, cell_curves
 from gatebench.bench.analysis.table import Table
@@ -57,7 +58,8 @@ def write_report(summary: Summary, store: Store, folder: Path, command: str = ""
     generated = [(cell, cell.stages["generate"].key) for cell in cells if "generate" in cell.stages]
     samples = side_by_side(generated, store, range(PROMPTS_SHOWN))
     html = Environment(autoescape=True).from_string(_asset(REPORT_FILE)).render(
-        summary=summary, figures=drawn, css=_ours("report.css"), script=_ours("report.js"), plotly=_plotly(),
+        summary=summary, answer=answer(summary), figures=drawn, css=_ours("report.css"), script=_ours("report.js"),
+        plotly=_plotly(),
         **_tables(summary, curves), samples=samples,
         answers=[samples_table(asked, LONGEST_ANSWER) for asked in samples],
         failed=[cell for cell in summary.cells if cell.status != "finished"], cautions=[*summary.cautions, *lost],

@@ -106,7 +106,7 @@ class Delivery:
         _each(_inputs(entry), 1, lambda some: client.log_inputs(run, some), refused)
         _each(entry.artifacts, 1, lambda some: _log_file(client, run, Path(some[0])), refused)
         if entry.ends:
-            client.set_terminated(run)
+            client.set_terminated(run, end_time=entry.ended)
         if refused:
             raise Refused("; ".join(dict.fromkeys(refused)))
 
@@ -125,7 +125,7 @@ class Delivery:
             self.client.delete_run(found)
             found = None
         tags = {"mlflow.parentRunId": parent, KEY: entry.key, entry.own[0]: entry.own[1], VERSION: entry.version}
-        return found or self._create(experiment, entry.name, tags)
+        return found or self._create(experiment, entry.name, tags, entry.started)
 
     def _experiment(self, name: str) -> str:
         if name not in self._experiments:
@@ -135,9 +135,9 @@ class Delivery:
                 self._experiments[name] = found.experiment_id if found else self.client.create_experiment(name, where)
         return self._experiments[name]
 
-    def _create(self, experiment: str, name: str, tags: dict[str, str]) -> str:
+    def _create(self, experiment: str, name: str, tags: dict[str, str], started: int | None = None) -> str:
         """The run made, or that of the same key which another process made at the same time and a little earlier."""
-        made = str(self.client.create_run(experiment, run_name=name, tags=tags).info.run_id)
+        made = str(self.client.create_run(experiment, started, tags, name).info.run_id)
         equals = self.client.search_runs([experiment], f"tags.`{KEY}` = '{tags[KEY]}'")
         first = min(equals, key=lambda run: (run.info.start_time, run.info.run_id)).info.run_id if equals else made
         if first != made:

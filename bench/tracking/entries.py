@@ -1,22 +1,25 @@
-"""Finished results -> what MLflow is to hold of them: a parent run a suite, a nested run a cell, axes as tags, curves
-as stepped metrics. Pure: nothing here talks to MLflow (delivery.py does)."""
+"""Finished results -> what MLflow is to hold of them: a parent run a suite with what its cells share, a nested run a
+cell with what tells it apart, curves as stepped metrics. Pure: nothing here talks to MLflow (delivery.py does)."""
 
 from __future__ import annotations
 
 import math
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatebench.bench import keys
+from gatebench.bench.analysis.answer import answer
 from gatebench.bench.analysis.summary import CellResult, Summary, cell_curves
 from gatebench.bench.data.source import DataSource
+from gatebench.bench.metrics import registry
 from gatebench.bench.plan.graph import Plan
 from gatebench.bench.stages.registry import stage_of
 from gatebench.bench.store.store import Store
+from gatebench.bench.tracking.differences import setting_differences, stage_settings
 
 if TYPE_CHECKING:
     import pandas
@@ -25,6 +28,7 @@ RUN, CELL, VERSION, KEY = "gatebench.run_id", "gatebench.cell", "gatebench.resul
 STUDY, TRIAL = "gatebench.study", "gatebench.trial"
 PARENT_FILES = ("suite.yaml", "plan.json", "summary.json", "cells.parquet", "report.html", "figures")
 LONGEST_PARAMETER, LONGEST_NAME = 500, 250
+SECTIONS = {"train": "probes", "test": "held-out"}  # other splits by their own name
 MetricPoint = tuple[str, float, int, int]  # name, value, step, milliseconds since 1970
 
 
@@ -34,7 +38,8 @@ class Entry:
 
     parent: (tag, value) by which the parent run is found; own: the same of a nested run, None for the parent itself.
     version: a nested run of another version is replaced. datasets: fields of MLflow's Dataset; artifacts: files and
-    folders. ends: whether the run is finished with this entry.
+    folders. ends: whether the run is finished with this entry. started, ended: milliseconds since 1970, where they are
+    not those of the telling.
     """
 
     experiment: str
@@ -48,6 +53,8 @@ class Entry:
     datasets: tuple[Mapping[str, str], ...] = ()
     artifacts: tuple[str, ...] = ()
     ends: bool = True
+    started: int | None = None
+    ended: int | None = None
 
     @property
     def mark(self) -> str:
@@ -95,20 +102,24 @@ def cell_mark(cell: CellResult, suite: str, run: str) -> Entry:
 
 
 def cell_entry(cell: CellResult, plan: Plan, run: str, store: Store) -> Entry:
-    """The nested run of a finished cell: axes and store keys as tags, every stage's parameters, all curves."""
-    nodes = [plan.nodes[record.key] for record in cell.stages.values()]
-    tags = {name: str(value) for name, value in cell.axes().items()}
-    tags |= {f"stage.{kind}": record.key for kind, record in cell.stages.items()}
+    """The nested run of a finished cell: its axes, what of its stages' settings other cells have otherwise, the gate's
+    tau and alpha as measured, all curves; the store's keys as tags. It lasts from its training to its last result."""
+    axes = {name: str(value) for name, value in cell.axes().items()}
+    tags = axes | {f"stage.{kind}": record.key for kind, record in cell.stages.items()}
     tags["model_folder"] = f"train/{cell.stages['train'].key}/model"  # in the store
-    parameters: dict[str, keys.Json] = {}
-    for node in nodes:
-        prefix = "" if node.kind == "train" else f"{node.kind}."
-        parameters |= _flat(keys.canonical(node.spec), prefix)
-    at = int(
-        store.manifest("dynamics", cell.stages["dynamics"].key)["finished"] * 1000
-    )  # the same each time it is told
+    differing, resolved = setting_differences(plan).differing, cell.stages["train"].facts.get("gate")
+    parameters: dict[str, object] = dict(axes)
+    for record in cell.stages.values():
+        own = stage_settings(plan.nodes[record.key])
+        parameters |= {place: value for place, value in own.items() if place in differing}
+    if isinstance(resolved, Mapping):
+        parameters |= {name: value for name, value in resolved.items() if value is not None}
+    finished = {kind: store.manifest(kind, record.key)["finished"] for kind, record in cell.stages.items()}
+    at = int(finished["dynamics"] * 1000)  # the same each time it is told
+    started = finished["train"] - (cell.stages["train"].seconds or 0)
     dynamics, training = cell_curves(store, cell, plan.tuned_on)
-    metrics = [(name, value, 0, at) for name, value in cell.metrics.items() if math.isfinite(value)]
+    named = sections(cell.metrics)
+    metrics = [(named[name], value, 0, at) for name, value in cell.metrics.items() if math.isfinite(value)]
     kept = [
         str(store.path(kind, record.key) / file)
         for kind, record in cell.stages.items() for file in stage_of(kind).artifacts
@@ -117,19 +128,33 @@ def cell_entry(cell: CellResult, plan: Plan, run: str, store: Store) -> Entry:
         cell_mark(cell, plan.suite, run), tags=tags, parameters=_texts(parameters),
         metrics=(*metrics, *_stepped(dynamics, "dynamics/", at), *_stepped(training, "train/", at)),
         datasets=(_dataset(cell.dataset, plan.nodes[cell.stages["train"].key].spec.data),), artifacts=tuple(kept),
+        started=int(started * 1000), ended=int(max(finished.values()) * 1000),
     )  # fmt: skip
 
 
-def parent_entry(summary: Summary, folder: Path) -> Entry:
-    """The parent run: what the claims came to, and the files of the run's folder."""
-    tags = {"suite": summary.suite}
+def sections(metrics: Collection[str]) -> dict[str, str]:
+    """Each metric's name in MLflow, whose UI makes a section of what stands before the slash."""
+    found, known = set(metrics), set(registry.names())
+    named = dict[str, str]()
+    for metric in metrics:
+        split = registry.place_of(metric)[0]
+        section = SECTIONS.get(split, split) if metric in known else "tasks"
+        interval = metric.endswith(("_lo", "_hi")) and metric[:-3] in found
+        named[metric] = f"{'intervals' if interval else section}/{metric}"
+    return named
+
+
+def parent_entry(summary: Summary, plan: Plan, folder: Path) -> Entry:
+    """The parent run: the answer, what the claims came to, what all cells share, and the files of the run's folder."""
+    tags = {"suite": summary.suite, "mlflow.note.content": answer(summary)}
     tags |= {f"claim.{claim.name}": claim.told for claim in summary.claims}
     tags |= {"cells": str(len(summary.cells)), "finished_cells": str(len(summary.finished))}
     files = tuple(str(folder / file) for file in PARENT_FILES if (folder / file).exists())
     version = keys.digest([sorted(map(version_of, summary.finished)), tags])
     return Entry(
-        summary.suite, (RUN, summary.run_id), f"{summary.suite} {summary.run_id}", None, version, tags, artifacts=files
-    )
+        summary.suite, (RUN, summary.run_id), f"{summary.suite} {summary.run_id}", None, version, tags,
+        _texts(setting_differences(plan).shared), artifacts=files,
+    )  # fmt: skip
 
 
 def system_entry(suite: str, run: str, sample: int, values: Mapping[str, float]) -> Entry:
@@ -190,13 +215,6 @@ def _dataset(name: str, source: DataSource) -> dict[str, str]:
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:
     return {name: str(value)[:LONGEST_PARAMETER] for name, value in values.items()}
-
-
-def _flat(value: keys.Json, prefix: str) -> dict[str, keys.Json]:
-    """The values that are not None by their dotted place; prefix: what the places start with, its dot included."""
-    if not isinstance(value, Mapping):
-        return {} if value is None else {prefix.removesuffix("."): value}
-    return {place: leaf for key, inner in value.items() for place, leaf in _flat(inner, f"{prefix}{key}.").items()}
 
 
 def to_json(entry: Entry) -> dict[str, keys.Json]:

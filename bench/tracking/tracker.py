@@ -106,7 +106,7 @@ class Tracker:
             for cell in summary.finished
             if not self.spool.has(cell_mark(cell, self.plan.suite, self.run))
         )
-        return _deliver(chain(cells, [parent_entry(summary, self.folder)]), self.spool, say, self._trouble)
+        return _deliver(chain(cells, [parent_entry(summary, self.plan, self.folder)]), self.spool, say, self._trouble)
 
 
 def deliver(entries: Iterable[Entry], folder: Path, uri: str, say: Say) -> str:

@@ -21,7 +21,7 @@ from gatebench.bench.metrics import registry
 from gatebench.bench.plan.graph import NAME_AXES
 from gatebench.bench.process import die_with_parent
 from gatebench.bench.tracking.delivery import Delivery, first_line
-from gatebench.bench.tracking.entries import RUN, STUDY
+from gatebench.bench.tracking.entries import RUN, STUDY, sections
 from gatebench.bench.tracking.optuna_server import HOST, STORAGE, own_hosts
 
 MLFLOW_PORT, OPTUNA_PORT = 5000, 8080
@@ -109,7 +109,10 @@ def _found(suite: str, uri: str, address: str | None) -> list[Link]:
     parent = newest[0].info.run_id if newest else ""
     own = f"tags.`mlflow.parentRunId` = '{parent}'"
     cells = [run.info.run_id for run in client.search_runs([number], own)]
-    shown = [*(f"tags.`{axis}`" for axis in NAME_AXES), *(f"metrics.`{metric}`" for metric in registry.reported())]
+    shown = [
+        *(f"tags.`{axis}`" for axis in NAME_AXES),
+        *(f"metrics.`{metric}`" for metric in sections(registry.reported()).values()),
+    ]
     view = {"selectedColumns": shown, "searchFilter": own, "orderByKey": "attributes.`Created`",
             "orderByAsc": False, "viewMaximized": True}  # fmt: skip
     client.set_experiment_tag(number, f"mlflow.sharedViewState.{VIEW}", json.dumps(view))

@@ -106,10 +106,18 @@ def test_mlflow_has_a_parent_run_and_a_nested_run_a_cell(good_run):
     assert len(children) == CELLS
     for run in children:
         assert {"model", "dataset", "objective", "loss", "warmup", "gate", "seed"} <= run.data.tags.keys()
-        assert run.data.params["recipe.learning_rate"] == "0.001"
+        assert 5 <= len(run.data.params) < 25  # what tells the cell apart; what all share stands once, at the parent
+        assert "recipe.learning_rate" not in run.data.params
+        assert run.data.params["objective"] == run.data.tags["objective"]
+        if run.data.tags["gate"] == "seq":
+            assert float(run.data.params["alpha"]) == 50
+            assert 0 < float(run.data.params["tau"]) < 1  # as measured, where the suite says q50
+        assert 1000 < run.info.end_time - run.info.start_time < 600_000  # the training's own time
         curve = client.get_metric_history(run.info.run_id, "dynamics/delta_chosen")
         assert [point.step for point in curve] == [2, 4]
-        assert curve[-1].value == pytest.approx(run.data.metrics["delta_chosen"])
+        assert curve[-1].value == pytest.approx(run.data.metrics["probes/delta_chosen"])
+    assert parents[0].data.params["recipe.learning_rate"] == "0.001"
+    assert "the gate raises it" in parents[0].data.tags["mlflow.note.content"]
     assert {file.path for file in client.list_artifacts(parents[0].info.run_id)} >= {"summary.json", "report.html"}
 
 
@@ -126,8 +134,8 @@ def test_every_figure_has_its_interval_in_the_summary_and_in_mlflow(good_run):
         for name in names:
             lo, value, hi = (cell["metrics"][name + end] for end in ("_lo", "", "_hi"))
             assert lo <= value <= hi
-            assert tracked[cell["id"]][f"{name}_lo"] == pytest.approx(lo)
-            assert tracked[cell["id"]][f"{name}_hi"] == pytest.approx(hi)
+            assert tracked[cell["id"]][f"intervals/{name}_lo"] == pytest.approx(lo)
+            assert tracked[cell["id"]][f"intervals/{name}_hi"] == pytest.approx(hi)
     assert all("delta_chosen_lo" in group["metrics"] for group in summary["groups"])
 
 

@@ -1,0 +1,56 @@
+"""What a suite came to in one sentence: what stands at the top of its report and of its run in MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gatebench.bench.metrics import registry
+
+if TYPE_CHECKING:
+    from gatebench.bench.analysis.claims import ClaimResult
+    from gatebench.bench.analysis.summary import Summary
+
+NAMED = 3  # claims of one verdict that a sentence can hold; of more it tells how many there are
+
+
+def answer(summary: Summary) -> str:
+    """The verdicts of its claims, the decided ones first and with their difference; without claims what each gate did
+    to the first headline metric over all points."""
+    if not summary.finished:
+        return "Nothing of it is finished yet."
+    if not summary.claims:
+        return _gates(summary)
+    by_verdict: dict[str, list[ClaimResult]] = {}
+    for claim in sorted(summary.claims, key=lambda claim: claim.verdict == "undecided"):
+        by_verdict.setdefault(claim.told, []).append(claim)
+    return f"{'; '.join(_verdict(told, claims) for told, claims in by_verdict.items())}."
+
+
+def _verdict(told: str, claims: Sequence[ClaimResult]) -> str:
+    if len(claims) > NAMED:
+        return f"{len(claims)} claims {told}"
+    return f"{told.capitalize()}: {', '.join(f'“{claim.name}”{_difference(claim)}' for claim in claims)}"
+
+
+def _difference(claim: ClaimResult) -> str:
+    """Of a claim with one contrast; several differ, and stand in the table."""
+    first = claim.contrasts[0] if len(claim.contrasts) == 1 else None
+    if first is None or first.value is None:
+        return ""
+    return f" ({_interval(first.value, first.lo, first.hi)})"
+
+
+def _interval(value: float, lo: float | None, hi: float | None) -> str:
+    return f"{value:.2f}" if lo is None or hi is None else f"{value:.2f} [{lo:.2f}, {hi:.2f}]"
+
+
+def _gates(summary: Summary) -> str:
+    """Interquartile means over all points, gates in the order of the suite."""
+    metric = registry.headline()[0]
+    found = [gate for gate in summary.gates if gate.metric == metric]
+    told = [f"{gate.gate} {_interval(gate.iqm.value, gate.iqm.lo, gate.iqm.hi)}" for gate in found]
+    if not told:
+        return f"{len(summary.finished)} of {len(summary.cells)} cells are finished; the suite claims nothing."
+    unit = registry.get_metric(metric).unit
+    return f"{registry.title(metric)} over all points, {unit}: {', '.join(told)}; the suite claims nothing."
