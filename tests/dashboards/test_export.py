@@ -16,7 +16,7 @@ from gatebench.bench.analysis.table import Table, row, texts
 from gatebench.bench.metrics.registry import measured_always
 from gatebench.bench.suite.tuning import Tune
 from gatebench.bench.tune.figures import draw
-from gatebench.dashboards import export, figures
+from gatebench.dashboards import drawing, export, figures
 
 
 def group(gate, mean):
@@ -56,6 +56,7 @@ def test_the_figures_of_a_run_and_of_a_study_become_vector_files_with_their_numb
     assert [name[:2] for name in names] == ["00", "01", "02", "03"]
     for name in names:
         assert (tmp_path / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert "<svg" in (tmp_path / f"{name}.svg").read_text(encoding="utf-8")
     mattered = list(csv.DictReader((tmp_path / f"{names[3]}.csv").open()))
     assert {row["y"] for row in mattered} == {"kappa", "percentile", "kind"}
     assert sum(float(row["x"]) for row in mattered) == pytest.approx(1, abs=1e-6)
@@ -104,4 +105,4 @@ def test_a_name_ends_no_row_no_comment_and_opens_no_command():
 def test_a_single_scale_has_an_axis(tmp_path):
     point = {"type": "scatter", "name": "none", "mode": "lines+markers", "x": [134515008], "y": [1.0],
              "error_y": {"array": [0.5], "arrayminus": [0.5]}}  # fmt: skip
-    export.draw_pdf({"data": [point, point], "layout": {"xaxis": {"type": "log"}}}, tmp_path / "scale.pdf")
+    drawing.draw({"data": [point, point], "layout": {"xaxis": {"type": "log"}}}, [tmp_path / "scale.pdf"])

@@ -5,7 +5,7 @@ from dataclasses import replace
 from matplotlib.figure import Figure as Canvas
 
 from gatebench.bench.analysis.summary import Summary
-from gatebench.dashboards import export, figures
+from gatebench.dashboards import drawing, figures
 from tests.dashboards.test_export import group
 
 
@@ -36,6 +36,6 @@ def test_panels_that_are_compared_have_one_scale_in_the_report_and_in_print():
     panels = Canvas().subplots(1, 2)
     for panel, height in zip(panels, (1, 100), strict=True):
         panel.plot([0, 1], [0, height])
-    export._scale(panels, layout)
+    drawing._scale(panels, layout)
     assert panels[0].get_ylim() == panels[1].get_ylim()
     assert panels[0].get_ylim()[1] > 100
