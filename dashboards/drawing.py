@@ -24,11 +24,13 @@ IN_A_LEGEND = 28  # what a legend can name
 DRAWN = ("scatter", "bar", "contour")
 AxisValues: TypeAlias = list[Any]  # along an axis: numbers, or words where it is of categories
 Measurement: TypeAlias = tuple[Any, Any, float]  # x, y, z
-STYLE: Any = {"font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "gatebench",
-         "legend.frameon": False}  # fmt: skip
+STYLE: Any = {
+    "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "pdf.fonttype": 42,
+    "svg.fonttype": "none", "svg.hashsalt": "gatebench",  # text as text, and equal figures as equal files
+}  # fmt: skip
 
 
-def draw(spec: Figure, files: Iterable[Path]) -> None:
+def draw_files(spec: Figure, files: Iterable[Path]) -> None:
     """A figure of traces of the kinds DRAWN, written to each file in the format of its name's ending."""
     import matplotlib
     from matplotlib.figure import Figure as Canvas
@@ -106,7 +108,7 @@ def _traces(traces: Sequence[Figure], places: Mapping[str, Axes]) -> None:
         x, y = list(trace["x"]), [math.nan if value is None else value for value in trace["y"]]
         label = trace.get("name") if trace.get("showlegend", True) else None
         if trace["type"] == "contour":
-            _surface(panel, measured(trace))
+            _surface(panel, surface_points(trace))
         elif trace.get("orientation") == "h":
             panel.barh([str(one) for one in y], x, color=GREY, height=0.6)
         elif trace["type"] == "bar":
@@ -124,7 +126,7 @@ def _traces(traces: Sequence[Figure], places: Mapping[str, Axes]) -> None:
             _line(panel, trace, x, y, marker, line, label)
 
 
-def measured(surface: Figure) -> list[Measurement]:
+def surface_points(surface: Figure) -> list[Measurement]:
     """(x, y, z) of the places of a surface's grid that have a value."""
     rows = zip(surface["y"], surface["z"], strict=True)
     return [(x, y, z) for y, row in rows for x, z in zip(surface["x"], row, strict=True) if z is not None]

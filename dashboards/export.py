@@ -11,7 +11,7 @@ from pathlib import Path
 from gatebench.bench.analysis.summary import Summary
 from gatebench.bench.analysis.table import Table, TableCell, TableRow
 from gatebench.bench.analysis.tables import remedies_table, results_table, verdicts_table
-from gatebench.dashboards.drawing import DRAWN, AxisValues, draw, measured
+from gatebench.dashboards.drawing import DRAWN, AxisValues, draw_files, surface_points
 from gatebench.dashboards.figures import Figure
 
 
@@ -24,7 +24,7 @@ def write_exports(figures: Sequence[Figure], summary: Summary, folder: Path) -> 
         name = f"{number:02d}-{re.sub(r'[^a-z0-9]+', '-', figure['title'].lower()).strip('-')[:60]}"
         (folder / f"{name}.csv").write_text(as_csv(figure["spec"]), encoding="utf-8")
         if all(trace["type"] in DRAWN for trace in figure["spec"]["data"]):
-            draw(figure["spec"], (folder / f"{name}.pdf", folder / f"{name}.svg"))
+            draw_files(figure["spec"], (folder / f"{name}.pdf", folder / f"{name}.svg"))
     tables = paper_tables(summary)
     (folder / "tables.md").write_text("\n".join(map(markdown, tables)), encoding="utf-8")
     (folder / "tables.tex").write_text("% \\usepackage{booktabs}\n" + "\n".join(map(latex, tables)), encoding="utf-8")
@@ -37,7 +37,7 @@ def as_csv(spec: Figure) -> str:
     table.writerow(["series", "panel", "x", "y", "low", "high", "label", "z"])
     for trace in spec["data"]:
         if trace["type"] == "contour":
-            table.writerows(["", trace.get("xaxis", "x"), x, y, "", "", "", z] for x, y, z in measured(trace))
+            table.writerows(["", trace.get("xaxis", "x"), x, y, "", "", "", z] for x, y, z in surface_points(trace))
             continue
         x, y, error = _values(trace.get("x")), _values(trace.get("y")), trace.get("error_y") or {}
         labels = trace.get("text")

@@ -105,4 +105,4 @@ def test_a_name_ends_no_row_no_comment_and_opens_no_command():
 def test_a_single_scale_has_an_axis(tmp_path):
     point = {"type": "scatter", "name": "none", "mode": "lines+markers", "x": [134515008], "y": [1.0],
              "error_y": {"array": [0.5], "arrayminus": [0.5]}}  # fmt: skip
-    drawing.draw({"data": [point, point], "layout": {"xaxis": {"type": "log"}}}, [tmp_path / "scale.pdf"])
+    drawing.draw_files({"data": [point, point], "layout": {"xaxis": {"type": "log"}}}, [tmp_path / "scale.pdf"])
