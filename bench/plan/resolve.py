@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from gatebench.bench.data.adapters import TOOLBOX_DEFAULTS, load
+from gatebench.bench.data.readers import FORMATS
 from gatebench.bench.data.source import TOOLBOX, DataSource
 from gatebench.bench.data.source import data_content_of as data_content
 from gatebench.bench.engines import vllm
@@ -163,7 +164,7 @@ def _without_effect(dataset: Dataset, file: Path) -> Iterator[tuple[str, str]]:
 
 def looks_local(path: str) -> bool:
     """A path rather than a hub name: it starts like one or names a data file."""
-    return path.startswith(("/", "./", "../", "~")) or path.endswith((".jsonl", ".gz", ".json", ".parquet", ".gguf"))
+    return path.startswith(("/", "./", "../", "~")) or path.endswith((*FORMATS, ".gz", ".gguf"))
 
 
 def _local(path: str, file: Path) -> str:
