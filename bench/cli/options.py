@@ -7,7 +7,11 @@ from typing import Annotated
 
 import typer
 
-SuiteFile = Annotated[Path, typer.Argument(help="The suite file (YAML).", metavar="SUITE")]
+from gatebench.bench.shipped import suite_file
+
+SuiteFile = Annotated[
+    Path, typer.Argument(help="A suite file (YAML), or the name of a shipped one.", metavar="SUITE", parser=suite_file)
+]
 Profile = Annotated[str | None, typer.Option(help="A named overlay of the suite file.")]
 Results = Annotated[Path, typer.Option(help="Where the store, the runs and the MLflow database are.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Override a key: train.learning_rate=1e-6.")]

@@ -9,10 +9,11 @@ import typer
 
 from gatebench.bench.cli.options import DEFAULT_RESULTS, Results
 from gatebench.bench.run.prepare import prepare
+from gatebench.bench.shipped import suite_file
 
 
 def gc_command(
-    suites: Annotated[list[Path], typer.Argument(help="The suites to keep, with all their profiles.")],
+    suites: Annotated[list[Path], typer.Argument(help="The suites to keep, with all their profiles.", parser=suite_file)],
     results: Results = DEFAULT_RESULTS,
     delete: Annotated[bool, typer.Option("--delete", help="Delete; without it, only show.")] = False,
 ) -> None:
