@@ -16,7 +16,7 @@ from tests.helpers import ROOT
 LAYERS = (
     ("gatebench.__main__",),
     ("gatebench.bench.cli",),
-    ("gatebench.bench.tune", "gatebench.bench.perf"),
+    ("gatebench.bench.tune", "gatebench.bench.perf", "gatebench.bench.doctor", "gatebench.bench.export"),
     ("gatebench.bench.run",),
     ("gatebench.dashboards", "gatebench.bench.tracking"),
     ("gatebench.bench.analysis",),

@@ -13,6 +13,7 @@ from gatebench.bench.errors import UserError
 from gatebench.bench.store.files import sha256_of
 
 TOOLBOX = "builtin:toolbox"
+DATA_VARIABLE = "GATEBENCH_DATA"  # of the environment: the folder of local copies, as --data names it
 MOST_DATA_FILES = 10_000  # of one data set
 CHANGED = "it was changed or moved after the suite was planned with it; run the suite again, on what it holds now"
 ROWS_A_STEP = 8  # of a data set that is cut for a few steps

@@ -13,7 +13,9 @@ from gatebench.bench.shipped import suite_file
 
 
 def gc_command(
-    suites: Annotated[list[Path], typer.Argument(help="The suites to keep, with all their profiles.", parser=suite_file)],
+    suites: Annotated[
+        list[Path], typer.Argument(help="The suites to keep, with all their profiles.", parser=suite_file)
+    ],
     results: Results = DEFAULT_RESULTS,
     delete: Annotated[bool, typer.Option("--delete", help="Delete; without it, only show.")] = False,
 ) -> None:

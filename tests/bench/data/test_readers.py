@@ -62,7 +62,11 @@ def test_forms_that_are_read(tmp_path, name, content):
         ("lfs.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "lfs.jsonl: a pointer of Git LFS"),
         ("broken.parquet", b"PAR1 nothing PAR1", "broken.parquet: not a readable parquet file"),
         ("a.tsv", b"a\tb", "a.tsv: unknown format; expected one of .jsonl"),
-        ("semicolons.csv", b"prompt;chosen;rejected\n1;2;3\n", "semicolons.csv:1: no columns ('prompt;chosen;rejected')"),
+        (
+            "semicolons.csv",
+            b"prompt;chosen;rejected\n1;2;3\n",
+            "semicolons.csv:1: no columns ('prompt;chosen;rejected')",
+        ),
         ("twice.csv", b"a,b,a\n1,2,3\n", "twice.csv:1: the column 'a' stands twice"),
         ("comma.csv", b"a,b\n1,2\nyes, sir,no\n", "comma.csv:3: 3 fields, and the head has 2; put a text"),
         ("quote.csv", b'a,b\n1,"2\n', "quote.csv:2: not CSV (unexpected end of data)"),

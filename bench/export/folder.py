@@ -1,0 +1,70 @@
+"""A finished cell as a folder that transformers' from_pretrained loads: weights, tokenizer, template, card."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from gatebench.bench.errors import UserError
+from gatebench.bench.export.card import model_card
+from gatebench.bench.export.cell import FinishedCell
+from gatebench.bench.models.loading import MODEL, load_policy, load_tokenizer
+from gatebench.bench.models.source import FLOAT32
+from gatebench.bench.store.files import write_json, write_text
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+CARD, FACTS = "README.md", "gatebench.json"
+ADAPTER = "adapter_config.json"
+MERGED = (
+    "The weights are float32, the adapter that was trained merged into those that were frozen under it, as the figures "
+    "were measured."
+)
+AS_TRAINED = "The weights are those that the training left, byte for byte."
+
+
+def write_folder(cell: FinishedCell, to: Path, name: str) -> None:
+    """name: what the card tells to load. Raises UserError for a folder that holds something."""
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise UserError(f"{to}: there is something already; name a new folder with --to")
+    beside = to.resolve().with_name(f".{to.name}.{os.getpid()}")
+    beside.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        adapted = (cell.trained / MODEL / ADAPTER).exists()
+        if adapted:
+            cast("PreTrainedModel", load_policy(cell.trained, FLOAT32)).save_pretrained(beside)
+            load_tokenizer(cell.trained).save_pretrained(beside)
+        else:
+            shutil.copytree(cell.trained / MODEL, beside)
+        write_text(beside / CARD, model_card(cell, name, MERGED if adapted else AS_TRAINED))
+        write_json(beside / FACTS, {"suite": cell.run.suite, "run": cell.run.id, "cell": asdict(cell.result),
+                                    "stages": dict(cell.made)})  # fmt: skip
+        if to.exists():
+            to.rmdir()
+        os.rename(beside, to)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def push(folder: Path, name: str) -> str:
+    """Upload a folder to a model's name on the hub, which is made, private, where it is not there; the address.
+
+    Raises UserError where the hub does not take it.
+    """
+    from huggingface_hub import HfApi
+
+    api = HfApi()
+    try:
+        address = api.create_repo(name, repo_type="model", private=True, exist_ok=True)
+        api.upload_folder(repo_id=address.repo_id, folder_path=str(folder), repo_type="model")
+    except Exception as error:  # no network, no right, no such name: as many kinds as there are ways to it
+        why = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{name}: the hub does not take it ({why}); log in with `hf auth login` or HF_TOKEN. The folder is whole: "
+            f"hf upload {name} {folder}"
+        ) from None
+    return str(address)
