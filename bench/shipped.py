@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 BESIDE = Path(__file__).parents[1]  # the folder that holds `bench`: of the repository, or of the installed package
+DATA_VARIABLE = "GATEBENCH_DATA"  # of the environment: the folder of local copies of data, as --data names it
 SUITE_ENDINGS = (".yaml", ".yml")
 
 

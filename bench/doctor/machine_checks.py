@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gatebench.bench.data.hub import Hub
-from gatebench.bench.data.source import DATA_VARIABLE
 from gatebench.bench.doctor.finding import Finding
 from gatebench.bench.doctor.libraries import installed_version, library_findings, needed, python_finding
 from gatebench.bench.engines import vllm
 from gatebench.bench.machine import MEMORY_A_WORKER, available_memory, cores, default_workers, memory
-from gatebench.bench.shipped import tested_versions
+from gatebench.bench.shipped import DATA_VARIABLE, tested_versions
 from gatebench.bench.stages.stage import code_revision
 
 ROOM = 5e9  # bytes on disk: the quick profile writes 2 GB, a suite of 96 small cells 4

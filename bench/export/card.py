@@ -9,12 +9,12 @@ from collections.abc import Iterator
 import yaml
 
 from gatebench.bench.analysis.table import interval
+from gatebench.bench.data.source import HUB
 from gatebench.bench.export.cell import FinishedCell
 from gatebench.bench.metrics import registry
 from gatebench.bench.metrics.metric import SPLIT_PREFIXES
 from gatebench.bench.stages.stage import CAUTIONS
 
-HUB = "hub:"  # starts the content of what is there
 HELD_OUT = SPLIT_PREFIXES["test"]
 LIMITS = (
     "The intervals (95 %) are over prompts of this one training: how far those of other seeds differ is not in them.",

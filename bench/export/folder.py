@@ -39,7 +39,7 @@ def write_folder(cell: FinishedCell, to: Path, name: str) -> None:
             cast("PreTrainedModel", load_policy(cell.trained, FLOAT32)).save_pretrained(beside)
             load_tokenizer(cell.trained).save_pretrained(beside)
         else:
-            shutil.copytree(cell.trained / MODEL, beside)
+            shutil.copytree(cell.trained / MODEL, beside, copy_function=shutil.copyfile)  # readable by others
         write_text(beside / CARD, model_card(cell, name, MERGED if adapted else AS_TRAINED))
         write_json(beside / FACTS, {"suite": cell.run.suite, "run": cell.run.id, "cell": asdict(cell.result),
                                     "stages": dict(cell.made)})  # fmt: skip

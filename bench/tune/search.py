@@ -169,6 +169,9 @@ def _write_best(suite: Suite, task: Task, studies: Mapping[str, Searched], folde
     fair = next((best for name, best in others if not name.startswith(RIVAL)), None)
     raw = best_suite(suite, task.tune, found, fair, task.tuned_on, rivals)
     (source,) = (task.sources.datasets[d.name] for d in tuned_point(suite, task.tune).datasets)
+    if source.copy_of:  # which is then a file like any other
+        for key in ("subset", "revision", "train_split", "test_split", "local"):
+            raw["datasets"][0].pop(key, None)
     for key, path in (("path", source.path), ("test_path", source.test_path), ("probes", source.probes_path)):
         if path and Path(path).exists():
             raw["datasets"][0][key] = os.path.relpath(Path(path).resolve(), folder.resolve())
