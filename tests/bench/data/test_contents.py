@@ -6,11 +6,14 @@ import json
 import re
 
 import pytest
+import yaml
 
+from gatebench.bench import keys
 from gatebench.bench.data.contents import rows_digest
 from gatebench.bench.plan.planner import make_plan
 from gatebench.bench.plan.resolve import resolve
 from gatebench.bench.suite.reader import load_suite
+from gatebench.bench.tune.search import with_files
 from tests.helpers import GATED_DPO, bench, write
 from tests.hub_mirror import COMMIT, ORGANISATION, helpful, snapshot
 
@@ -117,3 +120,16 @@ def test_what_a_folder_of_copies_lacks_is_one_sentence(tmp_path):
     gone = bench("plan", suite, "--data", tmp_path / "gone")
     assert gone.returncode == 2
     assert "Traceback" not in gone.stderr
+
+
+def test_a_winners_suite_names_the_files_of_the_copy_and_keeps_its_keys(tmp_path, hub):
+    data = copy(tmp_path)
+    (tmp_path / "best").mkdir()
+    suite = load_suite(write(tmp_path, SUITE))
+    source = resolve(suite, tmp_path / "suite.yaml", data).datasets["hh"]
+    raw = suite.model_dump(mode="json", exclude_defaults=True)
+    raw["datasets"] = [with_files(raw["datasets"][0], source, tmp_path / "best")]
+    moved = write(tmp_path / "best", yaml.safe_dump(raw))
+    found = resolve(load_suite(moved), moved).datasets["hh"]
+    assert keys.canonical(found) == keys.canonical(source)
+    assert raw["datasets"][0]["path"] == "../data/train.csv"

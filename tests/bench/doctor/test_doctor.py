@@ -2,13 +2,15 @@
 
 import json
 
+import huggingface_hub.constants
 import pytest
 from packaging.requirements import Requirement
 
 from gatebench.bench import shipped
 from gatebench.bench.doctor.libraries import library_findings, needed, python_finding
-from gatebench.bench.doctor.machine_checks import disk_finding, memory_finding
-from tests.helpers import bench
+from gatebench.bench.doctor.machine_checks import disk_finding, hub_finding, memory_finding
+from tests.helpers import bench, free_port
+from tests.hostile import hostile, whole
 
 NEEDS = [Requirement("torch>=2.13,<2.14"), Requirement("lm-eval==0.4.13"), Requirement("rich>=15")]
 TESTED = {"torch": "2.13.0", "lm_eval": "0.4.13", "rich": "15.0.0"}
@@ -65,3 +67,13 @@ def test_the_command_says_what_it_finds_and_fails_for_what_is_broken(tmp_path):
     assert broken.returncode == 1
     assert "is no folder" in broken.stdout
     assert "Traceback" not in broken.stderr
+
+
+def test_a_hub_that_answers_and_one_that_does_not(monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    with hostile(lambda server, client, _: server.send(client, whole("200 OK", b""))) as server:
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.url)
+        assert hub_finding().state == "fine"
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    found = hub_finding()
+    assert (found.state, "does not answer" in found.found, "--data" in found.advice) == ("note", True, True)

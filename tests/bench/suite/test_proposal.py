@@ -6,6 +6,7 @@ import json
 import pandas
 import pytest
 
+from gatebench.bench.cli.commands.init import init_command
 from gatebench.bench.data.recognition import Recognised, recognise
 from gatebench.bench.errors import UserError
 from gatebench.bench.plan.planner import make_plan
@@ -122,18 +123,23 @@ def test_a_file_without_pairs_is_refused_in_a_sentence(tmp_path, content, senten
     assert len(caught.value.sentences) == 1
 
 
-def test_mistakes_of_the_command_write_nothing(tmp_path):
+@pytest.mark.parametrize(
+    ("suite", "data", "expected"),
+    [
+        ("mine.yaml", "few.jsonl", "5 pairs; at least 20"),
+        ("mine.yaml", "gone.jsonl", "no such file"),
+        ("there.yaml", "few.jsonl", "there is a file already"),
+        ("mine", "few.jsonl", "a suite is a YAML file; name it "),
+        ("no/mine.yaml", "few.jsonl", "does not exist"),
+    ],
+)
+def test_mistakes_of_the_command_write_nothing(tmp_path, suite, data, expected):
     (tmp_path / "few.jsonl").write_text(lines_of(named("prompt", "chosen", "rejected")[:5]))
     (tmp_path / "there.yaml").write_text("a: 1\n")
-    for suite, data, expected in (
-        ("mine.yaml", "few.jsonl", "5 pairs; at least 20"), ("mine.yaml", "gone.jsonl", "no such file"),
-        ("there.yaml", "few.jsonl", "there is a file already"), ("mine", "few.jsonl", "name it mine.yaml"),
-        ("no/mine.yaml", "few.jsonl", "does not exist"),
-    ):  # fmt: skip
-        done = bench("init", suite, "--data", data, cwd=tmp_path)
-        assert done.returncode == 2
-        assert expected in done.stderr
-        assert "Traceback" not in done.stderr
+    with pytest.raises(UserError) as caught:
+        init_command(tmp_path / suite, tmp_path / data)
+    assert expected in str(caught.value)
+    assert len(caught.value.sentences) == 1
     assert {file.name for file in tmp_path.iterdir()} == {"few.jsonl", "there.yaml"}
 
 
