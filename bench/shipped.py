@@ -9,7 +9,7 @@ from pathlib import Path
 
 BESIDE = Path(__file__).parents[1]  # the folder that holds `bench`: of the repository, or of the installed package
 DATA_VARIABLE = "GATEBENCH_DATA"  # of the environment: the folder of local copies of data, as --data names it
-CONSTRAINTS = BESIDE / "constraints.txt"
+TESTED_WITH = BESIDE / "constraints.txt"
 SUITE_ENDINGS = (".yaml", ".yml")
 
 
@@ -28,6 +28,6 @@ def suite_file(given: str) -> Path:
 
 def tested_versions() -> dict[str, str]:
     """The versions of constraints.txt by the name of the package."""
-    lines = CONSTRAINTS.read_text(encoding="utf-8").splitlines()
+    lines = TESTED_WITH.read_text(encoding="utf-8").splitlines()
     pairs = (line.split("==") for line in lines if "==" in line and not line.startswith("#"))
     return {name.strip(): version.strip() for name, version in pairs}

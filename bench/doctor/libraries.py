@@ -10,11 +10,11 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from packaging.requirements import Requirement
 
 from gatebench.bench.doctor.finding import Finding
-from gatebench.bench.shipped import CONSTRAINTS
+from gatebench.bench.shipped import TESTED_WITH
 
 EXTRA = "bench"
 TESTED_PYTHONS = ((3, 11), (3, 13))  # the first and the last that continuous integration runs
-AS_TESTED = f"pip install --constraint {CONSTRAINTS} 'gatebench[bench]' takes the tested ones"
+AS_TESTED = f"pip install --constraint {TESTED_WITH} 'gatebench[bench]' takes the tested ones"
 
 
 def needed() -> list[Requirement]:

@@ -15,8 +15,8 @@ from gatebench.bench.machine import MEMORY_A_WORKER, available_memory, cores, de
 from gatebench.bench.shipped import DATA_VARIABLE, tested_versions
 from gatebench.bench.stages.stage import code_revision
 
-ROOM = 5e9  # bytes on disk: the quick profile writes 2 GB, a suite of 96 small cells 4
-SECONDS = 15.0  # that the hub is waited for
+ENOUGH_DISK = 5e9  # bytes on disk: the quick profile writes 2 GB, a suite of 96 small cells 4
+SECONDS_FOR_HUB = 15.0  # that the hub is waited for
 
 
 def examine_machine(results: Path) -> Iterator[Finding]:
@@ -76,7 +76,7 @@ def disk_finding(results: Path) -> Finding:
     said = f"{free / 1e9:.0f} GB free in {place}"
     if not os.access(place, os.W_OK | os.X_OK):
         return Finding("disk", f"{place} cannot be written to", "broken", "name another folder with --results")
-    if free < ROOM:
+    if free < ENOUGH_DISK:
         return Finding("disk", said, "note", "bench plan SUITE says what a suite writes; bench gc makes room")
     return Finding("disk", said)
 
@@ -89,7 +89,7 @@ def hub_finding(hub: Hub | None = None) -> Finding:
     if constants.HF_HUB_OFFLINE:
         return Finding("hub", "switched off (HF_HUB_OFFLINE)", "note", f"what is in its cache is used; {without}")
     try:
-        status = (hub or Hub()).ask(lambda: get_session().head(constants.ENDPOINT).status_code, SECONDS)
+        status = (hub or Hub()).ask(lambda: get_session().head(constants.ENDPOINT).status_code, SECONDS_FOR_HUB)
     except Exception as error:  # no network, a proxy, a server in trouble: as many kinds as there are ways to it
         why = " ".join(str(error).split())[:100]
         return Finding("hub", f"{constants.ENDPOINT} does not answer ({why})", "note", without)

@@ -18,9 +18,9 @@ from gatebench.bench.store.files import write_json, write_text
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-CARD, FACTS = "README.md", "gatebench.json"
+CARD_FILE, FACTS_FILE = "README.md", "gatebench.json"
 ADAPTER = "adapter_config.json"
-MERGED = (
+MERGED_WEIGHTS = (
     "The weights are float32, the adapter that was trained merged into those that were frozen under it, as the figures "
     "were measured."
 )
@@ -40,8 +40,8 @@ def write_folder(cell: FinishedCell, to: Path, name: str) -> None:
             load_tokenizer(cell.trained).save_pretrained(beside)
         else:
             shutil.copytree(cell.trained / MODEL, beside, copy_function=shutil.copyfile)  # readable by others
-        write_text(beside / CARD, model_card(cell, name, MERGED if adapted else AS_TRAINED))
-        write_json(beside / FACTS, {"suite": cell.run.suite, "run": cell.run.id, "cell": asdict(cell.result),
+        write_text(beside / CARD_FILE, model_card(cell, name, MERGED_WEIGHTS if adapted else AS_TRAINED))
+        write_json(beside / FACTS_FILE, {"suite": cell.run.suite, "run": cell.run.id, "cell": asdict(cell.result),
                                     "stages": dict(cell.made)})  # fmt: skip
         if to.exists():
             to.rmdir()

@@ -98,7 +98,7 @@ def runs_table(runs: Sequence[KnownRun]) -> Table:
     return Table("runs", head, tuple(rows), None if runs else "none yet: bench run SUITE makes one")
 
 
-def cells_table(runs: Sequence[KnownRun]) -> Table:
+def saved_cells_table(runs: Sequence[KnownRun]) -> Table:
     shown = registry.measured_always()
     rows = [
         row(run.suite, run.id, cell.id, TableCell(cell.status, tone="" if cell.status == "finished" else "bad"),

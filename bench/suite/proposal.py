@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from gatebench.bench.data.recognition import Recognised
 
 BYTES_A_TOKEN = 3  # of text under a tokenizer of 2,048 entries that was trained on it; HH has 3.2
-FEWEST, MOST_TRAINED, MOST_HELD_OUT, MOST_PROBES = 20, 5000, 200, 200  # pairs
+FEWEST_PAIRS, MOST_TRAINED, MOST_TESTED, MOST_PROBES = 20, 5000, 200, 200  # pairs
 BASE_PASSES, FEWEST_TOKENS, MOST_TOKENS = 4, 200_000, 2_500_000  # of pre-training, over the data's own text
-LONGEST, LONGEST_PROMPT, STEP = 256, 160, 32  # tokens, and what lengths are rounded up to
+LONGEST_ROW, LONGEST_PROMPT, STEP = 256, 160, 32  # tokens, and what lengths are rounded up to
 BATCH, FEWEST_STEPS, MOST_STEPS, PASSES = 8, 24, 240, 3
 ALLOWED_BAD = 0.05  # of the rows, without a word in the suite
 
@@ -32,10 +32,10 @@ class Sizes:
 
 def sizes_of(seen: Recognised) -> Sizes:
     """What suits the data: minutes on two cores, whatever the file's size."""
-    test = min(MOST_HELD_OUT, max(4, seen.usable // 5))
+    test = min(MOST_TESTED, max(4, seen.usable // 5))
     train = min(MOST_TRAINED, seen.usable - test)
     prompt = min(LONGEST_PROMPT, _rounded(_most(seen.prompts)))
-    whole = min(LONGEST, prompt + _rounded(_most(seen.responses)))
+    whole = min(LONGEST_ROW, prompt + _rounded(_most(seen.responses)))
     corpus = seen.bytes // BYTES_A_TOKEN
     tokens = min(MOST_TOKENS, max(FEWEST_TOKENS, BASE_PASSES * corpus))
     context = next((length for length in (256, 128) if corpus >= 64 * length), 64)
@@ -67,7 +67,7 @@ def propose(name: str, path: str, seen: Recognised) -> str:
     if share > ALLOWED_BAD:
         data.append(f"max_dropped: {min(1.0, share + ALLOWED_BAD):.2f}  # {seen.bad} rows cannot be used")
     data_name = as_name(path.rpartition("/")[2].partition(".")[0])
-    return TEXT.format(
+    return SUITE_TEXT.format(
         name=name, data="\n    ".join(data), data_name=data_name, sizes=sizes, probes=min(MOST_PROBES, sizes.train),
         every=sizes.steps // 4,
     )  # fmt: skip
@@ -78,7 +78,7 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-TEXT = """# Made by `bench init` from what it saw in your data; every line may be changed.
+SUITE_TEXT = """# Made by `bench init` from what it saw in your data; every line may be changed.
 # `bench plan` says what would run; `bench run` trains, measures and compares, and goes on where it was stopped.
 name: {name}
 

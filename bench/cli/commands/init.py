@@ -25,7 +25,7 @@ def init_command(
     from gatebench.bench.plan.resolve import resolve
     from gatebench.bench.shipped import SUITE_ENDINGS
     from gatebench.bench.store.files import write_text
-    from gatebench.bench.suite.proposal import FEWEST, as_name, propose
+    from gatebench.bench.suite.proposal import FEWEST_PAIRS, as_name, propose
     from gatebench.bench.suite.reader import load_suite
 
     if suite.suffix not in SUITE_ENDINGS:
@@ -37,9 +37,9 @@ def init_command(
     err = Console(stderr=True)
     err.print(f"looking at {data}", **PLAIN)
     seen = recognise(data)
-    if seen.usable < FEWEST:
+    if seen.usable < FEWEST_PAIRS:
         raise UserError(
-            f"{data}: {seen.usable} pairs; at least {FEWEST} are needed to train on some and hold out others"
+            f"{data}: {seen.usable} pairs; at least {FEWEST_PAIRS} are needed to train on some and hold out others"
         )
     text = propose(as_name(suite.stem), os.path.relpath(data.resolve(), suite.parent.resolve()), seen)
     loaded = load_suite(suite, text=text)
