@@ -12,7 +12,7 @@ from gatebench.bench.data.recognition import Recognised
 BYTES_A_TOKEN = 3  # of text under a tokenizer of 2,048 entries that was trained on it; HH has 3.2
 FEWEST_PAIRS, MOST_TRAINED, MOST_TESTED, MOST_PROBES = 20, 5000, 200, 200  # pairs
 BASE_PASSES, FEWEST_TOKENS, MOST_TOKENS = 4, 200_000, 2_500_000  # of pre-training, over the data's own text
-LONGEST_ROW, LONGEST_PROMPT, STEP = 256, 160, 32  # tokens, and what lengths are rounded up to
+MOST_TOKENS_A_ROW, LONGEST_PROMPT, STEP = 256, 160, 32  # tokens, and what lengths are rounded up to
 BATCH, FEWEST_STEPS, MOST_STEPS, PASSES = 8, 24, 240, 3
 ALLOWED_BAD = 0.05  # of the rows, without a word in the suite
 
@@ -35,7 +35,7 @@ def sizes_of(seen: Recognised) -> Sizes:
     test = min(MOST_TESTED, max(4, seen.usable // 5))
     train = min(MOST_TRAINED, seen.usable - test)
     prompt = min(LONGEST_PROMPT, _rounded(_most(seen.prompts)))
-    whole = min(LONGEST_ROW, prompt + _rounded(_most(seen.responses)))
+    whole = min(MOST_TOKENS_A_ROW, prompt + _rounded(_most(seen.responses)))
     corpus = seen.bytes // BYTES_A_TOKEN
     tokens = min(MOST_TOKENS, max(FEWEST_TOKENS, BASE_PASSES * corpus))
     context = next((length for length in (256, 128) if corpus >= 64 * length), 64)

@@ -20,7 +20,7 @@ def ls_command(
     as_json: AsJson = False,
 ) -> None:
     """List the suites that are here, their runs, and the runs' cells."""
-    from gatebench.bench.run.listing import saved_cells_table, known_runs, known_suites, runs_table, suites_table
+    from gatebench.bench.run.listing import known_runs, known_suites, runs_table, saved_cells_table, suites_table
 
     suites = known_suites() if what in (None, "suites") else []
     runs = known_runs(results, suite) if what != "suites" else []
