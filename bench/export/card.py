@@ -4,7 +4,8 @@ Pure."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 
 import yaml
 
@@ -14,7 +15,10 @@ from gatebench.bench.export.cell import FinishedCell
 from gatebench.bench.metrics import registry
 from gatebench.bench.metrics.metric import SPLIT_PREFIXES
 from gatebench.bench.stages.stage import CAUTIONS
+from gatebench.bench.store.manifest import Manifest
 
+FIRST = "; first: "  # after it a sentence names the place of a row
+PLACE = re.compile(r"(^|[\s'\"(])(/|~/|[A-Za-z]:\\)\w")  # a path from the root, which is nobody else's business
 HELD_OUT = SPLIT_PREFIXES["test"]
 LIMITS = (
     "The intervals (95 %) are over prompts of this one training: how far those of other seeds differ is not in them.",
@@ -34,7 +38,7 @@ def model_card(cell: FinishedCell, name: str, weights: str) -> str:
         f'model = AutoModelForCausalLM.from_pretrained("{name}")',
         f'tokenizer = AutoTokenizer.from_pretrained("{name}")\n```\n',
         "## Figures\n", *_figures(cell), "\n## Recipe\n", *_recipe(cell), "\n## Data\n", *_data(cell),
-        "\n## Limits\n", *(f"* {sentence}" for sentence in (*LIMITS, *_cautions(cell))), "",
+        "\n## Limits\n", *(f"* {sentence}" for sentence in (*LIMITS, *cautions_of(cell.made))), "",
     ])  # fmt: skip
 
 
@@ -100,10 +104,10 @@ def _data(cell: FinishedCell) -> Iterator[str]:
     yield "* a digest is the sha256 of the files' bytes by name, `hub:NAME@REVISION` what lies there at that revision"
 
 
-def _cautions(cell: FinishedCell) -> list[str]:
-    """What the stages themselves said."""
+def cautions_of(made: Mapping[str, Manifest]) -> list[str]:
+    """What the stages themselves said, but for places on the machine that they ran on."""
     found: list[str] = []
-    for manifest in cell.made.values():
+    for manifest in made.values():
         told = manifest.get(CAUTIONS)
-        found += told if isinstance(told, list) else []
-    return list(dict.fromkeys(found))
+        found += [str(sentence).partition(FIRST)[0] for sentence in told] if isinstance(told, list) else []
+    return [sentence for sentence in dict.fromkeys(found) if not PLACE.search(sentence)]

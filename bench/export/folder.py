@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -27,11 +26,24 @@ MERGED_WEIGHTS = (
 AS_TRAINED = "The weights are those that the training left, byte for byte."
 
 
+# of a manifest; the rest may name places of the machine
+KEPT = ("key", "version", "spec", "inputs", "libraries", "code", "seconds", "tokens")
+
+
+def facts_of_cell(cell: FinishedCell) -> dict[str, object]:
+    """gatebench.json: the cell's axes and metrics, and of each of its stages what its key is the hash of."""
+    stages = {kind: {name: made[name] for name in KEPT if name in made}
+              for kind, made in ((kind, dict(made)) for kind, made in cell.made.items())}  # fmt: skip
+    return {"suite": cell.run.suite, "run": cell.run.id, "cell": cell.result.id, **cell.result.axes(),
+            "metrics": dict(cell.result.metrics), "stages": stages}  # fmt: skip
+
+
 def write_folder(cell: FinishedCell, to: Path, name: str) -> None:
     """name: what the card tells to load. Raises UserError for a folder that holds something."""
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise UserError(f"{to}: there is something already; name a new folder with --to")
-    beside = to.resolve().with_name(f".{to.name}.{os.getpid()}")
+    target = to.resolve()
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
     beside.parent.mkdir(parents=True, exist_ok=True)
     try:
         adapted = (cell.trained / MODEL / ADAPTER).exists()
@@ -41,11 +53,10 @@ def write_folder(cell: FinishedCell, to: Path, name: str) -> None:
         else:
             shutil.copytree(cell.trained / MODEL, beside, copy_function=shutil.copyfile)  # readable by others
         write_text(beside / CARD_FILE, model_card(cell, name, MERGED_WEIGHTS if adapted else AS_TRAINED))
-        write_json(beside / FACTS_FILE, {"suite": cell.run.suite, "run": cell.run.id, "cell": asdict(cell.result),
-                                    "stages": dict(cell.made)})  # fmt: skip
-        if to.exists():
-            to.rmdir()
-        os.rename(beside, to)
+        write_json(beside / FACTS_FILE, facts_of_cell(cell))
+        if target.exists():
+            target.rmdir()
+        os.rename(beside, target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

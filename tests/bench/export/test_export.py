@@ -8,6 +8,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gatebench.bench.data.toolbox import load_toolbox
+from gatebench.bench.export.card import cautions_of
 from tests.helpers import GATED_DPO, bench, response_log_prob, run_folder, stage_folder, summary_of, write
 
 pytestmark = pytest.mark.slow
@@ -57,7 +58,7 @@ def test_the_card_has_the_cells_figures_digests_and_limits(results, tmp_path):
     done = export(results, "adapted/toolbox/dpo/seq/0", tmp_path / "out")
     card = (tmp_path / "out/README.md").read_text()
     facts = json.loads((tmp_path / "out/gatebench.json").read_text())
-    metrics = facts["cell"]["metrics"]
+    metrics = facts["metrics"]
     shown = f"{metrics['delta_chosen']:.3f} [{metrics['delta_chosen_lo']:.2f}, {metrics['delta_chosen_hi']:.2f}]"
     assert f"| Δ chosen | nats a response | {shown} |" in card
     assert f"{metrics['test_margin']:.3f}" in card
@@ -71,8 +72,15 @@ def test_the_card_has_the_cells_figures_digests_and_limits(results, tmp_path):
         assert words in card, words
     assert "not for use" in card
     assert facts["stages"]["train"]["spec"]["gate"]["kind"] == "seq"
-    assert str(tmp_path) not in card.replace(str(tmp_path / "out"), "")
+    assert not any(str(results).encode() in file.read_bytes() for file in (tmp_path / "out").iterdir())
     assert done.stdout.strip() == str(tmp_path / "out")
+
+
+def test_no_place_of_the_machine_is_in_a_card():
+    told = ["data set a: 3 rows were left out as bad; first: /home/me/a b/pairs.jsonl:4: an empty probe", "it is shut",
+            "/home/me/x.jsonl:1: odd", "the model '/srv/m' is odd", "bfloat16/float32 differ"]  # fmt: skip
+    made = {"base": {}, "train": {"cautions": told}, "dynamics": {"cautions": ["it is shut"]}}
+    assert cautions_of(made) == ["data set a: 3 rows were left out as bad", "it is shut", "bfloat16/float32 differ"]
 
 
 def test_mistakes_are_one_sentence_and_leave_nothing(results, tmp_path):
