@@ -17,8 +17,8 @@ from gatebench.bench.metrics.metric import SPLIT_PREFIXES
 from gatebench.bench.stages.stage import CAUTIONS
 from gatebench.bench.store.manifest import Manifest
 
-FIRST = "; first: "  # after it a sentence names the place of a row
-PLACE = re.compile(r"(^|[\s'\"(])(/|~/|[A-Za-z]:\\)\w")  # a path from the root, which is nobody else's business
+FIRST_ROW = "; first: "  # after it a sentence names the place of a row
+FROM_THE_ROOT = re.compile(r"(^|[\s'\"(])(/|~/|[A-Za-z]:\\)\w")  # a path from the root, which is nobody else's business
 HELD_OUT = SPLIT_PREFIXES["test"]
 LIMITS = (
     "The intervals (95 %) are over prompts of this one training: how far those of other seeds differ is not in them.",
@@ -109,5 +109,5 @@ def cautions_of(made: Mapping[str, Manifest]) -> list[str]:
     found: list[str] = []
     for manifest in made.values():
         told = manifest.get(CAUTIONS)
-        found += [str(sentence).partition(FIRST)[0] for sentence in told] if isinstance(told, list) else []
-    return [sentence for sentence in dict.fromkeys(found) if not PLACE.search(sentence)]
+        found += [str(sentence).partition(FIRST_ROW)[0] for sentence in told] if isinstance(told, list) else []
+    return [sentence for sentence in dict.fromkeys(found) if not FROM_THE_ROOT.search(sentence)]

@@ -26,13 +26,13 @@ MERGED_WEIGHTS = (
 AS_TRAINED = "The weights are those that the training left, byte for byte."
 
 
-# of a manifest; the rest may name places of the machine
-KEPT = ("key", "version", "spec", "inputs", "libraries", "code", "seconds", "tokens")
+# what is told; the rest may name places of the machine
+OF_A_MANIFEST = ("key", "version", "spec", "inputs", "libraries", "code", "seconds", "tokens")
 
 
 def facts_of_cell(cell: FinishedCell) -> dict[str, object]:
     """gatebench.json: the cell's axes and metrics, and of each of its stages what its key is the hash of."""
-    stages = {kind: {name: made[name] for name in KEPT if name in made}
+    stages = {kind: {name: made[name] for name in OF_A_MANIFEST if name in made}
               for kind, made in ((kind, dict(made)) for kind, made in cell.made.items())}  # fmt: skip
     return {"suite": cell.run.suite, "run": cell.run.id, "cell": cell.result.id, **cell.result.axes(),
             "metrics": dict(cell.result.metrics), "stages": stages}  # fmt: skip
