@@ -33,7 +33,7 @@ def mirror(home: Path) -> Path:
     _model(home, "pythia", GPTNeoXConfig(**shape, **_words(plain), tie_word_embeddings=False), plain)
     _model(home, "qwen2.5", Qwen2Config(**shape, **_words(chatml), num_key_value_heads=2), chatml)
     _model(home, "llama", LlamaConfig(**shape, **_words(llama)), llama)
-    _helpful(snapshot(home, "datasets", "hh-rlhf") / "helpful-base")
+    helpful(snapshot(home, "datasets", "hh-rlhf") / "helpful-base")
     _binarized(snapshot(home, "datasets", "ultrafeedback_binarized") / "data")
     return home
 
@@ -72,7 +72,7 @@ def _rows() -> list[tuple[str, str, str]]:
     ]
 
 
-def _helpful(folder: Path) -> None:
+def helpful(folder: Path) -> None:
     """As Anthropic/hh-rlhf has them: whole dialogues as text, in gzipped lines."""
     folder.mkdir()
     lines = [

@@ -16,7 +16,7 @@ from tests.helpers import ROOT
 LAYERS = (
     ("gatebench.__main__",),
     ("gatebench.bench.cli",),
-    ("gatebench.bench.tune", "gatebench.bench.perf"),
+    ("gatebench.bench.tune", "gatebench.bench.perf", "gatebench.bench.doctor", "gatebench.bench.export"),
     ("gatebench.bench.run",),
     ("gatebench.dashboards", "gatebench.bench.tracking"),
     ("gatebench.bench.analysis",),
@@ -29,7 +29,7 @@ LAYERS = (
     ("gatebench.bench.models", "gatebench.bench.judges"),
     ("gatebench.bench.engines", "gatebench.bench.data"),
     ("gatebench.bench.store",),
-    tuple(f"gatebench.bench.{name}" for name in ("machine", "console", "process", "secrets", "keys", "errors")),
+    tuple(f"gatebench.bench.{name}" for name in "machine console process secrets keys errors shipped".split()),
     ("gatebench",),  # the public face: its __init__ hands on names of the objectives
     ("gatebench.objectives",),
 )
@@ -44,7 +44,7 @@ HEAVY = set(
 # modules that derive a class from a library's, and are themselves imported where they are used
 DERIVED = {("gatebench.bench.tune.journal", "optuna")}
 # what the command line may import at the top, so that --help waits for nothing
-LIGHT = tuple(f"gatebench.bench.{name}" for name in ("cli", "console", "errors", "secrets", "run.prepare"))
+LIGHT = tuple(f"gatebench.bench.{name}" for name in ("cli", "console", "errors", "secrets", "shipped", "run.prepare"))
 # what each module of a kind has (stages, judges, parts of bench perf, losses), the losses that TRL has as well, and
 # what modules have by custom
 CONTRACT = {

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterator
 from email import message_from_string
@@ -19,8 +20,9 @@ import pytest
 from tests.helpers import ROOT
 
 ROOMS = ("bench", "objectives", "dashboards")
-SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "gatebench", *ROOMS)
-BUILD = "from setuptools import build_meta; import sys; build_meta.build_wheel(sys.argv[1])"
+BESIDE = ("suites", "constraints.txt")  # what a wheel holds beside code
+SOURCES = ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "gatebench", *ROOMS, *BESIDE)
+BUILD = "from setuptools import build_meta; import sys; getattr(build_meta, sys.argv[2])(sys.argv[1])"
 HARNESS_ONLY = (
     "mlflow optuna optuna_dashboard lm_eval plotly matplotlib typer pydantic gatebench.bench gatebench.dashboards"
 )
@@ -31,6 +33,7 @@ HEAVY = f"torch transformers trl datasets peft pandas scipy sklearn pyarrow rich
 class Built(NamedTuple):
     expected: set[str]  # names in the wheel, from the files of the folders
     wheel: Path
+    sdist: Path
 
     def names(self) -> set[str]:
         """All but the metadata."""
@@ -52,10 +55,18 @@ def built(tmp_path_factory) -> Built:
         else:
             shutil.copy(ROOT / name, source / name)
     files = [file.relative_to(source) for file in source.rglob("*") if file.is_file() and file.parent != source]
+    files.append(Path("constraints.txt"))
     expected = {file.as_posix() if file.parts[0] == "gatebench" else f"gatebench/{file.as_posix()}" for file in files}
-    subprocess.run([sys.executable, "-c", BUILD, str(folder)], cwd=source, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-c", BUILD, str(folder), "build_sdist"], cwd=source, check=True,
+                   capture_output=True)  # fmt: skip
+    (sdist,) = folder.glob("*.tar.gz")
+    # from the sdist, as an installer without a wheel does
+    shutil.unpack_archive(sdist, folder / "unpacked", filter="data")
+    (unpacked,) = (folder / "unpacked").iterdir()
+    subprocess.run([sys.executable, "-c", BUILD, str(folder), "build_wheel"], cwd=unpacked, check=True,
+                   capture_output=True)  # fmt: skip
     (wheel,) = folder.glob("*.whl")
-    return Built(expected, wheel)
+    return Built(expected, wheel, sdist)
 
 
 def test_the_wheel_holds_every_file_under_one_name(built):
@@ -93,13 +104,46 @@ def python(code: str, folder: Path, *path: Path) -> str:
 
 def test_what_is_installed_is_one_name(built, tmp_path):
     site = tmp_path / "site"
-    zipfile.ZipFile(built.wheel).extractall(site)
+    zipfile.ZipFile(built.wheel).extractall(site)  # noqa: S202 (our own)
     code = f"""
 from importlib.util import find_spec
 import gatebench.bench.cli.app, gatebench.objectives.registry
 print(gatebench.__file__, [name for name in {ROOMS} if find_spec(name)])
 """
     assert python(code, tmp_path, site) == f"{site / 'gatebench/__init__.py'} []"
+
+
+@pytest.mark.slow
+def test_an_installed_bench_finds_the_shipped_suites_and_the_tested_versions(built, tmp_path):
+    """In an environment of its own with the libraries of this one, far from the repository."""
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
+    own = tmp_path / "venv/bin"
+    subprocess.run([own / "pip", "install", "--quiet", "--no-deps", "--no-index", built.wheel], check=True)
+    (site,) = (tmp_path / "venv/lib").glob("*/site-packages")
+    libraries = [place for place in sys.path if place.endswith("site-packages")]
+    (site / "libraries.pth").write_text("\n".join(libraries))
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def bench(*words: str) -> str:
+        done = subprocess.run([own / "bench", *words], capture_output=True, text=True, cwd=tmp_path, check=False,
+                              env=clean)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "16 cells" in bench("run", "scale_vs_gate", "--profile", "quick", "--dry-run")
+    assert str(site / "gatebench/suites/scale_vs_gate.yaml") in bench("ls", "suites", "--json")
+    code = "import gatebench.bench.shipped as s; print(s.__file__, s.tested_versions()['torch'])"
+    done = subprocess.run([own / "python", "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path,
+                          env=clean)  # fmt: skip
+    assert done.stdout.startswith(f"{site / 'gatebench/bench/shipped.py'} 2.")
+
+
+def test_the_source_distribution_holds_what_a_build_and_a_reader_need(built):
+    with tarfile.open(built.sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    suites = {f"suites/{file.name}" for file in (ROOT / "suites").glob("*.yaml")}
+    assert suites
+    assert {"constraints.txt", "setup.py", "README.md", "LICENSE", *suites} <= names
 
 
 @pytest.mark.parametrize(

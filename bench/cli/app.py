@@ -11,7 +11,11 @@ from collections.abc import Callable
 import typer
 
 from gatebench.bench.cli.commands.compare import compare_command
+from gatebench.bench.cli.commands.doctor import doctor_command
+from gatebench.bench.cli.commands.export import export_command
 from gatebench.bench.cli.commands.gc import gc_command
+from gatebench.bench.cli.commands.init import init_command
+from gatebench.bench.cli.commands.ls import ls_command
 from gatebench.bench.cli.commands.perf import perf_command
 from gatebench.bench.cli.commands.plan import plan_command
 from gatebench.bench.cli.commands.report import report_command
@@ -24,23 +28,29 @@ from gatebench.bench.console import harmless
 from gatebench.bench.errors import UserError, sentence_of
 from gatebench.bench.secrets import without_secrets
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=(
-    "What did the gate change, on which objective, at which scale, and how sure are we?"
-))  # fmt: skip
-COMMANDS: dict[str, Callable[..., None]] = {  # in the order of --help
-    "run": run_command,
-    "tune": tune_command,
-    "plan": plan_command,
-    "gc": gc_command,
-    "report": report_command,
-    "compare": compare_command,
-    "ui": ui_command,
-    "samples": samples_command,
-    "perf": perf_command,
-    "schema": schema_command,
+COMMANDS: dict[str, tuple[Callable[..., None], str]] = {  # in the order of --help, each with an example
+    "run": (run_command, "bench run scale_vs_gate --profile quick"),
+    "init": (init_command, "bench init mine.yaml --data pairs.jsonl"),
+    "plan": (plan_command, "bench plan scale_vs_gate --profile llm --hardware 8xh100"),
+    "tune": (tune_command, "bench tune hh_tiny --set tune.trials=10"),
+    "report": (report_command, "bench report scale_vs_gate --profile quick"),
+    "ls": (ls_command, "bench ls cells scale_vs_gate"),
+    "compare": (compare_command, "bench compare results/runs/mine/RUN results/runs/mine/ANOTHER"),
+    "samples": (samples_command, "bench samples scale_vs_gate 3 --profile quick"),
+    "export": (export_command, "bench export neox-1.3m/toolbox/dpo/seq/0 --to my-model"),
+    "ui": (ui_command, "bench ui scale_vs_gate --profile quick --open"),
+    "gc": (gc_command, "bench gc mine.yaml scale_vs_gate --delete"),
+    "doctor": (doctor_command, "bench doctor"),
+    "perf": (perf_command, "bench perf step --model llama-1.3m"),
+    "schema": (schema_command, "bench schema > suite.schema.json"),
 }
-for _name, _function in COMMANDS.items():
-    app.command(_name)(_function)
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="What did the gate change, on which objective, at which scale, and how sure are we?",
+    epilog=f"To begin, on any machine and without a download: {COMMANDS['run'][1]}",
+)  # fmt: skip
+for _name, (_function, _example) in COMMANDS.items():
+    app.command(_name, epilog=f"Example: {_example}")(_function)
 
 
 def command_line() -> None:

@@ -52,7 +52,7 @@ def show_plan(prepared: Prepared, as_json: bool, hardware: Hardware | None = Non
 
     from gatebench.bench.analysis.plan_tables import plan_tables
     from gatebench.bench.cost.workers import machine_of
-    from gatebench.bench.plan.readable import check_rows, is_here, transcript_cautions
+    from gatebench.bench.plan.readable import check_rows, copy_cautions, is_here, transcript_cautions
     from gatebench.bench.plan.runnable import check_recipes, not_runnable_here
     from gatebench.bench.plan.task_files import code_cautions
 
@@ -62,6 +62,7 @@ def show_plan(prepared: Prepared, as_json: bool, hardware: Hardware | None = Non
     finished = prepared.store.finished_among(made.addresses)
     found, sentences = estimate_of(prepared, hardware)
     sentences = [*sentences, *transcript_cautions(prepared.sources), *code_cautions(prepared.sources)]
+    sentences += copy_cautions(prepared.sources)
     machine = hardware.machine if hardware else machine_of(made)
     paid = None if price is None or found.wall is None else price * found.wall / 3600 * max(1, machine.gpus)
     sentences += [f"cannot run on this machine: {why}" for why in not_runnable_here(made)]

@@ -51,7 +51,7 @@ def pairs_of(data: DataSource | None) -> int | None:
         return data.train
     if data.path == TOOLBOX:
         return TOOLBOX_DEFAULTS[0]
-    return None if data.content.startswith("hub:") else len(load(data).train)
+    return None if data.is_on_hub else len(load(data).train)
 
 
 def work_of(node: Node, nodes: Mapping[str, Node]) -> StageWork | None:
@@ -110,7 +110,7 @@ def _rows(data: DataSource, lengths: Lengths, is_builtin: bool) -> tuple[_Row, .
     """The training rows of a data set by their characters; none where they are not here."""
     from gatebench.bench.data.adapters import load
 
-    if data.content.startswith("hub:"):
+    if data.is_on_hub:
         return ()
     return tuple(_row(pair, lengths, is_builtin) for pair in load(replace(data, probes=0)).train)
 

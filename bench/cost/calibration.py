@@ -204,7 +204,7 @@ def _chains(plan: Plan) -> tuple[list[list[Node]], list[str]]:
             seen.add(work.group)
             elsewhere = [
                 source.path for kind, source in (("model", work.model), ("dataset", node.spec.data))
-                if source.content.startswith("hub:") and not is_cached(kind, source.path)
+                if source.is_on_hub and not is_cached(kind, source.path)
             ]  # fmt: skip
             absent |= dict.fromkeys(elsewhere)
             if not elsewhere:

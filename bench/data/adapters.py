@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from gatebench.bench.data import probes, toolbox
+from gatebench.bench.data.contents import check_content
 from gatebench.bench.data.conversation import BadRow
 from gatebench.bench.data.pairs import Draw, Dropped, Pair, PreferenceData, Probe, plain, plain_response
 from gatebench.bench.data.readers import RawRows, file_rows, read_rows
 from gatebench.bench.data.rows import to_pair, to_probe
-from gatebench.bench.data.source import TOOLBOX, DataSource, check_unchanged
+from gatebench.bench.data.source import TOOLBOX, DataSource
 from gatebench.bench.errors import UserError
 
 TOOLBOX_DEFAULTS = (500, 200)
@@ -38,7 +39,7 @@ def load(source: DataSource) -> PreferenceData:
         if source.draw:
             _check_drawn(source, source.draw, _toolbox_counts(source)[0])
         return toolbox.load_toolbox(*_toolbox_counts(source), draw=source.draw)
-    check_unchanged(source)
+    check_content(source)
     dropped: list[Dropped] = []
     most = MOST_HELD_OUT if source.test is None else source.test
     more = (most if source.is_one_file else 0) + (MOST_DRAWN_FROM if source.draw else 0)
@@ -60,7 +61,7 @@ def load(source: DataSource) -> PreferenceData:
     else:
         train_probes = list(probes.from_rows(train_rows[: source.probes], train_rows, test_rows, "train"))
     test_probes = probes.from_rows(test_rows[: source.probes], train_rows, test_rows, "test")
-    check_unchanged(source)
+    check_content(source)
     cautions = [*_cautions(source, train_rows, test_rows, leaked, dropped)]
     if source.test is None and len(held_out) == MOST_HELD_OUT:
         cautions.append(
@@ -78,13 +79,13 @@ def load_corpus(source: DataSource) -> tuple[str, ...]:
     not train on, as many as MOST_OF_A_CORPUS; never held-out ones. Raises UserError as `load`."""
     if source.path == TOOLBOX:
         return toolbox.toolbox_corpus(*_toolbox_counts(source), TOOLBOX_CORPUS)
-    check_unchanged(source)
+    check_content(source)
     train, held_out = source.train, source.test if source.is_one_file else 0
     # without a number of held-out rows, all the rest of a file are
     wanted = train if held_out is None or train is None else train + held_out + MOST_OF_A_CORPUS
     rows = _collect(read_rows(source, source.path, source.train_split), _pair_of(source), source, [], wanted)
     kept = rows if train is None or held_out is None else [*rows[:train], *rows[train + held_out :]]
-    check_unchanged(source)
+    check_content(source)
     return tuple(
         plain(row.prompt) + plain_response(row.prompt, text) for row in kept for text in (row.chosen, row.rejected)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import re
@@ -14,7 +15,7 @@ from gatebench.bench.data.source import DataSource
 from gatebench.bench.errors import UserError, at
 from gatebench.bench.keys import Json
 
-FORMATS = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".parquet")
+FORMATS = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".csv.gz", ".parquet")
 LFS = b"version https://git-lfs"
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 LONGEST_LINE = 2**28  # bytes
@@ -28,7 +29,7 @@ def read_rows(source: DataSource, path: str, split: str) -> RawRows:
 
 
 def file_rows(path: Path) -> RawRows:
-    """The rows of a local file: JSON, an object a line or one array, or parquet. Raises UserError."""
+    """The rows of a local file: JSON (an object a line or one array), CSV with a head, or parquet. Raises UserError."""
     if not path.exists():
         raise UserError(f"{path}: no such file")
     if not path.name.endswith(FORMATS):
@@ -37,7 +38,9 @@ def file_rows(path: Path) -> RawRows:
         start = file.read(2 * len(LFS))
     if LFS in start:
         raise UserError(f"{path}: a pointer of Git LFS, not the data; fetch them with `git lfs pull`")
-    return _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path)
+    if path.suffix == ".parquet":
+        return _parquet_rows(path)
+    return _csv_rows(path) if path.name.endswith((".csv", ".csv.gz")) else _json_rows(path)
 
 
 def _parquet_rows(path: Path) -> RawRows:
@@ -54,6 +57,28 @@ def _parquet_rows(path: Path) -> RawRows:
     except (pyarrow.ArrowException, OSError, ValueError) as error:  # ValueError: text that is no UTF-8, absurd dates
         why = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: not a readable parquet file, from row {number} on ({why})") from None
+
+
+def _csv_rows(path: Path) -> RawRows:
+    """Rows by the names of the head (RFC 4180: commas, quotes doubled inside quotes); an empty field is a text."""
+    csv.field_size_limit(LONGEST_LINE)
+    lines = csv.reader((line for _, line in _lines(path)), strict=True)
+    try:
+        head = next(lines, [])
+        if len(head) < 2:
+            raise UserError(f"{at(path, 1)} no columns ({', '.join(head)!r}); expected names with commas between them")
+        if twice := next((name for name in head if head.count(name) > 1), None):
+            raise UserError(f"{at(path, 1)} the column {twice!r} stands twice; give each a name of its own")
+        for fields in lines:
+            if fields and len(fields) != len(head):
+                raise UserError(
+                    f"{at(path, lines.line_num)} {len(fields)} fields, and the head has {len(head)}; put a text that "
+                    "holds a comma or a line's end into double quotes"
+                )
+            if fields:
+                yield f"{path}:{lines.line_num}", dict(zip(head, fields, strict=True))
+    except csv.Error as error:
+        raise UserError(f"{at(path, lines.line_num)} not CSV ({error}); expected commas and double quotes") from None
 
 
 def _json_rows(path: Path) -> RawRows:

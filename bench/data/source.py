@@ -13,6 +13,7 @@ from gatebench.bench.errors import UserError
 from gatebench.bench.store.files import sha256_of
 
 TOOLBOX = "builtin:toolbox"
+HUB, ROWS = "hub:", "rows:"  # start the content of what lies on the hub, and of what is known by its rows
 MOST_DATA_FILES = 10_000  # of one data set
 CHANGED = "it was changed or moved after the suite was planned with it; run the suite again, on what it holds now"
 ROWS_A_STEP = 8  # of a data set that is cut for a few steps
@@ -37,6 +38,7 @@ class DataSource:
     test_path: str | None = field(default=None, metadata={"key": False})
     probes_path: str | None = field(default=None, metadata={"key": False})
     draw: Draw | None = field(default=None, metadata={"key": "given"})
+    copy_of: str = field(default="", metadata={"key": False})  # the hub name whose local copy this is
 
     def shortened(self, steps: int) -> DataSource:
         """What a few steps need, to be timed: all stages of one size read the same rows."""
@@ -52,6 +54,11 @@ class DataSource:
         return Path(self.path).name
 
     @property
+    def is_on_hub(self) -> bool:
+        """Whether its rows come by a name of the hub's, not from files that were named."""
+        return self.content.startswith((HUB, ROWS)) and not Path(self.path).exists()
+
+    @property
     def is_one_file(self) -> bool:
         """Whether the held-out rows are those after the training rows of the same file."""
         return self.test_path is None and Path(self.path).is_file()
@@ -64,7 +71,7 @@ def data_content_of(path: str, subset: str | None, revision: str | None, *more: 
     elif Path(path).exists():
         own = file_digest(path) if subset is None else f"{file_digest(path)}/{subset}"
     else:
-        own = f"hub:{path}/{subset or ''}@{revision or 'main'}"
+        own = f"{HUB}{path}/{subset or ''}@{revision or 'main'}"
     return "+".join([own, *(file_digest(extra) for extra in more if extra)])
 
 

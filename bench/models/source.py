@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from gatebench.bench.data.source import CHANGED, digest_of_files, file_digest, files_of
+from gatebench.bench.data.source import CHANGED, HUB, digest_of_files, file_digest, files_of
 from gatebench.bench.errors import UserError
 from gatebench.bench.models import ladder
 
@@ -81,6 +81,11 @@ class ModelSource:
         return self.dtype if self.adapter else FLOAT32
 
     @property
+    def is_on_hub(self) -> bool:
+        """Whether it comes by a name of the hub's."""
+        return self.content.startswith(HUB)
+
+    @property
     def is_builtin(self) -> bool:
         return self.path.startswith(BUILTIN)
 
@@ -91,7 +96,7 @@ def model_content_of(path: str, revision: str | None) -> str:
         return f"{path}@{ladder.shape_version(path)}"
     if Path(path).is_dir():
         return file_digest(path)
-    return f"hub:{path}@{revision or 'main'}"
+    return f"{HUB}{path}@{revision or 'main'}"
 
 
 def gguf_content(sha256: str) -> str:

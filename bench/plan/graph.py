@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypedDict
 
 from gatebench.bench import keys
-from gatebench.bench.data.source import DataSource
+from gatebench.bench.data.source import HUB, DataSource
 from gatebench.bench.models.source import ModelSource
 from gatebench.bench.stages import judge, lm_eval
 from gatebench.bench.stages.registry import stage_of
@@ -146,7 +146,7 @@ class Sources:
     def unpinned(self) -> list[str]:
         """One sentence where a hub name without a revision leaves content open."""
         hub: list[ModelSource | DataSource] = [*self.models.values(), *self.datasets.values()]
-        found = [source.path for source in hub if source.content.startswith("hub:") and source.revision is None]
+        found = [source.path for source in hub if source.content.startswith(HUB) and source.revision is None]
         if not found:
             return []
         return [f"not pinned, so a change on the hub would go unnoticed: {', '.join(found)}; give each a revision"]

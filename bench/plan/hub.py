@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from gatebench.bench.data.hub import Hub
-from gatebench.bench.data.source import DataSource
+from gatebench.bench.data.source import HUB, DataSource
 from gatebench.bench.errors import UserError, at
 from gatebench.bench.models.checks import Examined, examine
 from gatebench.bench.models.source import ModelSource
@@ -14,7 +14,6 @@ from gatebench.bench.plan.graph import Plan
 from gatebench.bench.plan.lengths import too_long
 from gatebench.bench.stages import judge
 
-HUB = "hub:"  # starts the content of what is there
 SECONDS_FOR_FILES = 300.0  # seconds, for a model's configuration and tokenizer
 
 
@@ -35,7 +34,7 @@ def check_hub(plan: Plan, missing: Collection[str], file: Path) -> None:
 def _models(plan: Plan, missing: Collection[str]) -> list[ModelSource]:
     read = {key for node in missing for _, _, key in plan.nodes[node].inputs}
     bases = [node.spec.model for key, node in plan.nodes.items() if node.kind == "base" and key in read]
-    return [model for model in bases if model.content.startswith(HUB)]
+    return [model for model in bases if model.is_on_hub]
 
 
 def _examined(model: ModelSource, hub: Hub) -> Examined:
@@ -56,7 +55,7 @@ def _others(plan: Plan, missing: Collection[str], hub: Hub) -> Iterator[tuple[st
     specs = [plan.nodes[key].spec for key in plan.nodes if key in missing]
     data = {(s.data.path, s.data.revision): s.data for s in specs if isinstance(getattr(s, "data", None), DataSource)}
     for source in data.values():
-        if source.content.startswith(HUB) and (why := hub.why_not_there("dataset", source.path, source.revision)):
+        if source.is_on_hub and (why := hub.why_not_there("dataset", source.path, source.revision)):
             yield "datasets", f"{source.path!r}: {why}"
     for name in {spec.model: None for spec in specs if isinstance(spec, judge.Spec) and spec.content.startswith(HUB)}:
         if why := hub.why_not_there("model", name, None):

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatebench.bench.data.adapters import load, load_corpus
+from gatebench.bench.data.contents import rows_digest
 from gatebench.bench.data.conversation import is_transcript
 from gatebench.bench.data.pairs import Chat, Dropped, Pair, plain
-from gatebench.bench.data.source import DataSource
+from gatebench.bench.data.source import ROWS, DataSource
 from gatebench.bench.errors import UserError
 from gatebench.bench.models.chat_template import OUT_OF_BOUNDS, REFUSES
 from gatebench.bench.models.encoding import Encoder, Lengths
@@ -36,7 +37,7 @@ def check_rows(plan: Plan, sources: Sources, wanted: Callable[[ModelSource], boo
     mistakes: list[str] = []
     for model, dataset, lengths in _meetings(plan):
         source, data = sources.models[model], sources.datasets[dataset]
-        if data.content.startswith("hub:") or not wanted(source):
+        if data.is_on_hub or not wanted(source):
             continue
         rows = load(data).train
         if source.is_builtin and all(_surely_fits(pair, lengths) for pair in rows):
@@ -58,6 +59,15 @@ def transcript_cautions(sources: Sources) -> list[str]:
         f"data set {dataset} holds dialogues of Human: and Assistant: as plain text, and {', '.join(chatty)} has a "
         "chat template; transcripts: messages makes it read them as a conversation"
         for dataset in dialogues
+    ]  # fmt: skip
+
+
+def copy_cautions(sources: Sources) -> list[str]:
+    """A sentence for each local copy of a data set of the hub that goes in keys by the bytes of its files."""
+    return [
+        f"data set {name} is a local copy of {data.copy_of} with keys of its own; `rows: {rows_digest(data)}` beside "
+        "its path gives it one key wherever the same rows are read from"
+        for name, data in sources.datasets.items() if data.copy_of and not data.content.startswith(ROWS)
     ]  # fmt: skip
 
 

@@ -8,7 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from gatebench.bench.data.adapters import TOOLBOX_DEFAULTS, load
-from gatebench.bench.data.source import TOOLBOX, DataSource
+from gatebench.bench.data.readers import FORMATS
+from gatebench.bench.data.source import ROWS, TOOLBOX, DataSource
 from gatebench.bench.data.source import data_content_of as data_content
 from gatebench.bench.engines import vllm
 from gatebench.bench.errors import UserError, at
@@ -21,15 +22,16 @@ from gatebench.bench.models.source import BUILTIN, ModelSource
 from gatebench.bench.models.source import model_content_of as model_content
 from gatebench.bench.plan import task_files
 from gatebench.bench.plan.graph import Sources
+from gatebench.bench.shipped import DATA_VARIABLE
 from gatebench.bench.stages import judge as judging
 from gatebench.bench.stages import lm_eval
 from gatebench.bench.suite.recipes import JudgeRecipe, LmEval
-from gatebench.bench.suite.schema import Dataset, Model, Suite
+from gatebench.bench.suite.schema import Dataset, LocalCopy, Model, Suite
 from gatebench.objectives.names import nearest
 
 
-def resolve(suite: Suite, file: Path) -> Sources:
-    """Models and data sets of a suite; relative paths are relative to the suite file.
+def resolve(suite: Suite, file: Path, data: Path | None = None) -> Sources:
+    """Models and data sets of a suite; relative paths are relative to the suite file, those of local copies to `data`.
 
     Local files are hashed, hub names are taken by name and revision (no network). Raises UserError, all
     at once, for paths that do not exist.
@@ -37,7 +39,9 @@ def resolve(suite: Suite, file: Path) -> Sources:
     mistakes: list[str] = []
     models = {m.name: _model(m, file, f"models.{i}", mistakes) for i, m in enumerate(suite.models)}
     probes = suite.evaluate.dynamics.probes
-    datasets = {d.name: _dataset(d, file, f"datasets.{i}", probes, mistakes) for i, d in enumerate(suite.datasets)}
+    datasets = {
+        d.name: _dataset(d, file, f"datasets.{i}", probes, mistakes, data) for i, d in enumerate(suite.datasets)
+    }
     answers = suite.evaluate.generate
     with_vllm = answers is not None and answers.backend == "vllm"
     tasks = _tasks(suite.evaluate.lm_eval, with_vllm, file, mistakes) if suite.evaluate.lm_eval else None
@@ -93,7 +97,7 @@ def _tasks(wish: LmEval, with_vllm: bool, file: Path, mistakes: list[str]) -> lm
 def check_data(sources: Sources) -> None:
     """Read every local data set once, so that a bad one is refused before anything runs."""
     for source in sources.datasets.values():
-        if not source.content.startswith("hub:"):
+        if not source.is_on_hub:
             load(source)
 
 
@@ -125,7 +129,9 @@ def _gguf(model: Model, path: str, file: Path, key: str, mistakes: list[str]) ->
     return replace(found, dtype=model.dtype, adapter=model.adapter, attention=model.attention)
 
 
-def _dataset(dataset: Dataset, file: Path, key: str, probes: int, mistakes: list[str]) -> DataSource:
+def _dataset(dataset: Dataset, file: Path, key: str, probes: int, mistakes: list[str], data: Path | None) -> DataSource:
+    if data and dataset.local:
+        return _copy(dataset, dataset.local, data, at(file, None, f"{key}.local"), probes, mistakes)
     mistakes += [f"{at(file, None, f'{key}.{name}')}: {why}" for name, why in _without_effect(dataset, file)]
     if dataset.path == TOOLBOX:
         train, test = dataset.train or TOOLBOX_DEFAULTS[0], dataset.test or TOOLBOX_DEFAULTS[1]
@@ -137,11 +143,33 @@ def _dataset(dataset: Dataset, file: Path, key: str, probes: int, mistakes: list
             mistakes.append(f"{at(file, None, f'{key}.{name}')}: {given!r} does not exist{_beside(path)}")
     if mistakes:
         return DataSource("", None, None, probes)
+    known = _by_rows(dataset)
     return DataSource(
-        data_content(found["path"], dataset.subset, dataset.revision, found.get("test_path"), found.get("probes")),
+        known
+        or data_content(found["path"], dataset.subset, dataset.revision, found.get("test_path"), found.get("probes")),
         dataset.train, dataset.test, probes, dataset.train_split, dataset.test_split, dataset.max_dropped,
         tuple(sorted(dataset.columns.items())), dataset.transcripts,
         found["path"], dataset.subset, dataset.revision, found.get("test_path"), found.get("probes"),
+    )  # fmt: skip
+
+
+def _by_rows(dataset: Dataset) -> str:
+    return f"{ROWS}{dataset.rows}" if dataset.rows else ""
+
+
+def _copy(dataset: Dataset, copy: LocalCopy, folder: Path, place: str, probes: int, mistakes: list[str]) -> DataSource:
+    """A data set of the hub from files of a folder of local copies."""
+    files = {name: str((folder / own).resolve()) for name, own in copy.model_dump(exclude_none=True).items()}
+    if lacking := [Path(path).name for path in files.values() if not Path(path).is_file()]:
+        told = f"put it there, or read {dataset.path} from the hub: without --data, and {DATA_VARIABLE} unset"
+        mistakes.append(f"{place}: {folder} has no {', '.join(lacking)}; {told}")
+    if mistakes:
+        return DataSource("", None, None, probes)
+    own = _by_rows(dataset) or data_content(files["train"], None, None, files["test"], files.get("probes"))
+    return DataSource(
+        own, dataset.train, dataset.test, probes, max_dropped=dataset.max_dropped,
+        columns=tuple(sorted(dataset.columns.items())), transcripts=dataset.transcripts, path=files["train"],
+        test_path=files["test"], probes_path=files.get("probes"), copy_of=dataset.path,
     )  # fmt: skip
 
 
@@ -150,12 +178,12 @@ def _without_effect(dataset: Dataset, file: Path) -> Iterator[tuple[str, str]]:
     local, splits = Path(_local(dataset.path, file)), ("subset", "train_split", "test_split")
     ignored: tuple[str, ...] = ()
     if dataset.path == TOOLBOX:
-        ignored = ("revision", *splits, "test_path", "probes", "columns", "transcripts", "max_dropped")
+        ignored = ("revision", *splits, "test_path", "probes", "columns", "transcripts", "max_dropped", "local", "rows")
         why = "the built-in data set makes its own rows"
     elif local.is_file():
-        ignored, why = ("revision", *splits), "a single file has neither splits nor revisions"
+        ignored, why = ("revision", *splits, "local"), "a single file has neither splits nor revisions"
     elif local.is_dir():
-        ignored, why = ("revision",), "a local folder has no revisions"
+        ignored, why = ("revision", "local"), "a local folder has no revisions"
     for name in ignored:
         if name in dataset.model_fields_set:
             yield name, f"{why}, so this would have no effect; leave it out"
@@ -163,7 +191,7 @@ def _without_effect(dataset: Dataset, file: Path) -> Iterator[tuple[str, str]]:
 
 def looks_local(path: str) -> bool:
     """A path rather than a hub name: it starts like one or names a data file."""
-    return path.startswith(("/", "./", "../", "~")) or path.endswith((".jsonl", ".gz", ".json", ".parquet", ".gguf"))
+    return path.startswith(("/", "./", "../", "~")) or path.endswith((*FORMATS, ".gz", ".gguf"))
 
 
 def _local(path: str, file: Path) -> str:

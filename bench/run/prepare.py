@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from gatebench.bench.run.suite_run import Prepared
 
 
-def prepare(suite: Path, profile: str | None, results: Path, settings: list[str] | None, only: str | None) -> Prepared:
+def prepare(
+    suite: Path,
+    profile: str | None,
+    results: Path,
+    settings: list[str] | None,
+    only: str | None,
+    data: Path | None = None,
+) -> Prepared:
+    """data: the folder of local copies of data sets."""
     from gatebench.bench.plan.planner import make_plan
     from gatebench.bench.plan.resolve import resolve
     from gatebench.bench.run.suite_run import Prepared
@@ -22,19 +30,20 @@ def prepare(suite: Path, profile: str | None, results: Path, settings: list[str]
 
     text = text_of_suite(suite)
     loaded = load_suite(suite, profile, settings_of(settings or []), text)
-    sources = resolve(loaded, suite)
+    sources = resolve(loaded, suite, data)
     made = make_plan(loaded, sources, only_of(only))
     if not made.cells:
         raise UserError(f"{suite}: no cell is left; loosen --only or exclude")
-    return Prepared(suite, text, made, sources, results, _command(suite, profile, settings, only))
+    return Prepared(suite, text, made, sources, results, _command(suite, profile, settings, only, data))
 
 
-def _command(suite: Path, profile: str | None, settings: list[str] | None, only: str | None) -> str:
+def _command(suite: Path, profile: str | None, settings: list[str] | None, only: str | None, data: Path | None) -> str:
     import shlex
 
     words = ["bench", "run", str(suite), *(("--profile", profile) if profile else ())]
     words += [word for setting in settings or () for word in ("--set", setting)]
-    return shlex.join([*words, *(("--only", only) if only else ())])
+    words += [*(("--only", only) if only else ()), *(("--data", str(data)) if data else ())]
+    return shlex.join(words)
 
 
 def settings_of(given: list[str]) -> dict[str, object]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeGuard, get_args, get_type_hints
 from pydantic import BaseModel, ValidationError
 
 from gatebench.bench.errors import UserError, at
+from gatebench.bench.shipped import SUITE_ENDINGS, shipped_suites
 from gatebench.bench.suite.schema import Suite
 from gatebench.bench.suite.strict import ALTERNATIVE
 from gatebench.bench.suite.strict_yaml import Location, parse, read_text
@@ -25,7 +26,8 @@ def text_of_suite(file: Path) -> str:
     """What a suite file says. Raises UserError where there is none, or it is no small file of text."""
     if not file.exists():
         others = [path.name for path in file.parent.glob("*.yaml")] if file.parent.exists() else []
-        raise UserError(f"{file}: no such suite file" + (f"; {nearest(file.name, others)}" if others else ""))
+        known = others if file.suffix in SUITE_ENDINGS else [*others, *shipped_suites()]
+        raise UserError(f"{file}: no such suite file" + (f"; {nearest(file.name, known)}" if known else ""))
     return read_text(file)
 
 

@@ -73,8 +73,19 @@ class Model(Strict):
         return self
 
 
+class LocalCopy(Strict):
+    """Names of files, of one data set of the hub, in the folder that --data or GATEBENCH_DATA names."""
+
+    train: Place
+    test: Place
+    probes: Place | None = None
+
+
 class Dataset(Strict):
     """Preference pairs: builtin:toolbox, a local file or folder, or a hub name.
+
+    local: its files where a folder of local copies is named; rows: the digest of its rows, by which it then goes in
+    keys wherever they are read from.
 
     columns: the data set's own names of prompt, chosen and rejected; transcripts: whether plain dialogues of "Human:"
     and "Assistant:" turns stay text or are read as the messages of a conversation.
@@ -93,6 +104,8 @@ class Dataset(Strict):
     max_dropped: Annotated[float, Field(ge=0, le=1)] = 0.05
     columns: dict[Literal["prompt", "chosen", "rejected"], str] = Field(default_factory=dict)
     transcripts: Literal["text", "messages"] = "text"
+    local: LocalCopy | None = None
+    rows: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -13,6 +13,7 @@ import yaml
 
 from gatebench.bench.console import PLAIN
 from gatebench.bench.cost.workers import largest_memory
+from gatebench.bench.data.source import DataSource
 from gatebench.bench.errors import UserError
 from gatebench.bench.executors.api import Resources
 from gatebench.bench.executors.loop import execute
@@ -162,6 +163,15 @@ def _search(task: Task, workers: int, threads: int, devices: int, err: Console, 
     return Searched(task.name, task.shown, tuple(task.tune.maximize), found, best, rows)
 
 
+def with_files(entry: Mapping[str, object], source: DataSource, folder: Path) -> dict[str, object]:
+    """A data set's entry for a suite in another folder; a local copy of the hub's is a file like any other there."""
+    of_hub = ("subset", "revision", "train_split", "test_split", "local") if source.copy_of else ()
+    places = (("path", source.path), ("test_path", source.test_path), ("probes", source.probes_path))
+    files = {key: path for key, path in places if path and Path(path).exists()}
+    moved = {key: os.path.relpath(Path(path).resolve(), folder.resolve()) for key, path in files.items()}
+    return {**{key: value for key, value in entry.items() if key not in of_hub}, **moved}
+
+
 def _write_best(suite: Suite, task: Task, studies: Mapping[str, Searched], folder: Path) -> Path:
     """studies: by what each searched, the tuned one first."""
     (_, found), *others = ((name, study.best.parameters) for name, study in studies.items())
@@ -169,9 +179,7 @@ def _write_best(suite: Suite, task: Task, studies: Mapping[str, Searched], folde
     fair = next((best for name, best in others if not name.startswith(RIVAL)), None)
     raw = best_suite(suite, task.tune, found, fair, task.tuned_on, rivals)
     (source,) = (task.sources.datasets[d.name] for d in tuned_point(suite, task.tune).datasets)
-    for key, path in (("path", source.path), ("test_path", source.test_path), ("probes", source.probes_path)):
-        if path and Path(path).exists():
-            raw["datasets"][0][key] = os.path.relpath(Path(path).resolve(), folder.resolve())
+    raw["datasets"][0] = with_files(raw["datasets"][0], source, folder)
     for entry in raw["models"]:
         path = task.sources.models[entry["name"]].path
         if Path(path).exists():

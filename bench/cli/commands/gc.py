@@ -7,13 +7,17 @@ from typing import Annotated
 
 import typer
 
-from gatebench.bench.cli.options import DEFAULT_RESULTS, Results
+from gatebench.bench.cli.options import DEFAULT_RESULTS, DataFolder, Results
 from gatebench.bench.run.prepare import prepare
+from gatebench.bench.shipped import suite_file
 
 
 def gc_command(
-    suites: Annotated[list[Path], typer.Argument(help="The suites to keep, with all their profiles.")],
+    suites: Annotated[
+        list[Path], typer.Argument(help="The suites to keep, with all their profiles.", parser=suite_file)
+    ],
     results: Results = DEFAULT_RESULTS,
+    data: DataFolder = None,
     delete: Annotated[bool, typer.Option("--delete", help="Delete; without it, only show.")] = False,
 ) -> None:
     """Remove from the store what no named suite needs; shows what that is unless told to delete."""
@@ -25,7 +29,7 @@ def gc_command(
     from gatebench.bench.suite.reader import profiles_of
 
     store = Store(results / "store")
-    plans = [prepare(s, name, results, None, None).plan for s in suites for name in (None, *profiles_of(s))]
+    plans = [prepare(s, name, results, None, None, data).plan for s in suites for name in (None, *profiles_of(s))]
     with store.alone() if delete else nullcontext():
         found = unneeded(plans, store)
         for kind, places in found.items():

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gatebench.bench.cli.options import DEFAULT_RESULTS, AsJson, Only, Profile, Results, Settings, SuiteFile
+from gatebench.bench.cli.options import DEFAULT_RESULTS, AsJson, DataFolder, Only, Profile, Results, Settings, SuiteFile
 from gatebench.bench.cli.output import show_plan
 from gatebench.bench.run.prepare import prepare
 
@@ -17,6 +17,7 @@ def plan_command(
     results: Results = DEFAULT_RESULTS,
     settings: Settings = None,
     only: Only = None,
+    data: DataFolder = None,
     why: Annotated[str | None, typer.Option(metavar="CELL", help="Why the stages of a cell will run.")] = None,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Time a few steps here first, for the hours.")] = False,
     hardware: Annotated[
@@ -26,7 +27,7 @@ def plan_command(
     as_json: AsJson = False,
 ) -> None:
     """List the cells and stages of a suite: what is finished, what would run and what it would take."""
-    prepared = prepare(suite, profile, results, settings, only)
+    prepared = prepare(suite, profile, results, settings, only, data)
     if calibrate:
         from rich.console import Console
 

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gatebench.bench.cli.options import DEFAULT_RESULTS, AsJson, Only, Profile, Results, Settings, SuiteFile, Workers
+from gatebench.bench.cli.options import (
+    DEFAULT_RESULTS,
+    AsJson,
+    DataFolder,
+    Only,
+    Profile,
+    Results,
+    Settings,
+    SuiteFile,
+    Workers,
+)
 from gatebench.bench.cli.output import command_given, estimate_of, print_results, show_plan
 from gatebench.bench.run.prepare import prepare
 
@@ -23,6 +33,7 @@ def run_command(
     results: Results = DEFAULT_RESULTS,
     settings: Settings = None,
     only: Only = None,
+    data: DataFolder = None,
     workers: Workers = None,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Start nothing more after a failure.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and run nothing.")] = False,
@@ -41,7 +52,7 @@ def run_command(
     from gatebench.bench.run import suite_run
 
     get_executor(executor)
-    prepared = prepare(suite, profile, results, settings, only)
+    prepared = prepare(suite, profile, results, settings, only, data)
     if dry_run:
         show_plan(prepared, as_json)
         return

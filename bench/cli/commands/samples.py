@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gatebench.bench.cli.options import DEFAULT_RESULTS, AsJson, Only, Profile, Results, Settings, SuiteFile
+from gatebench.bench.cli.options import DEFAULT_RESULTS, AsJson, DataFolder, Only, Profile, Results, Settings, SuiteFile
 from gatebench.bench.cli.output import print_tables
 from gatebench.bench.console import print_json
 from gatebench.bench.errors import UserError
@@ -20,6 +20,7 @@ def samples_command(
     results: Results = DEFAULT_RESULTS,
     settings: Settings = None,
     only: Only = None,
+    data: DataFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the answers of all cells to one prompt, side by side."""
@@ -27,7 +28,7 @@ def samples_command(
 
     from gatebench.bench.analysis.samples import answers_to, samples_table
 
-    prepared = prepare(suite, profile, results, settings, only)
+    prepared = prepare(suite, profile, results, settings, only, data)
     plan = prepared.plan
     generated = [(cell, cell.stages["generate"]) for cell in plan.cells if "generate" in cell.stages]
     with prepared.store.in_use():

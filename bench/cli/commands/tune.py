@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from gatebench.bench.cli.options import DEFAULT_RESULTS, AsJson, Profile, Results, Settings, SuiteFile, Workers
+from gatebench.bench.cli.options import (
+    DEFAULT_RESULTS,
+    AsJson,
+    DataFolder,
+    Profile,
+    Results,
+    Settings,
+    SuiteFile,
+    Workers,
+)
 from gatebench.bench.cli.output import command_given, print_results, print_tables
 from gatebench.bench.console import print_json
 from gatebench.bench.errors import UserError
@@ -18,6 +27,7 @@ def tune_command(
     profile: Profile = None,
     results: Results = DEFAULT_RESULTS,
     settings: Settings = None,
+    data: DataFolder = None,
     workers: Workers = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that has trials.")] = False,
     as_json: AsJson = False,
@@ -40,7 +50,7 @@ def tune_command(
 
     err = Console(stderr=True)
     loaded = load_suite(suite, profile, settings_of(settings or []))
-    sources = resolve(loaded, suite)
+    sources = resolve(loaded, suite, data)
     made = make_plan(loaded, sources)
     check_hub(made, made.nodes, suite)
     check_recipes(made, sources)

@@ -1,11 +1,14 @@
 """The command line: user mistakes end in one sentence and exit code 2, with nothing half-written."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from gatebench.bench.cli import TELLING, app
 from tests.helpers import GOOD, write
@@ -80,6 +83,23 @@ def test_help_needs_no_heavy_library():
     code = f"import sys, gatebench.bench.cli.app; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", app.COMMANDS)
+def test_the_example_of_a_command_is_shown_in_its_help_and_can_be_typed(command):
+    example = app.COMMANDS[command][1]
+    shown = CliRunner().invoke(app.app, [command, "--help"], terminal_width=200)
+    assert f"Example: {example}" in " ".join(shown.output.split())
+    name, *words = shlex.split(example.partition(" >")[0])[1:]
+    group = typer.main.get_command(app.app)
+    found = group.commands[name]
+    assert name == command
+    found.make_context(name, words)  # raises for a word that the command does not know
+
+
+def test_help_begins_with_what_runs_anywhere():
+    shown = " ".join(CliRunner().invoke(app.app, ["--help"], terminal_width=200).output.split())
+    assert "bench run scale_vs_gate --profile quick" in shown
 
 
 def test_every_command_has_its_file():

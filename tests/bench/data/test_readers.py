@@ -15,6 +15,7 @@ from gatebench.bench.data.source import DataSource, data_content_of
 from gatebench.bench.errors import UserError
 
 ROWS = [{"prompt": f"Q{i}?", "chosen": f" ja {i} é \u2028 🎉", "rejected": f" no {i}"} for i in range(5)]
+COMMAS = "\n".join(["prompt,chosen,rejected", *(f'Q{i}?," ja {i} é \u2028 🎉", no {i}' for i in range(5)), ""])
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS)
 ARRAY = json.dumps(ROWS, ensure_ascii=False)
 
@@ -31,6 +32,8 @@ ARRAY = json.dumps(ROWS, ensure_ascii=False)
         ("pretty.json", json.dumps(ROWS, indent=1, ensure_ascii=False).encode("utf-8-sig")),
         ("array.jsonl", ARRAY.encode()),
         ("array.json.gz", gzip.compress(ARRAY.encode())),
+        ("a.csv", COMMAS.encode("utf-8-sig")),
+        ("crlf.csv.gz", gzip.compress(COMMAS.replace("\n", "\r\n\r\n").encode())),
     ],
 )
 def test_forms_that_are_read(tmp_path, name, content):
@@ -58,7 +61,16 @@ def test_forms_that_are_read(tmp_path, name, content):
         ("bad.parquet", b"PAR1 version https://git-lfs.github.com/spec/v1", "bad.parquet: a pointer of Git LFS"),
         ("lfs.jsonl", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "lfs.jsonl: a pointer of Git LFS"),
         ("broken.parquet", b"PAR1 nothing PAR1", "broken.parquet: not a readable parquet file"),
-        ("a.csv", b"a,b", "a.csv: unknown format; expected one of .jsonl"),
+        ("a.tsv", b"a\tb", "a.tsv: unknown format; expected one of .jsonl"),
+        (
+            "semicolons.csv",
+            b"prompt;chosen;rejected\n1;2;3\n",
+            "semicolons.csv:1: no columns ('prompt;chosen;rejected')",
+        ),
+        ("twice.csv", b"a,b,a\n1,2,3\n", "twice.csv:1: the column 'a' stands twice"),
+        ("comma.csv", b"a,b\n1,2\nyes, sir,no\n", "comma.csv:3: 3 fields, and the head has 2; put a text"),
+        ("quote.csv", b'a,b\n1,"2\n', "quote.csv:2: not CSV (unexpected end of data)"),
+        ("latin1.csv", b"a,b\n1,\xe9\n", "latin1.csv:2: byte 3 of the line (0xe9) is not UTF-8"),
         ("half.json", b'[\n{"a": 1},\n{"b": \n', "half.json:4: not JSON"),
         ("words.jsonl", b'{"a": 1}\nwords\n', "words.jsonl:2: not JSON"),
         ("deep.jsonl", b"[" * 100_000, "deep.jsonl:1: not JSON (nested too deeply)"),
@@ -124,3 +136,10 @@ def test_a_line_without_an_end_is_refused(tmp_path, monkeypatch):
     path.write_bytes(gzip.compress(b'{"prompt": "' + b"a" * 10_000))
     with pytest.raises(UserError, match=r"a.jsonl.gz:1: the line is longer than 1,000 bytes"):
         list(file_rows(path))
+
+
+def test_a_field_of_a_table_may_hold_commas_lines_and_quotes(tmp_path):
+    (tmp_path / "a.csv").write_text('prompt,chosen,rejected\n"Q, ""x""\nand more?",yes,\nP?,a,b\n')
+    (first, row), (second, _) = file_rows(tmp_path / "a.csv")
+    assert row == {"prompt": 'Q, "x"\nand more?', "chosen": "yes", "rejected": ""}
+    assert (first, second) == (f"{tmp_path / 'a.csv'}:3", f"{tmp_path / 'a.csv'}:4")
