@@ -39,8 +39,20 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of --help
     "perf": perf_command,
     "schema": schema_command,
 }
+EXAMPLES = {  # what --help ends with
+    "run": "bench run mine.yaml --only 'gate=none|seq' --live",
+    "tune": "bench tune mine.yaml --resume",
+    "plan": "bench plan mine.yaml --hardware 8xh100 --price 2.5",
+    "gc": "bench gc mine.yaml other.yaml --delete",
+    "report": "bench report mine.yaml",
+    "compare": "bench compare results/runs/mine/RUN results/published/gate_dpo.csv",
+    "ui": "bench ui mine.yaml --open",
+    "samples": "bench samples mine.yaml 3",
+    "perf": "bench perf step --data pairs.jsonl --model llama-1.3m",
+    "schema": "bench schema > suite.schema.json",
+}
 for _name, _function in COMMANDS.items():
-    app.command(_name)(_function)
+    app.command(_name, epilog=f"Example: {EXAMPLES[_name]}")(_function)
 
 
 def command_line() -> None:

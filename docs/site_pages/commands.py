@@ -7,17 +7,17 @@ from collections.abc import Iterator
 import typer
 from typer.core import TyperArgument
 
-from gatebench.bench.cli.app import app
+from gatebench.bench.cli.app import EXAMPLES, app
 from site_pages.markdown import code, table
 
 
 def commands_reference() -> str:
     group = typer.main.get_command(app)
-    parts = []
+    parts: list[str] = []
     for name, command in group.commands.items():
         rows = [(", ".join(map(code, _written(own))), own.help or "") for own in command.params]
-        parts.append(f"## bench {name}\n\n{command.help}\n\n{table(('argument', 'what it does'), rows)}" if rows
-                     else f"## bench {name}\n\n{command.help}")  # fmt: skip
+        parts += [f"## bench {name}", str(command.help), f"```bash\n{EXAMPLES[name]}\n```"]
+        parts += [table(("argument", "what it does"), rows)] if rows else []
     return "\n\n".join(parts)
 
 

@@ -7,6 +7,7 @@ from itertools import groupby
 from gatebench.bench.metrics import registry
 from site_pages.markdown import code, table
 
+HEAD = ("name", "as tables say it", "unit", "better", "tunable")
 MEASURED = {
     "dynamics": "On probes, through training", "geometry": "On probes, before training: `evaluate: {geometry: true}`",
     "generate": "Of answers: `evaluate: {generate: ...}`", "judge": "Of verdicts: `evaluate: {judge: ...}`",
@@ -21,5 +22,5 @@ def metrics_table() -> str:
             (code(name), registry.title(name), own.unit, own.better or "", "yes" if name in registry.tunable() else "")
             for name, own in found
         ]
-        parts.append(f"## {MEASURED[stage]}\n\n{table(('name', 'as tables say it', 'unit', 'better', 'tunable'), rows)}")
+        parts.append(f"## {MEASURED[stage]}\n\n{table(HEAD, rows)}")
     return "\n\n".join(parts)

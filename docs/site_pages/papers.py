@@ -34,11 +34,11 @@ def row_of(loss: AnyLoss) -> Row:
     """What the docstrings of a loss's module and function, and its parameter class, say."""
     function = inspect.unwrap(loss.function)
     module = inspect.getmodule(function)
-    said = inspect.getdoc(function) or ""
+    said, about = inspect.getdoc(function) or "", (module and module.__doc__) or ""
     is_trl = module is trl_losses
     return Row(
         name=loss.name,
-        paper=_first(r"Source: (.+?)\.(?:\n|$)", said) if is_trl else _first(r"(.+?)\.?(?:\n\n|$)", module.__doc__ or ""),
+        paper=_first(r"Source: (.+?)\.(?:\n|$)", said) if is_trl else _first(r"(.+?)\.?(?:\n\n|$)", about),
         equation=_first(r"(L = .+?); \[B\]", said),
         file=Path(*(module.__name__.split(".")[1:])).with_suffix(".py").as_posix(),
         defaults=", ".join(

@@ -47,7 +47,9 @@ def _section(name: str, block: Schema) -> str:
 
 def _default(own: Schema) -> str:
     value = own.get("default")
-    return "" if value in (None, "") or isinstance(value, dict) else code(str(value).lower() if isinstance(value, bool) else value)
+    if value in (None, "") or isinstance(value, dict):
+        return ""
+    return code(str(value).lower() if isinstance(value, bool) else value)
 
 
 def kind(own: Schema) -> str:
