@@ -127,6 +127,9 @@ class Reader:
 
     def _yaml(self, text: str, block: Block) -> None:
         raw = yaml.safe_load(text)
+        if self._has_own_plugins():  # which other processes find, and this one does not: a command has to read it
+            write(self.folder, yaml.safe_dump(small(raw), allow_unicode=True), block.title)
+            return
         whole = "models" in raw and "objectives" in raw
         if whole:
             self.suite = raw
@@ -135,13 +138,13 @@ class Reader:
         shown = text if whole else yaml.safe_dump(raw, allow_unicode=True)
         file = write(self.folder, shown, block.title or "shown.yaml")
         suite = load_suite(file)
-        if not block.why and not self._has_own_plugins():
+        if not block.why:
             make_plan(suite, resolve(suite, file))
         if block.title:
             write(self.folder, yaml.safe_dump(small(raw), allow_unicode=True), block.title)
 
     def _has_own_plugins(self) -> bool:
-        """Whether the page adds losses or judges, which other processes find and this one does not."""
+        """Whether the page adds losses or judges by entry points."""
         return (self.folder / "pyproject.toml").exists()
 
     def _json(self, text: str, block: Block) -> None:
@@ -164,19 +167,21 @@ class Reader:
 
 
 def small(suite: Mapping[str, Any]) -> dict[str, Any]:
-    """The same suite, of a few pairs, probes, tokens and steps."""
+    """The same suite, of one seed, a few pairs, probes, tokens and steps."""
     good = yaml.safe_load(GOOD)
     datasets = [{"path": one} if isinstance(one, str) else one for one in suite["datasets"]]
     evaluate = suite.get("evaluate", {})
     found = {
         **suite,
         **{name: {**suite.get(name, {}), **good[name]} for name in ("base", "warmup", "train")},
+        "seeds": [0],
         "datasets": [{**one, "train": 24, "test": 8} for one in datasets],
         "evaluate": {**evaluate, "dynamics": good["evaluate"]["dynamics"]},
     }
-    found["train"].pop("epochs", None)
+    for name in ("epochs", "max_prompt_length"):
+        found["train"].pop(name, None)
     if "generate" in evaluate:
-        found["evaluate"]["generate"] = {**evaluate["generate"], "prompts": 4, "max_tokens": 8}
+        found["evaluate"]["generate"] = {**evaluate["generate"], "prompts": 3, "max_tokens": 4}
     if "tune" in suite:
         found["tune"] = {**suite["tune"], "trials": 2}
     return found
