@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test test-long lint audit setup types vllm clean
+.PHONY: demo docs test test-long lint audit setup types vllm clean
 
 setup: $(READY)
 
@@ -19,6 +19,11 @@ $(READY): pyproject.toml constraints.txt
 
 demo: $(READY)
 	$(BIN)/bench run suites/scale_vs_gate.yaml --profile quick
+
+# The documentation site; a page that cannot be built, or a link to nowhere, fails.
+docs: $(READY) types
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo "read it: $(BIN)/python -m http.server --directory build/site (from a folder all but its search works)"
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile

