@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import typer
 from typer.core import TyperArgument
 
-from gatebench.bench.cli.app import EXAMPLES, app
+from gatebench.bench.cli.app import COMMANDS, app
 from site_pages.markdown import code, table
 
 
@@ -16,7 +16,7 @@ def commands_reference() -> str:
     parts: list[str] = []
     for name, command in group.commands.items():
         rows = [(", ".join(map(code, _written(own))), own.help or "") for own in command.params]
-        parts += [f"## bench {name}", str(command.help), f"```bash\n{EXAMPLES[name]}\n```"]
+        parts += [f"## bench {name}", str(command.help), f"```bash\n{COMMANDS[name][1]}\n```"]
         parts += [table(("argument", "what it does"), rows)] if rows else []
     return "\n\n".join(parts)
 
