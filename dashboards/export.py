@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gatebench.bench.analysis.summary import Summary
 from gatebench.bench.analysis.table import Table, TableCell, TableRow
-from gatebench.bench.analysis.tables import remedies_table, results_table, verdicts_table
+from gatebench.bench.analysis.tables import kinds_table, remedies_table, results_table, verdicts_table
 from gatebench.dashboards.figures import Figure
 
 if TYPE_CHECKING:
@@ -187,9 +187,11 @@ def _opaque(colour: str) -> str:
 
 
 def paper_tables(summary: Summary) -> list[Table]:
-    """The points of the suite and the contrasts of its claims, with 95 % intervals."""
+    """The points of the suite, also by kind of pair where there are several, and the contrasts of its claims, with 95 %
+    intervals."""
     curves = remedies_table(summary)
-    return [results_table(summary), *([curves] if curves.rows else []),
+    kinds = kinds_table(summary)
+    return [results_table(summary), *([kinds] if kinds.rows else []), *([curves] if curves.rows else []),
             *([verdicts_table(summary)] if summary.claims else [])]  # fmt: skip
 
 

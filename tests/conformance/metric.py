@@ -52,7 +52,7 @@ def placed() -> pandas.DataFrame:
 
     places = [(split, prompt) for split in ("train", "test") for prompt in PROMPTS]
     frame = pandas.DataFrame(places, columns=["split", "prompt"])
-    names = ("ches", "ches_normalised", "gradient_cosine", "gradient_norm_ratio")
+    names = ("edit_distance", "near_miss", "ches", "ches_normalised", "gradient_cosine", "gradient_norm_ratio")
     return frame.assign(**{name: frame["prompt"] / (2.0 + place) for place, name in enumerate(names)})
 
 
