@@ -19,7 +19,7 @@ from gatebench.bench.analysis.statistics import (
     probability_of_improvement,
     slopes,
 )
-from gatebench.bench.analysis.strata import KINDS, of_kind
+from gatebench.bench.analysis.strata import PAIR_KINDS, of_kind
 from gatebench.bench.metrics import registry
 from gatebench.bench.plan.graph import Point, point_of
 
@@ -131,7 +131,7 @@ def groups_by_kind(cells: Sequence[Measured]) -> list[Group]:
     """A group a point and kind of pair, of the data sets that mark them; those that are compared stand together."""
     found = []
     for (model, dataset, objective, gate), row in points(cells).items():
-        for kind in KINDS:
+        for kind in PAIR_KINDS:
             own = {seed: of_kind(cell, kind) for seed, cell in row.items()}
             metrics = metrics_of(own)
             if metrics:
@@ -139,7 +139,7 @@ def groups_by_kind(cells: Sequence[Measured]) -> list[Group]:
                 found.append(Group(model, dataset, objective, gate, tuple(sorted(row)), metrics, gated, kind,
                                    tuple(_unsteady(own, metrics))))  # fmt: skip
     first = {place: number for number, place in enumerate(dict.fromkeys((g.model, g.dataset) for g in found))}
-    return sorted(found, key=lambda g: (first[g.model, g.dataset], KINDS.index(g.kind)))
+    return sorted(found, key=lambda g: (first[g.model, g.dataset], PAIR_KINDS.index(g.kind)))
 
 
 def _unsteady(seeds: Mapping[int, Measured], metrics: Mapping[str, float]) -> Iterator[str]:

@@ -14,12 +14,12 @@ from gatebench.bench.metrics.registry import place_of
 from gatebench.bench.suite.claims import KIND, KIND_METRIC
 
 THIRDS = ("low", "middle", "high")
-KINDS = (WORDED_APART, NEAR_MISS)
+PAIR_KINDS = (WORDED_APART, NEAR_MISS)
 
 
 def parts_of(strata: str) -> tuple[str, ...]:
     """The parts that strata make of the probes."""
-    return KINDS if strata == KIND else tuple(f"{third} {strata}" for third in THIRDS)
+    return PAIR_KINDS if strata == KIND else tuple(f"{third} {strata}" for third in THIRDS)
 
 
 def in_part(
@@ -36,7 +36,7 @@ def in_part(
     if found is None:
         return None
     if strata == KIND:
-        mine = found.values[0, 0] == KINDS.index(part)
+        mine = found.values[0, 0] == PAIR_KINDS.index(part)
         kept = {prompt for prompt, own in zip(found.prompts, mine, strict=True) if own}
     else:
         kept = _third(found, parts_of(strata).index(part))
@@ -55,7 +55,7 @@ def of_kind(cell: Measured, kind: str) -> Measured:
     deltas = cell.deltas
     if KIND_METRIC not in deltas:
         return replace(cell, deltas=deltas[:0], tasks={})
-    marked = deltas[deltas[KIND_METRIC] == KINDS.index(kind)]
+    marked = deltas[deltas[KIND_METRIC] == PAIR_KINDS.index(kind)]
     kept = set(zip(marked["split"], marked["prompt"], strict=True))
     own = [place in kept for place in zip(deltas["split"], deltas["prompt"], strict=True)]
     return replace(cell, deltas=deltas[own], tasks={})

@@ -173,14 +173,14 @@ BEFORE = """Please Now Kindly Next Then Quickly Again Just First Today Gladly Ca
 AFTER = ("for me", "if you can", "at once", "in your answer", "below", "as asked", "this time", "and stop",
          "right away", "without fuss", "in one go", "as usual", "for us", "with care", "for her", "for him", "for them",
          "if you may", "in peace", "by now", "on your own", "to begin", "to finish", "for a test")  # fmt: skip
-NUMBER, LIST, WORD = r"\d+", r"\w+(?:, \w+)+", r"[A-Za-z]{2,}"
+NUMBER, LIST, ONE_WORD = r"\d+", r"\w+(?:, \w+)+", r"[A-Za-z]{2,}"
 EASY_FAMILIES = (
     Family("copying", _asked("repeat the word {}", lambda r: (r.choice(TOOLBOX_WORDS[:EASY_WORDS]),)),
-           _read(r"repeat the word (\w+)"), _copy, WORD, ("The word is", "Said again:")),
+           _read(r"repeat the word (\w+)"), _copy, ONE_WORD, ("The word is", "Said again:")),
     Family("first_letter", _asked("give the first letter of {}", lambda r: (r.choice(TOOLBOX_WORDS[:EASY_WORDS]),)),
            _read(r"give the first letter of (\w+)"), _first_letter, r"[a-z]", ("The letter is", "It begins with")),
     Family("capitals", _asked("write {} in capitals", lambda r: (r.choice(TOOLBOX_WORDS[:EASY_WORDS]),)),
-           _read(r"write (\w+) in capitals"), _capitals, WORD, ("In capitals:", "Written large it is")),
+           _read(r"write (\w+) in capitals"), _capitals, ONE_WORD, ("In capitals:", "Written large it is")),
     Family("order", _asked("say which is smaller, {} or {}", lambda r: r.sample(range(1, 13), 2)),
            _read(r"say which is smaller, (\d+) or (\d+)"), _smaller, NUMBER,
            ("The smaller one is", "The lesser number is")),
