@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gatebench.bench.analysis.summary import Summary
 from gatebench.bench.analysis.table import Table, TableCell, TableRow
-from gatebench.bench.analysis.tables import remedies_table, results_table, verdicts_table
+from gatebench.bench.analysis.tables import kinds_table, remedies_table, results_table, verdicts_table
 from gatebench.dashboards.drawing import DRAWN, AxisValues, draw_files, surface_points
 from gatebench.dashboards.figures import Figure
 
@@ -54,9 +54,11 @@ def _values(found: object) -> AxisValues:
 
 
 def paper_tables(summary: Summary) -> list[Table]:
-    """The points of the suite and the contrasts of its claims, with 95 % intervals."""
+    """The points of the suite, also by kind of pair where there are several, and the contrasts of its claims, with 95 %
+    intervals."""
     curves = remedies_table(summary)
-    return [results_table(summary), *([curves] if curves.rows else []),
+    kinds = kinds_table(summary)
+    return [results_table(summary), *([kinds] if kinds.rows else []), *([curves] if curves.rows else []),
             *([verdicts_table(summary)] if summary.claims else [])]  # fmt: skip
 
 

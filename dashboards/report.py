@@ -19,6 +19,7 @@ from gatebench.bench.analysis.tables import (
     contrasts_table,
     costs_table,
     gates_table,
+    kinds_table,
     points_table,
     remedies_table,
     scale_table,
@@ -111,7 +112,7 @@ def _tables(summary: Summary, curves: Curves) -> dict[str, Table | list[Table]]:
         "points": points_table(summary, _present([group.metrics for group in summary.groups])),
         "cells": cells_table(summary, _present([cell.metrics for cell in summary.finished])),
         "gates": gates_table(summary), "scale": scale_table(summary), "costs": costs_table(summary),
-        "accounts": accounts, "remedies": remedies_table(summary),
+        "accounts": accounts, "kinds": kinds_table(summary), "remedies": remedies_table(summary),
     }  # fmt: skip
 
 
@@ -134,6 +135,7 @@ def _contents(summary: Summary, drawn: Sequence[Figure], samples: bool) -> list[
     found = [("claims", "Claims")] if summary.claims else []
     found += [("remedies", "Remedies")] if summary.remedies and summary.groups else []
     found += [("points", "Points")] if summary.groups else []
+    found += [("kinds", "Kinds of pairs")] if summary.kinds else []
     found += [(figure["name"], figure["title"]) for figure in drawn[:3]]
     found += [("samples", "Answers")] if samples else []
     return [*found, ("every-cell", "Every cell"), ("cost", "Cost"), ("provenance", "Provenance")]

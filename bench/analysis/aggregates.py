@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from gatebench.bench.analysis.statistics import (
     probability_of_improvement,
     slopes,
 )
+from gatebench.bench.analysis.strata import PAIR_KINDS, of_kind
 from gatebench.bench.metrics import registry
 from gatebench.bench.plan.graph import Point, point_of
 
@@ -26,7 +27,8 @@ from gatebench.bench.plan.graph import Point, point_of
 @dataclass(frozen=True)
 class Group:
     """One point of the suite over its seeds. metrics: means, with `_lo` and `_hi` after the name for the interval.
-    Those of lm-eval carry its own standard errors and the spread between seeds."""
+    Those of lm-eval carry its own standard errors and the spread between seeds. kind: of the pairs that the probes are
+    of, where it is one of several; unsteady: metrics whose mean has not the same sign in every seed."""
 
     model: str
     dataset: str
@@ -35,6 +37,8 @@ class Group:
     seeds: tuple[int, ...]
     metrics: Mapping[str, float]
     gated: bool = True
+    kind: str = ""
+    unsteady: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,28 @@ def groups(cells: Sequence[Measured]) -> list[Group]:
         Group(model, dataset, objective, gate, tuple(sorted(row)), metrics_of(row), next(iter(row.values())).gated)
         for (model, dataset, objective, gate), row in points(cells).items()
     ]
+
+
+def groups_by_kind(cells: Sequence[Measured]) -> list[Group]:
+    """A group a point and kind of pair, of the data sets that mark them; those that are compared stand together."""
+    found = []
+    for (model, dataset, objective, gate), row in points(cells).items():
+        for kind in PAIR_KINDS:
+            own = {seed: of_kind(cell, kind) for seed, cell in row.items()}
+            metrics = metrics_of(own)
+            if metrics:
+                gated = next(iter(row.values())).gated
+                found.append(Group(model, dataset, objective, gate, tuple(sorted(row)), metrics, gated, kind,
+                                   tuple(_unsteady(own, metrics))))  # fmt: skip
+    first = {place: number for number, place in enumerate(dict.fromkeys((g.model, g.dataset) for g in found))}
+    return sorted(found, key=lambda g: (first[g.model, g.dataset], PAIR_KINDS.index(g.kind)))
+
+
+def _unsteady(seeds: Mapping[int, Measured], metrics: Mapping[str, float]) -> Iterator[str]:
+    for name in metrics:
+        values = [cell.by_probe(name) for cell in seeds.values()] if name in registry.names() else []
+        if len({bool(found.mean() > 0) for found in values if found is not None}) > 1:
+            yield name
 
 
 def gate_aggregates(cells: Sequence[Measured], metric: str = "delta_chosen") -> list[GateAggregate]:

@@ -26,7 +26,7 @@ from gatebench.bench.analysis.statistics import (
     together,
     verdict,
 )
-from gatebench.bench.analysis.strata import THIRDS, in_third
+from gatebench.bench.analysis.strata import in_part, parts_of
 from gatebench.bench.metrics import registry
 from gatebench.bench.metrics.registry import place_of
 from gatebench.bench.plan.graph import POINT_AXES, Axes, Point, Where, matches, point_of
@@ -75,8 +75,9 @@ class ClaimResult:
 
     @property
     def told(self) -> str:
-        """The verdict as a reader has to be told it."""
-        return f"{self.verdict}, after the fact" if self.seen else self.verdict
+        """The verdict as a reader has to be told it: of one seed it holds for that run and no other."""
+        of_run = " in this run" if self.seeds == 1 and self.verdict != "undecided" else ""
+        return f"{self.verdict}{of_run}{', after the fact' if self.seen else ''}"
 
     @property
     def seeds(self) -> int:
@@ -88,11 +89,11 @@ def judge(
     claim: Claim, planned: Sequence[Axes], cells: Sequence[Measured], named: Mapping[str, Where] | None = None
 ) -> ClaimResult:
     """The verdict of a claim about the planned cells, from those that are finished. named: sides that have a name."""
-    thirds: tuple[str | None, ...] = THIRDS if claim.strata else (None,)
+    parts: tuple[str | None, ...] = parts_of(claim.strata) if claim.strata else (None,)
     found = [
-        _contrast(claim, *sides, planned, cells, third, named or {})
+        _contrast(claim, *sides, planned, cells, part, named or {})
         for sides in _sides(claim, planned)
-        for third in thirds
+        for part in parts
     ]
     # a contrast without a p was asked about too, so that it counts among those that are corrected for
     adjusted = holm([1.0 if contrast.p is None else contrast.p for contrast in found])
@@ -133,13 +134,17 @@ def _contrast(
     theirs: Where,
     planned: Sequence[Axes],
     cells: Sequence[Measured],
-    third: str | None,
+    stratum: str | None,
     named: Mapping[str, Where],
 ) -> ContrastResult:
-    stratum = [f"{third} {claim.strata}"] if third else []
     equal = [f"at equal {claim.at_equal}"] if claim.at_equal else []
     label = ", ".join(
-        [f"{_words(ours, named)} vs {_words(theirs, named)}", *([_words(at, {})] if at else []), *stratum, *equal]
+        [
+            f"{_words(ours, named)} vs {_words(theirs, named)}",
+            *([_words(at, {})] if at else []),
+            *([stratum] if stratum else []),
+            *equal,
+        ]
     )
     own = [axes for axes in planned if matches(at, axes)]
     wanted = _compared(claim, {point_of(axes): axes for axes in own}, ours, theirs)
@@ -152,8 +157,8 @@ def _contrast(
     for stream, dataset in enumerate(dict.fromkeys(point[DATASET] for point, _ in pairs)):
         mine = list(dict.fromkeys(point for pair in pairs for point in pair if point[DATASET] == dataset))
         compared: Sequence[Mapping[int, Measured]] | None = [rows[point] for point in mine]
-        if claim.strata and third:
-            compared = in_third([rows[point] for point in mine], claim.metric, claim.strata, third)
+        if claim.strata and stratum:
+            compared = in_part([rows[point] for point in mine], claim.metric, claim.strata, stratum)
         if compared is None:
             return ContrastResult(label, reason=f"the cells have no seed or no probe with {claim.strata} in common")
         for metric in filter(None, (claim.metric, claim.at_equal)):

@@ -15,6 +15,7 @@ from gatebench.bench.analysis.aggregates import (
     ScaleSlope,
     gate_aggregates,
     groups,
+    groups_by_kind,
     metrics_of,
     scale_slopes,
 )
@@ -90,6 +91,7 @@ class Summary:
     notes: tuple[str, ...] = ()
     varied: str = ""
     remedies: Mapping[str, Where] = field(default_factory=dict)
+    kinds: tuple[Group, ...] = ()
 
     @property
     def cautions(self) -> list[str]:
@@ -145,7 +147,7 @@ def summarize(
     return Summary(
         plan.suite, run_id(plan), tuple(cells), tuple(verdicts),
         tuple(groups(finished)), tuple(gate_aggregates(finished)), tuple(scale_slopes(finished)), plan.tuned_on,
-        tuple(_notes(cells, plan)), plan.varied, plan.remedies,
+        tuple(_notes(cells, plan)), plan.varied, plan.remedies, tuple(groups_by_kind(finished)),
     )  # fmt: skip
 
 

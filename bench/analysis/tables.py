@@ -15,12 +15,14 @@ from gatebench.bench.metrics import registry
 from gatebench.bench.plan.graph import NAME_AXES, POINT_AXES
 from gatebench.bench.stages.registry import kinds
 
-ONE_SEED = "one seed: how far runs differ between seeds is not in these intervals"
+ONE_SEED = "one seed, seeds were not varied: how far runs differ between seeds is not in these intervals"
+SQUEEZING, DISPLACEMENT = "squeezing", "displacement"
 POINT_COLUMNS = texts("model", "data", "objective", "gate")
 
 
 def results_table(summary: Summary) -> Table:
-    """`points_table` with the headline metrics, and the cells without a result below, with their status."""
+    """`points_table` with the headline metrics and those of held-out prompts beside them; below it the cells without a
+    result, with their status."""
     unfinished = [cell for cell in summary.cells if cell.status != "finished"]
     rows = [
         row(cell.model, cell.dataset, cell.objective, cell.gate,
@@ -29,6 +31,7 @@ def results_table(summary: Summary) -> Table:
     ]  # fmt: skip
     always = registry.measured_always()
     shown = [name for name in registry.headline() if name in always or any(name in g.metrics for g in summary.groups)]
+    shown += [name for name in registry.held_out() if any(name in group.metrics for group in summary.groups)]
     return points_table(summary, shown).with_rows(rows)
 
 
@@ -47,9 +50,47 @@ def points_table(summary: Summary, metrics: Sequence[str]) -> Table:
         ]  # fmt: skip
         starts = before is not None and (before.model, before.dataset) != place
         rows.append(row(*_point(group), str(len(group.seeds)), *cells, axes=_axes(group), section=starts))
-    title = f"{summary.suite}: change of log-probs on training probes, nats a response"
+    title = f"{summary.suite}: change of log-probs, nats a response"
     head = (*POINT_COLUMNS, *numbers("seeds", *map(registry.title, metrics)))
     return Table(title, head, tuple(rows), summary.varied or None)
+
+
+KIND_METRICS = (
+    "delta_chosen", "delta_shared", "delta_rejected", "delta_others", "delta_argmax", "test_delta_chosen",
+    "test_delta_argmax",
+)  # fmt: skip
+
+
+def kinds_table(summary: Summary) -> Table:
+    """A row a point and kind of pair, and what its signs are called."""
+    metrics = [name for name in KIND_METRICS if any(name in group.metrics for group in summary.kinds)]
+    rows = []
+    for before, group in pairwise((None, *summary.kinds)):
+        if group is None:
+            continue
+        place = (group.model, group.dataset, group.kind)
+        figures = [with_interval(group.metrics, name) + "?" * (name in group.unsteady) for name in metrics]
+        starts = before is not None and (before.model, before.dataset, before.kind) != place
+        rows.append(row(group.model, group.dataset, group.kind, group.objective, group.gate, str(len(group.seeds)),
+                        *figures, phenomenon(group), axes=_axes(group), section=starts))  # fmt: skip
+    head = (*texts("model", "data", "pairs", "objective", "gate"), *numbers("seeds", *map(registry.title, metrics)),
+            *texts("called"))  # fmt: skip
+    caption = (
+        f"{SQUEEZING}: chosen and others fall while the argmax rises; {DISPLACEMENT}: chosen falls, and with it the "
+        "tokens that both responses begin with; ?: not the same sign in every seed"
+    )
+    return Table(f"{summary.suite}: by kind of pair, nats a response", head, tuple(rows), caption)
+
+
+def phenomenon(group: Group) -> str:
+    """What the signs of a point are called, where they are the same in every seed; empty where they have no name."""
+    signs = {name: value for name, value in group.metrics.items() if name not in group.unsteady}
+    fallen = signs.get("delta_chosen", 0.0) < 0
+    if fallen and signs.get("delta_others", 0.0) < 0 < signs.get("delta_argmax", 0.0):
+        return SQUEEZING  # Ren & Sutherland 2025
+    if fallen and signs.get("delta_shared", 0.0) < 0:
+        return DISPLACEMENT  # Razin et al. 2025
+    return ""
 
 
 def remedies_table(summary: Summary) -> Table:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from gatebench.bench.keys import Json
 
 ASSISTANT = "\n\nAssistant:"
+# What the sides of a pair can be to each other: answers in other words, or one text but for a number or a word of it.
+WORDED_APART, NEAR_MISS = "worded apart", "near miss"
 
 
 @dataclass(frozen=True)
@@ -40,20 +42,24 @@ Response = str | tuple[Message, ...]
 
 @dataclass(frozen=True)
 class Pair:
-    """One preference: the prompt and its two responses. place: where its row stands, for a sentence about it."""
+    """One preference: the prompt and its two responses. place: where its row stands, for a sentence about it; kind:
+    what its two sides are to each other, where the data set says so."""
 
     prompt: Text
     chosen: Response
     rejected: Response
     place: str = field(default="", compare=False)
+    kind: str = ""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A prompt and the responses, by kind, whose log-prob is tracked without training on them."""
+    """A prompt and the responses, by kind, whose log-prob is tracked without training on them. pair: the kind of the
+    pair that it follows, where the data set says so."""
 
     prompt: Text
     responses: Mapping[str, Response]
+    pair: str = ""
 
 
 @dataclass(frozen=True)

@@ -34,10 +34,14 @@ def unrelated(pair: Pair, train: Sequence[Pair], test: Sequence[Pair], rng: rand
         "irr_test": _other(pair, test or train, rng),
         "irr_hum": " " + rng.choice(HUMAN),
         "random_permute": " " + " ".join(words),
-        "random_nonhum": " " + " ".join(rng.choice(RANDOM_WORDS) for _ in range(max(3, len(words)))),
+        "random_nonhum": random_words(max(3, len(words)), rng),
     }
     # a template puts its own space before a message
     return found if isinstance(pair.prompt, str) else {kind: text.strip() for kind, text in found.items()}
+
+
+def random_words(count: int, rng: random.Random) -> str:
+    return " " + " ".join(rng.choice(RANDOM_WORDS) for _ in range(count))
 
 
 def _other(pair: Pair, rows: Sequence[Pair], rng: random.Random) -> str:

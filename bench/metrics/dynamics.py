@@ -29,6 +29,10 @@ ANYTHING_ELSE = "anything_else"
 PLACES: dict[str, tuple[int, int | None]] = {
     "at_1": (1, 1), "at_2_4": (2, 4), "at_5_8": (5, 8), "at_9_16": (9, 16), "at_17": (17, None),
 }  # fmt: skip
+PROFILE = 2  # what of a chosen response is measured by its tokens: raised with every change of it
+SHARED = (
+    "shared"  # the column of the tokens that the chosen response has in common with the rejected one, before they part
+)
 # Parts of the next-token mass along the rejected response, and the column that has each.
 FLOWS = {
     "rejected": "mass_target", "argmax": "mass_top1",
@@ -81,7 +85,8 @@ class Probes:
 DYNAMICS: Source[Probes] = Source("dynamics", (("train", Variant()), ("test", Variant("test_", "held-out {}"))))
 
 
-@metric(DYNAMICS, title="Δ chosen", unit=NATS, better="higher", headline=True, tunable=True, published=True, drawn=True)
+@metric(DYNAMICS, title="Δ chosen", unit=NATS, better="higher", headline=True, held_out=True, tunable=True,
+        published=True, drawn=True)  # fmt: skip
 def delta_chosen(probes: Probes) -> pandas.Series[float]:
     return probes.change["chosen"]
 
@@ -102,7 +107,7 @@ def delta_others(probes: Probes) -> pandas.Series[float] | None:
     return probes.change[probes.unrelated].mean(axis=1) if probes.unrelated else None
 
 
-@metric(DYNAMICS, title="Δ argmax", unit=NATS, drawn=True)
+@metric(DYNAMICS, title="Δ argmax", unit=NATS, reported=True, drawn=True)
 def delta_argmax(probes: Probes) -> pandas.Series[float]:
     """Of the most likely tokens along the chosen response."""
     return probes.along_chosen("argmax", probes.step) - probes.along_chosen("argmax", 0)
@@ -113,7 +118,7 @@ def delta_entropy(probes: Probes) -> pandas.Series[float]:
     return probes.along_chosen("entropy", probes.step) - probes.along_chosen("entropy", 0)
 
 
-@metric(DYNAMICS, title="accuracy", unit=SHARE, better="higher", headline=True, tunable=True)
+@metric(DYNAMICS, title="accuracy", unit=SHARE, better="higher", headline=True, held_out=True, tunable=True)
 def accuracy(probes: Probes) -> pandas.Series[float]:
     """1 where the implicit reward of chosen is the larger."""
     return (margin(probes) > 0).astype(float)
@@ -176,6 +181,13 @@ def profile(probes: Probes, column: str) -> pandas.Series[float] | None:
     if column not in probes.values:
         return None
     return probes.along_chosen(column, probes.step) - probes.along_chosen(column, 0)
+
+
+@metric(DYNAMICS, title="Δ shared tokens", unit=NATS, reported=True)
+def delta_shared(probes: Probes) -> pandas.Series[float] | None:
+    """What the tokens before both responses part add to Δ chosen and to Δ rejected alike; missing where they part at
+    their first token. A loss of the difference has no gradient on them. Only where the suite asks for a profile."""
+    return profile(probes, SHARED)
 
 
 for _name, (_first, _last) in PLACES.items():

@@ -57,9 +57,9 @@ class Source(Generic[Values]):
 
 @dataclass(frozen=True)
 class Metric(Generic[Values]):
-    """better: which way is an improvement, where one is; headline: a column of every table of results; reported: of the
-    report; tunable: a search can be asked for it; published: figures of papers have it; drawn: as a curve through
-    training."""
+    """better: which way is an improvement, where one is; headline: a column of every table of results; held_out: one
+    more of it for held-out prompts; reported: of the report; tunable: a search can be asked for it; published: figures
+    of papers have it; drawn: as a curve through training."""
 
     name: str
     title: str
@@ -68,6 +68,7 @@ class Metric(Generic[Values]):
     compute: Compute[Values]
     better: Literal["higher", "lower"] | None = None
     headline: bool = False
+    held_out: bool = False
     reported: bool = False
     tunable: bool = False
     published: bool = False
@@ -99,6 +100,7 @@ def metric(
     unit: str,
     better: Literal["higher", "lower"] | None = None,
     headline: bool = False,
+    held_out: bool = False,
     reported: bool = False,
     tunable: bool = False,
     published: bool = False,
@@ -107,8 +109,8 @@ def metric(
     """Make a metric of a function; its name is the function's."""
 
     def decorate(compute: Function) -> Function:
-        register(Metric(compute.__name__, title, unit, source, compute, better, headline, reported or headline, tunable,
-                        published, drawn))  # fmt: skip
+        register(Metric(compute.__name__, title, unit, source, compute, better, headline, held_out,
+                        reported or headline, tunable, published, drawn))  # fmt: skip
         return compute
 
     return decorate

@@ -49,14 +49,23 @@ def headline() -> list[str]:
     ]  # fmt: skip
 
 
+def held_out() -> list[str]:
+    """What such a table shows of held-out prompts beside the headline."""
+    return [
+        name for name, metric, split, _ in _named()
+        if metric.source == dynamics.DYNAMICS and metric.held_out and split.prefix
+    ]  # fmt: skip
+
+
 def measured_always() -> list[str]:
     """The headline metrics that every finished cell has."""
     return [name for name in headline() if get_metric(name).source == dynamics.DYNAMICS]
 
 
 def reported() -> list[str]:
-    """What a report shows of every point and cell where it is there; the headline comes first."""
-    first = headline()
+    """What a report shows of every point and cell where it is there; the headline comes first, then
+    what stands beside it of held-out prompts."""
+    first = [*headline(), *held_out()]
     return [*first, *(name for name in names(lambda metric: metric.reported) if name not in first)]
 
 

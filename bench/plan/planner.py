@@ -14,6 +14,7 @@ from gatebench.bench.data.source import DataSource
 from gatebench.bench.engines import vllm
 from gatebench.bench.engines.sampling import Sampling
 from gatebench.bench.errors import UserError
+from gatebench.bench.metrics.dynamics import PROFILE
 from gatebench.bench.models.source import ModelSource
 from gatebench.bench.plan.graph import Axes, Cell, Node, Plan, Sources, Where, identity, matches, point_of
 from gatebench.bench.plan.lengths import too_long
@@ -149,7 +150,9 @@ def _policy(
         policy = nodes.add("warmup", warm, base=base_node)
         found["warmup"] = policy.key
     scored = reference.Spec(recipe.lengths, model.dtype, data, model.weights, model.attention)
-    followed = dynamics.Spec(recipe.lengths, model.dtype, probed, model.weights, suite.evaluate.dynamics.profile)
+    followed = dynamics.Spec(
+        recipe.lengths, model.dtype, probed, model.weights, PROFILE * suite.evaluate.dynamics.profile
+    )
     start = nodes.add("dynamics", followed, policy=policy)
     if suite.evaluate.geometry:
         found["geometry"] = nodes.add(
@@ -188,7 +191,7 @@ class _Cells:
         spec = train.Spec(axes["loss"], parameters, gate, recipe, model.dtype, model.adapter, data, drawn.train,
                           model.weights, model.attention,
                           policy.followed.data if recipe.keep != "all" else None,
-                          policy.followed.profile and recipe.keep != "all")  # fmt: skip
+                          policy.followed.profile * (recipe.keep != "all"))  # fmt: skip
         read, found = {}, dict(policy.stages)
         if get_loss(axes["loss"]).reference or gate.compares or gate.reads_reference:
             read["reference"] = self.nodes.add("reference", policy.scored, policy=policy.node)

@@ -41,13 +41,14 @@ CURVES = "curves.parquet"
 @dataclass(frozen=True)
 class Spec:
     """dtype: that of the training; measured is in float32 whatever it is, since what an update changes lies below what
-    bfloat16 can tell apart. weights: those that the training began from, ModelSource.weights; profile: see probing."""
+    bfloat16 can tell apart. weights: those that the training began from, ModelSource.weights; profile: PROFILE
+    where that is measured, 0 where it is not."""
 
     lengths: Lengths
     dtype: str
     data: DataSource
     weights: str = field(default="", metadata={"key": "given"})
-    profile: bool = field(default=False, metadata={"key": "given"})
+    profile: int = field(default=0, metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:

@@ -1,4 +1,5 @@
-"""CHES and the gradient geometry of the training pairs and of the probes under the warm-up policy, before training."""
+"""How alike the sides of a pair are, by their tokens and as the warm-up policy reads them, before any training: of the
+training pairs and of the probes."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gatebench.bench.data.pairs import NEAR_MISS
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.models.encoding import Lengths
 from gatebench.bench.models.source import FLOAT32
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from gatebench.objectives.causal_lm import CausalLM
     from gatebench.objectives.geometry import Geometry
 
-VERSION = 1
+VERSION = 2
 GEOMETRY_FILE = "geometry.parquet"
 PAIRS = "pairs"  # what stands in column split of the training pairs; the others are the probes'
 
@@ -38,27 +40,31 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     import pandas
 
     from gatebench.bench.data.adapters import load
+    from gatebench.bench.metrics.geometry import share_edited
     from gatebench.bench.models.encoding import EncodedPair, Encoder
     from gatebench.bench.models.loading import in_float32, load_policy, load_tokenizer
     from gatebench.bench.stages.reference import left_out
 
     data, encoder = load(spec.data), Encoder(load_tokenizer(inputs["policy"]), spec.lengths)
     pairs, dropped = encoder.training_pairs(spec.data)
-    rows = [(PAIRS, number, pair) for number, pair in enumerate(pairs)]
+    rows = [(PAIRS, number, pair, "") for number, pair in enumerate(pairs)]
     for split, probes in data.probes.items():
         for prompt, probe in encoder.probes(probes):
             sides = probe.responses
             if CHOSEN in sides and REJECTED in sides:
                 pair = EncodedPair(probe.prompt, sides[CHOSEN], sides[REJECTED], probe.learned)
-                rows.append((split, prompt, pair))
+                rows.append((split, prompt, pair, probes[prompt].pair))
     model = in_float32(load_policy(inputs["policy"], spec.weights or FLOAT32)).eval()
     found = []
-    for done, (split, prompt, pair) in enumerate(rows, 1):
-        found.append({"split": split, "prompt": prompt, **asdict(pair_geometry(model, pair))})
+    for done, (split, prompt, pair, kind) in enumerate(rows, 1):
+        found.append({
+            "split": split, "prompt": prompt, "edit_distance": share_edited(pair.chosen, pair.rejected),
+            "near_miss": float(kind == NEAR_MISS) if kind else None, **asdict(pair_geometry(model, pair)),
+        })  # fmt: skip
         report(done / len(rows), "geometry of pairs")
     pandas.DataFrame(found).to_parquet(out / GEOMETRY_FILE)
     return {
-        "tokens": sum(2 * len(pair.prompt) + len(pair.chosen) + len(pair.rejected) for _, _, pair in rows),
+        "tokens": sum(2 * len(pair.prompt) + len(pair.chosen) + len(pair.rejected) for _, _, pair, _ in rows),
         "pairs": len(pairs), CAUTIONS: [*data.cautions, *left_out(spec.data.name, dropped, len(data.train))],
     }  # fmt: skip
 

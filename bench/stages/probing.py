@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from gatebench.bench.data.pairs import role_of
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.errors import StageFailed
-from gatebench.bench.metrics.dynamics import PLACES
+from gatebench.bench.metrics.dynamics import PLACES, SHARED
 from gatebench.bench.models.encoding import EncodedProbe, Lengths
 from gatebench.bench.stages.finite import check_finite
 
@@ -38,7 +40,7 @@ class Followed:
     encoded: Encoded
     tokens: int
     cautions: tuple[str, ...]
-    profile: bool = False
+    profile: int = 0
 
     def reader(self, model: CausalLM) -> Reader:
         """How a model reads them."""
@@ -48,7 +50,7 @@ class Followed:
         return reader_of(model, [p.prompt for p in probes], [list(p.responses.values()) for p in probes])
 
 
-def followed(tokenizer: Tokenizer, data: DataSource, lengths: Lengths, *, profile: bool) -> Followed:
+def followed(tokenizer: Tokenizer, data: DataSource, lengths: Lengths, *, profile: int) -> Followed:
     from gatebench.bench.data.adapters import load
     from gatebench.bench.models.encoding import Encoder, unread
 
@@ -94,7 +96,8 @@ def measure_probes(
 
     The rows of the chosen response also have argmax (summed log-prob of the most likely tokens), entropy, mass_target,
     mass_top1 (0 where the target is the most likely token), mass_rest (means over tokens) and kl (summed
-    KL(policy || reference)); with a profile also the summed log-prob of the tokens at each of PLACES. Those of the
+    KL(policy || reference)); with a profile also the summed log-prob of the tokens at each of PLACES and of those
+    that both responses begin with (SHARED, none where they part at once). Those of the
     rejected response have mass_target, mass_top1 and what is left of the rest in mass_chosen,
     mass_chosen_paraphrases, mass_rejected_paraphrases, mass_unrelated: the mean mass on tokens that those responses
     consist of, each token counted once, in this order. The masses of a row sum to 1.
@@ -122,8 +125,10 @@ def measure_probes(
                 for name, values in found.items():
                     frame.loc[places, name] = values.tolist()
                 if wanted == CHOSEN and given.profile:
-                    for name, values in by_place(scored.only(places)).items():
+                    chosen = scored.only(places)
+                    for name, values in by_place(chosen).items():
                         frame.loc[places, name] = values.tolist()
+                    frame.loc[places, SHARED] = shared(chosen, [probes[at] for at in places]).tolist()
         return frame
 
     frames: list[pandas.DataFrame] = []
@@ -162,15 +167,43 @@ def by_place(scored: Scored) -> dict[str, torch.Tensor]:
 
     from gatebench.objectives.layout.shared_prompt import target_log_probs
 
-    target = target_log_probs(scored.logits, scored.targets)
-    ends = scored.sums(torch.ones_like(target)).long().cumsum(0)
-    starts = torch.cat([ends.new_zeros(1), ends[:-1]])
-    place = torch.arange(len(target), device=target.device) - starts[scored.response] + 1
+    target, place = target_log_probs(scored.logits, scored.targets), _places(scored)
     found = {}
     for name, (first, last) in PLACES.items():
         own = (place >= first) & (place <= (last or len(target)))
         found[name] = scored.sums(torch.where(own, target, torch.zeros_like(target)))
     return found
+
+
+def shared(scored: Scored, probes: Sequence[EncodedProbe]) -> torch.Tensor:
+    """The summed log-prob of the tokens that chosen responses have in common with the rejected one before they part,
+    [responses]; nan where they part at their first token, or where there is no rejected one."""
+    import torch
+
+    from gatebench.objectives.layout.shared_prompt import target_log_probs
+
+    counts = torch.tensor([_in_common(probe) for probe in probes], device=scored.logits.device)
+    target = target_log_probs(scored.logits, scored.targets)
+    own = _places(scored) <= counts[scored.response]
+    sums = scored.sums(torch.where(own, target, torch.zeros_like(target)))
+    return sums.masked_fill(counts == 0, math.nan)
+
+
+def _in_common(probe: EncodedProbe) -> int:
+    """How many learned tokens the chosen response has before it parts from the rejected one."""
+    sides = zip(probe.responses[CHOSEN], probe.responses.get(REJECTED, []), strict=False)
+    until = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], sides))
+    own = probe.learned.get(CHOSEN)
+    return until if own is None else sum(own[:until])
+
+
+def _places(scored: Scored) -> torch.Tensor:
+    """[tokens] where each stands in its response, from 1."""
+    import torch
+
+    ends = scored.sums(torch.ones_like(scored.targets, dtype=torch.float32)).long().cumsum(0)
+    starts = torch.cat([ends.new_zeros(1), ends[:-1]])
+    return torch.arange(len(scored.targets), device=ends.device) - starts[scored.response] + 1
 
 
 def chosen_quantities(

@@ -71,7 +71,7 @@ class Spec:
     weights: str = field(default="", metadata={"key": "given"})
     attention: str = field(default="", metadata={"key": "given"})
     followed: DataSource | None = field(default=None, metadata={"key": "given"})
-    profile: bool = field(default=False, metadata={"key": "given"})
+    profile: int = field(default=0, metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch: Watch | None = None) -> Facts:

@@ -16,6 +16,7 @@ from gatebench.objectives.names import UnknownWord
 BY_AXES = ("model", "dataset", "objective", "loss", "warmup")
 CURVE_AXES = ("model", "dataset")  # what a curve is of
 SPREADS = ("model", "dataset", "objective")
+KIND, KIND_METRIC = "kind", "near_miss"  # what strata can say beside a metric's name, and the metric that tells it
 Expectation = Literal["greater", "less"]
 
 
@@ -51,7 +52,8 @@ class Claim(Strict):
 
     by: one contrast for every value of these axes. spread: compare how far the cells of this axis lie apart (their
     standard deviation) in place of their mean. effect: the size that is expected, for the power to have seen it.
-    strata: one contrast on each third of the probes by a metric that is measured before training, as ches.
+    strata: one contrast on each third of the probes by a metric that is measured before training, as ches or
+    edit_distance; with `kind` one on each kind of pair, where the data set marks them as builtin:toolbox does.
     at_equal: a side's cells are the points of one curve of the metric over this other one, as test_margin, and the
     curves are compared where both have it; each model and data set apart.
     """
@@ -78,6 +80,11 @@ class Claim(Strict):
         return self
 
     @property
+    def strata_metric(self) -> str | None:
+        """The metric that the strata are told by."""
+        return KIND_METRIC if self.strata == KIND else self.strata
+
+    @property
     def apart(self) -> list[str]:
         """The axes for each of whose values there is a contrast."""
         return list(dict.fromkeys([*self.by, *(CURVE_AXES if self.at_equal else ())]))
@@ -99,8 +106,8 @@ class Claim(Strict):
         metric = registry.get_metric(self.metric)
         if self.strata is None:
             return
-        known = [found.name for found in GEOMETRY.metrics()]
+        known = [KIND, *(found.name for found in GEOMETRY.metrics())]
         if self.strata not in known:
             raise UnknownWord("strata", self.strata, known)
         if metric.source != DYNAMICS:
-            raise ValueError(f"strata are thirds of the probes, and {self.metric} is not measured on them")
+            raise ValueError(f"strata are parts of the probes, and {self.metric} is not measured on them")

@@ -326,7 +326,7 @@ class Suite(Strict):
 
     def _check_measured(self, claim: Claim) -> None:
         """What a claim is about must be measured by a stage that this suite has."""
-        for name in filter(None, (claim.metric, claim.strata, claim.at_equal)):
+        for name in filter(None, (claim.metric, claim.strata_metric, claim.at_equal)):
             source = registry.get_metric(name).source.stage
             if source in Evaluate.model_fields and not getattr(self.evaluate, source):
                 raise ValueError(

@@ -33,7 +33,8 @@ def probes(kinds: tuple[str, ...] = KINDS) -> pandas.DataFrame:
                     rows.append({
                         "step": step, "split": split, "prompt": prompt, "kind": kind, "tokens": 1 + prompt,
                         "log_prob": -5 - 10 * random.random(), "argmax": -5 * random.random(), "kl": random.random(),
-                        "entropy": random.random(), **dict.fromkeys(dynamics.PLACES, -random.random()),
+                        "entropy": random.random(),
+                        **dict.fromkeys((*dynamics.PLACES, dynamics.SHARED), -random.random()),
                         **dict(zip((f"mass_{part}" for part in MASSES), masses, strict=True)),
                     })  # fmt: skip
     frame = pandas.DataFrame(rows)
@@ -52,7 +53,7 @@ def placed() -> pandas.DataFrame:
 
     places = [(split, prompt) for split in ("train", "test") for prompt in PROMPTS]
     frame = pandas.DataFrame(places, columns=["split", "prompt"])
-    names = ("ches", "ches_normalised", "gradient_cosine", "gradient_norm_ratio")
+    names = ("edit_distance", "near_miss", "ches", "ches_normalised", "gradient_cosine", "gradient_norm_ratio")
     return frame.assign(**{name: frame["prompt"] / (2.0 + place) for place, name in enumerate(names)})
 
 

@@ -48,7 +48,7 @@ def test_the_probes_of_every_checkpoint_are_kept(good_run):
     assert set(frame["split"]) == {"train", "test"}
     kinds = set(frame["kind"])
     assert len([kind for kind in kinds if not kind.startswith("other_")]) == 11
-    assert len([kind for kind in kinds if kind.startswith("other_")]) == 15  # the toolbox's further answers
+    assert len([kind for kind in kinds if kind.startswith("other_")]) == 12  # the toolbox's further answers
     chosen = frame[frame["kind"] == "chosen"]
     assert (chosen["argmax"] >= chosen["log_prob"] - 1e-6).all()
     masses = chosen[["mass_target", "mass_top1", "mass_rest"]]

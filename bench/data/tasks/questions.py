@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypedDict
 
 from gatebench.bench.data import toolbox
+from gatebench.bench.data.toolbox_questions import Question, question
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -40,13 +41,13 @@ def graded(doc: Mapping[str, str], results: list[str]) -> dict[str, float]:
     return {"exact_match": float(toolbox.grade(doc["prompt"], results[0]))}
 
 
-def _asked() -> Iterator[toolbox.Question]:
+def _asked() -> Iterator[Question]:
     taken = set(islice(toolbox.instructions(0), TAKEN))
     fresh = (text for text in toolbox.instructions(SEED) if text not in taken)
-    return (toolbox.question(text) for text in islice(fresh, QUESTIONS))
+    return (question(text) for text in islice(fresh, QUESTIONS))
 
 
-def _choice(asked: toolbox.Question) -> ChoiceRow:
+def _choice(asked: Question) -> ChoiceRow:
     options = [asked.answer, *asked.misses]
     random.Random(asked.instruction).shuffle(options)
     texts = [toolbox.sentence(asked, option, "plain") for option in options]

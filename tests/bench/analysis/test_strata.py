@@ -1,10 +1,15 @@
-"""Claims on thirds of the probes by what was known of them before training."""
+"""Claims on parts of the probes by what was known of them before training, and points by kind of pair."""
+
+from dataclasses import replace
 
 import numpy
+import pandas
 import pytest
 from pydantic import ValidationError
 
+from gatebench.bench.analysis.aggregates import Group, groups, groups_by_kind
 from gatebench.bench.analysis.claims import judge
+from gatebench.bench.analysis.tables import phenomenon
 from gatebench.bench.errors import UserError
 from gatebench.bench.run.registration import claim_digest
 from gatebench.bench.suite.claims import Claim
@@ -56,6 +61,49 @@ def test_thirds_are_of_ranks_so_that_the_size_of_a_models_states_does_not_count(
     assert turned == pytest.approx([0.0, 7 / 13, 1.0], abs=0.1)
 
 
+def marked(**more):
+    """Cells of which every second pair is a near miss, by place; their geometry stands in rows of its own."""
+    found = cells()
+    for cell in found:
+        places = cell.deltas[["split", "prompt"]].assign(near_miss=cell.deltas["prompt"] % 2.0)
+        cell.deltas.loc[cell.deltas["prompt"] % 2 == 1, "delta_chosen"] -= 10.0
+        object.__setattr__(cell, "deltas", pandas.concat([cell.deltas, places], ignore_index=True))
+    return found
+
+
+def test_a_contrast_for_each_kind_of_pair():
+    found = judged(claim(strata="kind"), marked())
+    assert [contrast.label for contrast in found.contrasts] == [
+        "gate seq vs gate none, worded apart", "gate seq vs gate none, near miss",
+    ]  # fmt: skip
+    assert [contrast.probes for contrast in found.contrasts] == [20, 20]
+    whole = judged(claim(), marked()).contrasts[0].value
+    assert sum(contrast.value for contrast in found.contrasts) / 2 == pytest.approx(whole)
+
+
+def test_points_by_kind_of_pair_have_their_own_probes_alone():
+    found = groups_by_kind(marked())
+    assert [(group.kind, group.gate) for group in found] == [
+        (kind, gate) for kind in ("worded apart", "near miss") for gate in ("none", "seq")
+    ]
+    apart, near = found[0].metrics["delta_chosen"], found[2].metrics["delta_chosen"]
+    assert (apart + near) / 2 == pytest.approx(groups(marked())[0].metrics["delta_chosen"])
+    assert apart - near == pytest.approx(10, abs=1)
+    assert groups_by_kind(cells()) == []
+
+
+def test_a_sign_that_seeds_do_not_share_has_no_name():
+    kind = {"delta_chosen": -3.0, "delta_others": -1.0, "delta_argmax": 0.5, "delta_shared": -2.0}
+    group = Group("m", "d", "dpo", "none", (0, 1), kind, kind="worded apart")
+    assert phenomenon(group) == "squeezing"
+    assert phenomenon(replace(group, unsteady=("delta_argmax",))) == "displacement"
+    assert phenomenon(replace(group, unsteady=("delta_chosen",))) == ""
+    assert phenomenon(replace(group, metrics={**kind, "delta_argmax": -1.0, "delta_shared": 1.0})) == ""
+    cells_of_one_gate = [cell for cell in marked() if cell.gate == "none"]
+    cells_of_one_gate[0].deltas.loc[:, "delta_chosen"] += 40.0
+    assert all("delta_chosen" in found.unsteady for found in groups_by_kind(cells_of_one_gate))
+
+
 def test_cells_without_the_strata_leave_it_undecided():
     found = judged(
         claim(strata="ches"), [measured(gate=gate, seed=seed) for gate in ("none", "seq") for seed in (0, 1)]
@@ -69,7 +117,7 @@ def test_cells_without_the_strata_leave_it_undecided():
     [
         ({"strata": "chess"}, "unknown strata 'chess'; did you mean 'ches'?"),
         ({"strata": "margin"}, "unknown strata 'margin'"),
-        ({"strata": "ches", "metric": "generation_pass_rate"}, "strata are thirds of the probes, and generation_pass"),
+        ({"strata": "ches", "metric": "generation_pass_rate"}, "strata are parts of the probes, and generation_pass"),
     ],
 )
 def test_strata_that_make_no_sense_are_refused(more, sentence):

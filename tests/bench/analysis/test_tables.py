@@ -3,7 +3,14 @@
 from gatebench.bench.analysis.aggregates import Group
 from gatebench.bench.analysis.claims import ClaimResult, ContrastResult
 from gatebench.bench.analysis.summary import CellResult, Summary
-from gatebench.bench.analysis.tables import ONE_SEED, claims_table, contrasts_table, results_table, verdicts_table
+from gatebench.bench.analysis.tables import (
+    ONE_SEED,
+    claims_table,
+    contrasts_table,
+    kinds_table,
+    results_table,
+    verdicts_table,
+)
 
 
 def group(model, gate, value):
@@ -23,6 +30,34 @@ def test_the_best_of_each_model_is_bold_and_cells_without_a_result_follow():
     assert (table.rows[3].cells[-1].text, table.rows[3].cells[-1].tone) == ("missing: seed 3", "bad")
 
 
+def shown(table):
+    return " ".join(cell.text for row in table.rows for cell in row.cells)
+
+
+def test_held_out_columns_stand_beside_those_of_training():
+    both = {"delta_chosen": 1.0, "test_delta_chosen": -2.0, "accuracy": 0.75, "test_accuracy": 0.5}
+    table = results_table(Summary("s", "run", (), groups=(Group("m", "d", "dpo", "none", (0,), both),)))
+    texts = dict(zip((column.name for column in table.head), (cell.text for cell in table.rows[0].cells), strict=True))
+    assert (texts["Δ chosen"], texts["held-out Δ chosen"]) == ("1.00", "-2.00")
+    assert (texts["accuracy"], texts["held-out accuracy"]) == ("0.75", "0.50")
+
+
+def test_points_by_kind_say_which_signs_seeds_do_not_share():
+    falls = {"delta_chosen": -9.0, "delta_others": -3.0, "delta_argmax": 0.7}
+    near = {"delta_chosen": -9.0, "delta_others": -3.0, "delta_argmax": -0.7, "delta_shared": -4.0}
+    groups = tuple(
+        Group("m", "d", "dpo", "none", (0, 1), metrics, kind=kind, unsteady=unsteady)
+        for kind, metrics, unsteady in (
+            ("worded apart", falls, ()), ("near miss", near, ()), ("near miss", near, ("delta_shared",)),
+        )
+    )  # fmt: skip
+    rows = kinds_table(Summary("s", "run", (), kinds=groups)).rows
+    assert [row.cells[-1].text for row in rows] == ["squeezing", "displacement", ""]
+    assert [row.section for row in rows] == [False, True, False]
+    assert "-4.00?" in shown(kinds_table(Summary("s", "run", (), kinds=groups[2:])))
+    assert kinds_table(Summary("s", "run", ())).rows == ()
+
+
 def claim(seeds):
     found = ContrastResult("seq − none", 6.0, 5.0, 7.0, seeds=seeds, p_holm=0.012, detectable=1.5)
     return ClaimResult("it raises", "delta_chosen", "greater", "supported", (found,))
@@ -33,6 +68,10 @@ def test_verdicts_on_one_seed_say_so_wherever_they_are_shown():
     for table in (claims_table, verdicts_table, lambda summary: contrasts_table(summary.claims[0])):
         assert table(one).caption == ONE_SEED
         assert table(three).caption is None
+    for table in (claims_table, verdicts_table):
+        assert "supported in this run" in shown(table(one))
+        assert "in this run" not in shown(table(three))
+    assert "seeds were not varied" in ONE_SEED
 
 
 def test_a_contrast_without_a_value_says_why():

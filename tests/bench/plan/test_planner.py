@@ -109,7 +109,7 @@ def test_every_profile_of_the_shipped_suite_plans_without_a_network(profile):
     file = SUITES / "scale_vs_gate.yaml"
     suite = load_suite(file, profile)
     plan = make_plan(suite, resolve(suite, file))
-    expected = {None: 3 * 5 * 4 * 3, "quick": 16, "llm": 400}
+    expected = {None: 3 * 5 * 4 * 3, "quick": 2 * 3 * 3, "llm": 400}
     assert len(plan.cells) == expected[profile]
 
 

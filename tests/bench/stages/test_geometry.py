@@ -6,6 +6,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from gatebench.bench.data.adapters import load
+from gatebench.bench.metrics.geometry import share_edited
 from gatebench.bench.models.encoding import Encoder
 from gatebench.bench.models.loading import load_tokenizer
 from gatebench.bench.stages.geometry import GEOMETRY_FILE, PAIRS
@@ -44,7 +45,9 @@ def test_every_pair_and_probe_has_its_geometry(made):
     # the probes of training prompts are the first training pairs
     pairs = frame[frame["split"] == PAIRS].head(6).reset_index(drop=True)
     probes = frame[frame["split"] == "train"].reset_index(drop=True)
-    pandas.testing.assert_frame_equal(pairs.drop(columns="split"), probes.drop(columns="split"))
+    pandas.testing.assert_frame_equal(
+        pairs.drop(columns=["split", "near_miss"]), probes.drop(columns=["split", "near_miss"])
+    )
 
 
 def test_it_is_that_of_a_plain_model(made):
@@ -68,5 +71,28 @@ def test_its_table_has_the_metrics_of_the_probes(made):
     table = stage_of("geometry").by_prompt(folder / node.key, {})
     assert set(table["split"]) == {"train", "test"}
     assert set(table.columns) == {
-        "split", "prompt", "ches", "ches_normalised", "gradient_cosine", "gradient_norm_ratio",
+        "split", "prompt", "edit_distance", "near_miss", "ches", "ches_normalised", "gradient_cosine",
+        "gradient_norm_ratio",
     }  # fmt: skip
+
+
+def test_near_misses_are_marked_and_lie_closer_than_pairs_worded_apart(made):
+    node, folder, _ = made
+    table = stage_of("geometry").by_prompt(folder / node.key, {})
+    near, apart = (table.loc[table["near_miss"] == mark, "edit_distance"] for mark in (1.0, 0.0))
+    assert 0 < len(near) < len(near) + len(apart) == len(table)
+    assert near.max() < apart.min()
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "share"),
+    [
+        ([1, 2, 3], [1, 2, 3], 0),
+        ([1, 2, 3], [1, 9, 3], 1 / 3),
+        ([1, 2], [3, 4], 1),
+        ([1, 2, 3, 4], [2, 3], 0.5),
+        ([], [], 0),
+    ],
+)
+def test_edit_distance_by_hand(first, second, share):
+    assert share_edited(first, second) == share_edited(second, first) == share

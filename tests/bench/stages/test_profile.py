@@ -4,8 +4,11 @@ import pandas
 import pytest
 import torch
 
+from gatebench.bench.data.adapters import load
+from gatebench.bench.data.pairs import NEAR_MISS
 from gatebench.bench.metrics.dynamics import PLACES
-from gatebench.bench.stages.probing import PROBES, by_place
+from gatebench.bench.models.encoding import EncodedProbe
+from gatebench.bench.stages.probing import PROBES, by_place, shared
 from gatebench.objectives.layout.scoring import Scored
 from tests.helpers import GATED_DPO, plan_of, run_stage
 
@@ -25,6 +28,18 @@ def test_places_by_hand():
     }  # fmt: skip
 
 
+def test_shared_tokens_by_hand():
+    sides = [([5, 6, 7], [5, 6, 8, 9]), ([5, 6], [7]), ([5, 6], [5, 6])]
+    probes = [EncodedProbe([1], {"chosen": chosen, "rejected": rejected}) for chosen, rejected in sides]
+    probes.append(EncodedProbe([1], {"chosen": [5, 6, 7], "rejected": [5, 6, 8]}, {"chosen": [False, True, True]}))
+    counted = [3, 2, 2, 2]  # of the last one's three tokens two are learned
+    response = torch.repeat_interleave(torch.arange(4), torch.tensor(counted))
+    targets = torch.zeros(sum(counted), dtype=torch.long)
+    scored = Scored([(i, 0) for i in range(4)], response, targets, torch.zeros(sum(counted), 4))
+    found = shared(scored, probes) / -torch.log(torch.tensor(4.0))
+    torch.testing.assert_close(found, torch.tensor([2.0, torch.nan, 2.0, 1.0]), equal_nan=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("keep", ["final", "all"])
 def test_the_places_of_a_response_sum_to_it(tmp_path, keep):
@@ -39,6 +54,9 @@ def test_the_places_of_a_response_sum_to_it(tmp_path, keep):
     )
     assert frame[frame["kind"] != "chosen"][list(PLACES)].isna().all().all()
     assert set(frame["step"]) == {0, 2, 4}
+    near = [probe.pair == NEAR_MISS for probe in load(plan.nodes[cell.stages["dynamics"]].spec.data).probes["train"]]
+    parted = chosen[chosen["split"] == "train"].set_index(["step", "prompt"])["shared"]
+    assert [parted[0, prompt] == parted[0, prompt] for prompt in range(6)] == near  # nan where they share no opening
 
 
 def test_it_moves_no_key_of_a_suite_that_does_not_ask_for_it(tmp_path):
