@@ -130,7 +130,7 @@ def test_an_installed_bench_finds_the_shipped_suites_and_the_tested_versions(bui
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert "16 cells" in bench("run", "scale_vs_gate", "--profile", "quick", "--dry-run")
+    assert "18 cells" in bench("run", "scale_vs_gate", "--profile", "quick", "--dry-run")
     assert str(site / "gatebench/suites/scale_vs_gate.yaml") in bench("ls", "suites", "--json")
     code = "import gatebench.bench.shipped as s; print(s.__file__, s.tested_versions()['torch'])"
     done = subprocess.run([own / "python", "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path,
