@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
+from gatebench.bench.shipped import suite_file
 from gatebench.bench.suite.reader import load_suite
-from tests.helpers import ROOT, write
+from tests.helpers import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -25,17 +26,16 @@ def test_the_gated_script_runs_in_a_fresh_file(tmp_path, model_paths):
     assert "gate/mean" in done.stdout
 
 
-def test_the_suite_is_valid(tmp_path):
-    suite = load_suite(write(tmp_path, block("yaml", "name: mine")))
-    assert [objective.loss for objective in suite.objectives][-1] == "trl:hinge"
+def test_it_is_read_in_a_minute_and_its_links_lead_somewhere():
+    assert len(README.splitlines()) <= 120
+    links = [place.split("#")[0] for place in re.findall(r"\]\(([^)]+)\)", README) if not place.startswith("http")]
+    assert len(links) > 15
+    assert [place for place in links if not (ROOT / place).exists()] == []
 
 
-def test_the_objective_of_one_file_works(tmp_path):
-    scope = {}
-    exec(block("python", "HingeSum"), scope)  # noqa: S102
-    from tests.cases import golden_pair
-
-    assert scope["hinge_sum"](golden_pair(), scope["HingeSum"](margin=5.0)).item() == 1.0  # h = 4
+@pytest.mark.parametrize(("suite", "profile"), re.findall(r"bench run (\w+) --profile (\w+)", README))
+def test_the_suites_it_runs_are_shipped(suite, profile):
+    assert load_suite(suite_file(suite), profile).name == suite
 
 
 def test_no_placeholder_is_left():
