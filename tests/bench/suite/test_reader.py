@@ -91,3 +91,5 @@ def test_settings_go_over_the_file(tmp_path):
 def test_the_shipped_suite_is_valid_in_every_profile(profile):
     suite = load_suite(SUITES / "scale_vs_gate.yaml", profile)
     assert suite.name == "scale_vs_gate"
+    assert suite.tune
+    assert suite.tune.trials == (6 if profile == "quick" else 40)
