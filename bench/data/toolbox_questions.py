@@ -1,6 +1,6 @@
 """The questions of `builtin:toolbox`: each family with what draws, solves and recognises them.
 
-In two levels: the easy families a built-in model of 1.3M learns in minutes; of the hard ones none does.
+In two levels: the easy families a built-in model of 1.3M learns in minutes; of the hard ones hardly any.
 """
 
 from __future__ import annotations
