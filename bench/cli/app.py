@@ -11,6 +11,7 @@ from collections.abc import Callable
 import typer
 
 from gatebench.bench.cli.commands.compare import compare_command
+from gatebench.bench.cli.commands.export import export_command
 from gatebench.bench.cli.commands.gc import gc_command
 from gatebench.bench.cli.commands.perf import perf_command
 from gatebench.bench.cli.commands.plan import plan_command
@@ -20,6 +21,7 @@ from gatebench.bench.cli.commands.samples import samples_command
 from gatebench.bench.cli.commands.schema import schema_command
 from gatebench.bench.cli.commands.tune import tune_command
 from gatebench.bench.cli.commands.ui import ui_command
+from gatebench.bench.cli.commands.vote import vote_command
 from gatebench.bench.console import harmless
 from gatebench.bench.errors import UserError, sentence_of
 from gatebench.bench.secrets import without_secrets
@@ -36,6 +38,8 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of --help
     "compare": compare_command,
     "ui": ui_command,
     "samples": samples_command,
+    "vote": vote_command,
+    "export": export_command,
     "perf": perf_command,
     "schema": schema_command,
 }

@@ -67,4 +67,5 @@ def scaled(differences: Numbers) -> Numbers:
     if len(differences) < 2:
         return np.zeros_like(differences)
     spread = differences.std(axis=0, ddof=1)
-    return np.divide(differences, spread, out=np.zeros_like(differences), where=spread > 1e-12)
+    found: Numbers = np.divide(differences, spread, out=np.zeros_like(differences), where=spread > 1e-12)
+    return found

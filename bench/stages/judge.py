@@ -132,16 +132,18 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount:
 
 
 def judged_answers(folder: Path, inputs: Mapping[str, Path]) -> pandas.DataFrame:
-    """The verdicts with the texts that they are about (response, opponent_response, name of a baseline) and what is
-    known of the questions."""
+    """The verdicts with the texts that they are about (response, opponent_response), as far as these are still there,
+    and what is known of the questions."""
     import pandas
 
     verdicts = pandas.read_parquet(folder / VERDICTS_FILE)
-    own = pandas.read_parquet(inputs["own"] / ANSWERS)
-    own = own[[name for name in ("prompt", "response", *OF_QUESTIONS) if name in own]]
     files = {name: inputs[name] / ANSWERS for name in OPPONENTS if name in inputs}
     if (folder / BASELINE_FILE).exists():
         files["baseline"] = folder / BASELINE_FILE
+    if "own" not in inputs or not set(verdicts["opponent"]) <= set(files):
+        return verdicts
+    own = pandas.read_parquet(inputs["own"] / ANSWERS)
+    own = own[[name for name in ("prompt", "response", *OF_QUESTIONS) if name in own]]
     others = pandas.concat([
         pandas.read_parquet(file)[["prompt", "response"]].assign(opponent=name) for name, file in files.items()
     ])  # fmt: skip
