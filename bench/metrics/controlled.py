@@ -19,11 +19,14 @@ INVERSE_RIDGE = 100.0
 
 
 def controlled_wins(wins: Numbers, weights: Numbers, held: Numbers, kept: Numbers) -> Numbers:
-    """A number a prompt, whose mean is the rate of wins where what is held equal does not differ. [N]
+    """A number a prompt, whose mean is the rate of wins where what is held equal does not differ. [N] Missing for all
+    where that cannot be told: where it differs always, and always alike.
 
     wins: [N] of 0 to 1, fractions too; weights: [N] how much each counts in the fit and in the mean; held: [N, H] what
     is set to 0 for the rate; kept: [N, K] what stays as it is, the constant among it
     """
+    if not _can_be_told(held):
+        return np.full(len(wins), np.nan)
     features = np.hstack([held, kept])
     coefficients = _fitted(features, wins, weights)
     at_zero = np.hstack([np.zeros_like(held), kept])
@@ -45,6 +48,14 @@ def weighted_wins(wins: Numbers, weights: Numbers) -> Numbers:
     return found
 
 
+def _can_be_told(held: Numbers) -> bool:
+    """Whether prompts differ enough in what is held equal for the data, and not the ridge, to say what is its part and
+    what the constant's: what is left of the constant beside it, as information at even odds, is ten times the ridge."""
+    constant = np.ones(len(held))
+    left = constant - held @ np.linalg.lstsq(held, constant)[0]
+    return float(left @ left) / 4 > 10 / INVERSE_RIDGE
+
+
 def _fitted(features: Numbers, wins: Numbers, weights: Numbers) -> Numbers:
     """The coefficients of logit P(win) = features @ coefficients. A win of 0.7 counts as 0.7 of a win and 0.3 of a
     loss."""
@@ -63,9 +74,7 @@ def _curve(logits: Numbers) -> Numbers:
 
 
 def scaled(differences: Numbers) -> Numbers:
-    """Columns over their standard deviation, zero staying zero; one that never varies tells nothing and is zero."""
-    if len(differences) < 2:
-        return np.zeros_like(differences)
-    spread = differences.std(axis=0, ddof=1)
-    found: Numbers = np.divide(differences, spread, out=np.zeros_like(differences), where=spread > 1e-12)
+    """Columns over their standard deviation, zero staying zero; of one that never varies nothing but the sign."""
+    spread = differences.std(axis=0, ddof=1) if len(differences) > 1 else np.zeros(differences.shape[1])
+    found: Numbers = np.divide(differences, spread, out=np.sign(differences), where=spread > 1e-12)
     return found

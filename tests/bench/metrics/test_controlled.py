@@ -84,7 +84,16 @@ def test_a_weighted_mean_has_the_value_and_the_error_of_a_ratio():
     assert own.std(ddof=1) / 300**0.5 == pytest.approx(numpy.std(again), rel=0.1)
 
 
-def test_what_never_varies_tells_nothing():
-    numpy.testing.assert_array_equal(scaled(numpy.full((5, 1), 7.0)), 0)
+def test_columns_are_scaled_and_not_moved():
     numpy.testing.assert_allclose(scaled(numpy.array([[1.0], [3.0]])), numpy.array([[1.0], [3.0]]) / 2**0.5)
-    assert scaled(numpy.array([[4.0]])) == 0
+    numpy.testing.assert_array_equal(scaled(numpy.full((5, 1), -7.0)), -1)
+    numpy.testing.assert_array_equal(scaled(numpy.zeros((1, 2))), 0)
+
+
+def test_the_rate_at_equal_length_of_answers_that_are_always_longer_cannot_be_told():
+    """Nothing tells the part of the length from the policy's own."""
+    wins, ones = numpy.tile([1.0, 0.0, 0.0], 10), numpy.ones(30)
+    assert numpy.isnan(controlled_wins(wins, ones, scaled(numpy.full((30, 1), 12.0)), ones[:, None])).all()
+    assert numpy.isnan(controlled_wins(wins[:1], ones[:1], scaled(numpy.full((1, 1), 12.0)), ones[:1, None])).all()
+    equal = controlled_wins(wins, ones, scaled(numpy.zeros((30, 1))), ones[:, None])
+    assert equal.mean() == pytest.approx(1 / 3, abs=1e-3)
