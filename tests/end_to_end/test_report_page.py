@@ -73,6 +73,15 @@ def test_the_filter_keeps_what_fits_in_tables_and_figures(opened):
     assert rows.count() == 1
 
 
+def test_what_a_policy_says_otherwise_than_before_is_marked(opened):
+    row = opened.locator(".asked tr", has_text=SCRIPT.split(">")[0]).filter(has=opened.locator("mark"))
+    assert "".join(row.first.locator("mark").all_inner_texts())
+    assert opened.locator(".asked").first.inner_text().startswith("Prompt ")
+    warm_up = opened.locator(".asked tr", has_text="warm-up")
+    assert warm_up.count() == 4
+    assert warm_up.locator("mark").count() == 0
+
+
 def test_answers_can_be_searched(opened):
     asked = opened.locator(".asked:visible")
     assert asked.count() == 4
