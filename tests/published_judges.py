@@ -20,6 +20,8 @@ from gatebench.bench.metrics import verdicts
 OWN = "src/alpaca_eval"
 JUDGE, BASELINE, KNOWN = "weighted_alpaca_eval_gpt4_turbo", "gpt4_1106_preview", "vicuna-13b-v1.5"
 
+THEIRS = ["win_rate", "length_controlled_winrate", "lc_standard_error"]
+
 
 def annotated(file: Path) -> pandas.DataFrame:
     return pandas.DataFrame(json.loads(file.read_text(encoding="utf-8")))
@@ -35,8 +37,8 @@ def difficulties(checkout: Path) -> dict[str, float]:
     return dict(zip(rows["instruction"], found, strict=True))
 
 
-def rates(rows: pandas.DataFrame, difficulty: dict[str, float]) -> tuple[float, float]:
-    """(win rate, at equal length) in per cent."""
+def rates(rows: pandas.DataFrame, difficulty: dict[str, float]) -> tuple[float, float, float]:
+    """(win rate, at equal length, the standard error of this) in per cent."""
     wins = rows["preference"].astype(float).replace(0.0, 1.5) - 1
     table = pandas.DataFrame({
         "first": wins, "second": wins, "response": rows["output_2"], "opponent_response": rows["output_1"],
@@ -45,7 +47,7 @@ def rates(rows: pandas.DataFrame, difficulty: dict[str, float]) -> tuple[float, 
     judged = verdicts.Verdicts(table)
     controlled = verdicts.win_rate_glm(judged)
     assert controlled is not None
-    return 100 * float(verdicts.win_rate(judged).mean()), 100 * float(controlled.mean())
+    return 100 * float(verdicts.win_rate(judged).mean()), 100 * float(controlled.mean()), 100 * float(controlled.sem())
 
 
 def main(checkout: Path) -> None:
@@ -55,16 +57,17 @@ def main(checkout: Path) -> None:
     for file in sorted(checkout.glob(f"results/*/{JUDGE}/annotations.json")):
         model, rows = file.parts[-3], annotated(file)
         if model in board.index and model != BASELINE and set(rows["instruction"]) <= difficulty.keys():
-            ours, theirs = rates(rows, difficulty), board.loc[model, ["win_rate", "length_controlled_winrate"]]
-            found.append((*ours, *theirs.astype(float)))
+            ours, theirs = rates(rows, difficulty), board.loc[model, THEIRS].astype(float)
+            found.append((*ours, *theirs))
             print(f"{model:40} win rate {ours[0]:6.2f} ({theirs.iloc[0]:6.2f})  equal length {ours[1]:6.2f} "
                   f"({theirs.iloc[1]:6.2f})")  # fmt: skip
-    raw, own, their_raw, their_own = numpy.array(found).T
+    raw, own, error, their_raw, their_own, their_error = numpy.array(found).T
     print(
         f"{len(found)} models: win rates differ by at most {abs(raw - their_raw).max():.4f}; at equal length by "
         f"{abs(own - their_own).mean():.2f} on average, correlation {numpy.corrcoef(own, their_own)[0, 1]:.3f}, rank "
         f"correlation {pandas.Series(own).corr(pandas.Series(their_own), 'spearman'):.3f}; the win rate itself is "
-        f"{abs(raw - their_own).mean():.2f} away"
+        f"{abs(raw - their_own).mean():.2f} away; their standard errors are at most "
+        f"{numpy.nanmax(their_error / error):.2f} of ours, where they have some"
     )
 
 

@@ -47,7 +47,7 @@ def cohens_kappa(pairs: list[tuple[float, float]]) -> tuple[float, float | None,
     """(the share that agrees, kappa, lo, hi) of the scores that two raters gave the same answers (Cohen 1960).
 
     The interval is that of the share (Wilson 1927), with the chance agreement as it was found. The usual large-sample
-    error (Fleiss, Cohen & Everitt 1969) is 0 where all agree, and covers 62 to 92 of 100 at 20 answers; this one 95.
+    error (Fleiss, Cohen & Everitt 1969) is 0 where all agree, and too small for few answers.
     """
     from scipy import stats
 

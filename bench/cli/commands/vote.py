@@ -79,7 +79,7 @@ def _show_agreement(prepared: Prepared, folder: Path, as_json: bool) -> None:
     from gatebench.bench.judged.comparisons import finished_comparisons
     from gatebench.bench.judges.votes import VotedOn, read_votes, score_of_earlier, texts_of
 
-    votes = read_votes(folder)
+    votes = read_votes(folder) if folder.is_dir() else []
     if not votes:
         raise UserError(f"{folder}: no votes; `bench vote {prepared.file} --rater NAME` asks for some")
     scores: dict[str, dict[VotedOn, float]] = {}

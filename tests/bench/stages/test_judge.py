@@ -10,6 +10,7 @@ from gatebench.bench.data.source import file_digest
 from gatebench.bench.errors import StageFailed, UserError
 from gatebench.bench.judges.api import Spec
 from gatebench.bench.judges.arena_hard import ArenaHardParameters
+from gatebench.bench.judges.votes import Vote, append_vote
 from gatebench.bench.metrics import verdicts
 from gatebench.bench.stages import judge as stage
 from tests.helpers import judge_server, no_report, prefers_the_longer
@@ -94,3 +95,16 @@ def test_a_baseline_of_other_questions_fails_the_stage(tmp_path):
     file.write_text("[]")
     with pytest.raises(UserError, match="changed or moved"):
         stage.run(spec, inputs, tmp_path, no_report)
+
+
+def test_answers_that_nobody_has_voted_on_are_missing_and_no_failure(tmp_path):
+    """Their ungated twin's may have votes; with more of them it is another stage."""
+    file = tmp_path / "votes.jsonl"
+    append_vote(file, Vote("anna", "prompt 0", "a", "something else", 1.0))
+    inputs = {"own": answers(tmp_path / "own", ["a", "b"]), "warmup": answers(tmp_path / "warmup", ["c", "d"])}
+    spec = Spec("human", content=file_digest(str(file)), votes=str(file))
+    facts = stage.run(spec, inputs, tmp_path, no_report)
+    assert facts["cautions"][0].startswith("judge human: 2 of 2 comparisons have no verdict, most often: no vote on")
+    found = stage.by_prompt(tmp_path, inputs)
+    assert found["vs_warmup_win_rate"].isna().all()
+    assert found["vs_warmup_missing"].tolist() == [1.0, 1.0]
