@@ -78,7 +78,7 @@ def test_what_a_policy_says_otherwise_than_before_is_marked(opened):
     """Word by word, as text; the prompts over which the cells differ most come first, with the reason."""
     marked = opened.locator(".asked tr", has_text="<b>said</b>").locator("mark")
     texts = [mark.text_content() for mark in marked.all()]
-    assert len(texts) == 4  # of five, the warm-up's is what they are compared with
+    assert len(texts) == 4  # of six, two are the warm-ups' that they are compared with
     assert all(text.isalnum() for text in texts)
     assert opened.locator(".asked b").count() == 0
     assert "nats a token over 4 cells" in opened.locator(".asked").first.text_content()
