@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 from gatebench.bench.analysis.answer import answer
-from gatebench.bench.analysis.samples import samples_table, side_by_side
+from gatebench.bench.analysis.samples import Asked, samples_table, side_by_side
 from gatebench.bench.analysis.summary import CellResult, Summary, cell_curves
 from gatebench.bench.analysis.table import Table
 from gatebench.bench.analysis.tables import (
@@ -24,6 +25,7 @@ from gatebench.bench.analysis.tables import (
     remedies_table,
     scale_table,
 )
+from gatebench.bench.judged.disputes import AnsweredCell, most_disputed
 from gatebench.bench.keys import Json
 from gatebench.bench.metrics import registry
 from gatebench.bench.plan.graph import NAME_AXES
@@ -56,8 +58,7 @@ def write_report(summary: Summary, store: Store, folder: Path, command: str = ""
     of_study, lost = _of_study(folder / STUDY_FILE)
     shown = (_figures(summary, curves) if cells else []) + of_study
     drawn = [_placed(f"f{n}", figure) for n, figure in enumerate(shown)]
-    generated = [(cell, cell.stages["generate"].key) for cell in cells if "generate" in cell.stages]
-    samples = side_by_side(generated, store, range(PROMPTS_SHOWN))
+    samples = list(_samples(cells, store))
     html = Environment(autoescape=True).from_string(_asset(REPORT_FILE)).render(
         summary=summary, answer=answer(summary), figures=drawn, css=_ours("report.css"), script=_ours("report.js"),
         plotly=_plotly(),
@@ -73,6 +74,21 @@ def write_report(summary: Summary, store: Store, folder: Path, command: str = ""
         export.write_exports(shown, summary, folder / FIGURES)
     write_text(folder / REPORT_FILE, html)
     return folder / REPORT_FILE
+
+
+def _samples(cells: Sequence[CellResult], store: Store) -> Iterator[Asked]:
+    """Of each data set the answers to the prompts over which they differ most, these first."""
+    found = [
+        AnsweredCell(cell, cell.stages["generate"].key, cell.stages["judge"].key if "judge" in cell.stages else None)
+        for cell in cells
+        if "generate" in cell.stages
+    ]
+    for dataset in dict.fromkeys(one.cell.dataset for one in found):
+        own = [one for one in found if one.cell.dataset == dataset]
+        disputes = {dispute.number: dispute.why for dispute in most_disputed(own, store, PROMPTS_SHOWN)}
+        asked = side_by_side([(one.cell, one.generate) for one in own], store, disputes)
+        by_number = {one.number: one for one in asked}
+        yield from (replace(by_number[number], why=why) for number, why in disputes.items() if number in by_number)
 
 
 def _of_study(file: Path) -> tuple[list[Figure], list[str]]:

@@ -19,6 +19,7 @@ LAYERS = (
     ("gatebench.bench.tune", "gatebench.bench.perf", "gatebench.bench.doctor", "gatebench.bench.export"),
     ("gatebench.bench.run",),
     ("gatebench.dashboards", "gatebench.bench.tracking"),
+    ("gatebench.bench.judged",),
     ("gatebench.bench.analysis",),
     ("gatebench.bench.cost",),
     ("gatebench.bench.executors",),
@@ -29,6 +30,7 @@ LAYERS = (
     ("gatebench.bench.models", "gatebench.bench.judges"),
     ("gatebench.bench.engines", "gatebench.bench.data"),
     ("gatebench.bench.store",),
+    ("gatebench.bench.loopback",),
     tuple(f"gatebench.bench.{name}" for name in "machine console process secrets keys errors shipped".split()),
     ("gatebench",),  # the public face: its __init__ hands on names of the objectives
     ("gatebench.objectives",),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Protocol
 
 from gatebench.bench.analysis.table import Column, Table, TableCell, row, texts
@@ -11,6 +13,8 @@ from gatebench.bench.errors import UserError
 from gatebench.bench.plan.graph import NAME_AXES
 from gatebench.bench.stages.generate import ANSWERS_FILE
 from gatebench.bench.store.store import Store
+
+PIECE = re.compile(r"\w+|[^\w\s]|\s+")
 
 
 class Answering(Protocol):
@@ -29,23 +33,27 @@ class Answering(Protocol):
 @dataclass(frozen=True)
 class Sample:
     """who: a cell, or the reference policy that cells started from; axes: of the cell, none for a reference policy;
-    passed: graded exactly, None where it cannot be."""
+    passed: graded exactly, None where it cannot be; changed: the spans of the response that are other words than those
+    of the reference policy."""
 
     who: str
     axes: Mapping[str, str]
     response: str
     finish_reason: str
     passed: bool | None
+    changed: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A prompt of a data set and all answers to it: each reference policy's before those of its cells."""
+    """A prompt of a data set and all answers to it: each reference policy's before those of its cells. why: it is worth
+    reading, where it was chosen."""
 
     dataset: str
     number: int
     prompt: str
     answers: tuple[Sample, ...]
+    why: str = ""
 
 
 def side_by_side(generated: Iterable[tuple[Answering, str]], store: Store, wanted: Iterable[int]) -> list[Asked]:
@@ -57,6 +65,7 @@ def side_by_side(generated: Iterable[tuple[Answering, str]], store: Store, wante
     prompts: dict[tuple[str, int], str] = {}
     found: dict[tuple[str, int], list[Sample]] = {}
     shown: set[str] = set()
+    before: dict[str, dict[int, str]] = {}  # the answers of reference policies, by the key of their stage
     for cell, key in generated:
         if not store.is_finished("generate", key):
             continue
@@ -70,13 +79,28 @@ def side_by_side(generated: Iterable[tuple[Answering, str]], store: Store, wante
                 continue
             shown.add(who)
             frame = pandas.read_parquet(folder / ANSWERS_FILE)
+            if folder == start:
+                before[start.name] = dict(zip(frame["prompt"], frame["response"], strict=True))
             for answer in frame[frame["prompt"].isin(numbers)].to_dict("records"):
                 place = (cell.dataset, int(answer["prompt"]))
                 prompts[place] = answer["text"]
                 passed = bool(answer["passed"]) if "passed" in answer else None
-                sample = Sample(who, of, answer["response"], answer["finish_reason"], passed)
+                said = answer["response"]
+                changed = changed_spans(before[start.name].get(answer["prompt"], ""), said) if of else ()
+                sample = Sample(who, of, said, answer["finish_reason"], passed, changed)
                 found.setdefault(place, []).append(sample)
     return [Asked(*place, prompts[place], tuple(found[place])) for place in sorted(found, key=lambda place: place[1])]
+
+
+def changed_spans(before: str, after: str) -> tuple[tuple[int, int], ...]:
+    """Where `after` has other words than `before`, as (start, end) of characters."""
+    ours = list(PIECE.finditer(after))
+    matcher = SequenceMatcher(None, PIECE.findall(before), [word.group() for word in ours], autojunk=False)
+    return tuple(
+        (ours[start].start(), ours[end - 1].end())
+        for kind, _, _, start, end in matcher.get_opcodes()
+        if kind in ("insert", "replace")
+    )
 
 
 def answers_to(suite: str, generated: Iterable[tuple[Answering, str]], store: Store, prompt: int) -> list[Asked]:
@@ -97,10 +121,14 @@ def answers_to(suite: str, generated: Iterable[tuple[Answering, str]], store: St
 def samples_table(asked: Asked, longest: int | None = None) -> Table:
     """A prompt's answers; longest: characters of an answer that are shown, all by default."""
     right = {True: TableCell("yes", tone="good"), False: TableCell("no", tone="bad"), None: TableCell("")}
-    rows = tuple(
-        row(s.who, s.response if longest is None or len(s.response) <= longest else s.response[:longest] + " …",
-            s.finish_reason, right[s.passed], axes=s.axes)
-        for s in asked.answers
-    )  # fmt: skip
+    rows = tuple(row(s.who, _shown(s, longest), s.finish_reason, right[s.passed], axes=s.axes) for s in asked.answers)
     head = (Column("cell", wraps=True), Column("answer", wraps=True), *texts("ended", "right"))
     return Table(asked.prompt, head, rows, ruled=True)
+
+
+def _shown(sample: Sample, longest: int | None) -> TableCell:
+    text = sample.response
+    if longest is None or len(text) <= longest:
+        return TableCell(text, marked=sample.changed)
+    kept = tuple((start, min(end, longest)) for start, end in sample.changed if start < longest)
+    return TableCell(text[:longest] + " …", marked=kept)

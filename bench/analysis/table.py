@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal
 
 Tone = Literal["", "good", "bad"]
@@ -20,11 +21,18 @@ class Column:
 
 @dataclass(frozen=True)
 class TableCell:
-    """Text, never markup of any kind."""
+    """Text, never markup of any kind. marked: spans of it that are highlighted, in order."""
 
     text: str
     bold: bool = False
     tone: Tone = ""
+    marked: tuple[tuple[int, int], ...] = ()
+
+    def parts(self) -> list[tuple[str, bool]]:
+        """The text in pieces, each with whether it is highlighted."""
+        edges = [0, *(edge for span in self.marked for edge in span), len(self.text)]
+        pieces = (self.text[start:end] for start, end in pairwise(edges))
+        return [(piece, bool(number % 2)) for number, piece in enumerate(pieces) if piece]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
     from gatebench.bench.analysis.summary import Summary
-    from gatebench.bench.analysis.table import Table
+    from gatebench.bench.analysis.table import Table, TableCell
     from gatebench.bench.cost.estimate import SuiteCost
     from gatebench.bench.cost.hardware import Hardware
     from gatebench.bench.machine import Machine
@@ -150,6 +150,12 @@ def for_terminal(table: Table) -> RichTable:
     def plain(text: str, style: str = "") -> Text:
         return Text(harmless(text), style=style)
 
+    def cell_text(cell: TableCell) -> Text:
+        found = plain(cell.text, "bold" if cell.bold else TONES[cell.tone])
+        for start, end in cell.marked:
+            found.stylize("underline", start, end)
+        return found
+
     caption = None if table.caption is None else plain(table.caption, "table.caption")
     drawn = RichTable(title=plain(table.title, "table.title"), caption=caption, show_lines=table.ruled)
     for column in table.head:
@@ -160,7 +166,7 @@ def for_terminal(table: Table) -> RichTable:
     for row in table.rows:
         if row.section:
             drawn.add_section()
-        drawn.add_row(*(plain(c.text, "bold" if c.bold else TONES[c.tone]) for c in row.cells))
+        drawn.add_row(*(cell_text(cell) for cell in row.cells))
     return drawn
 
 

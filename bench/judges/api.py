@@ -11,14 +11,16 @@ from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 WIN, TIE, LOSS = 1.0, 0.5, 0.0
-OPPONENTS = ("warmup", "ungated")  # a cell's answers are compared with those of its warm-up policy and ungated twin
+# a cell's answers are compared with those of its warm-up policy, its ungated twin, and a baseline's from a file
+OPPONENTS = ("warmup", "ungated", "baseline")
 
 
 @dataclass(frozen=True)
 class Spec:
     """Who judges. model: the name at an endpoint, or a reward model's folder or hub id; content stands for a reward
-    model's weights in stage keys; url and key, the environment variable with the endpoint's key, stay out of them.
-    parameters: a frozen dataclass of the kind's own, where it has one."""
+    model's weights, or for the file of votes, in stage keys; url and key, the environment variable with the endpoint's
+    key, stay out of them. parameters: a frozen dataclass of the kind's own, where it has one. baseline: a file of
+    answers to compare with as well, for which baseline_content stands in keys."""
 
     kind: str
     model: str = ""
@@ -26,6 +28,9 @@ class Spec:
     url: str = field(default="", metadata={"key": False})
     key: str = field(default="", metadata={"key": False})
     parameters: object = field(default=None, metadata={"key": "given"})
+    votes: str = field(default="", metadata={"key": False})
+    baseline: str = field(default="", metadata={"key": False})
+    baseline_content: str = field(default="", metadata={"key": "given"})
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """score: WIN, TIE or LOSS of the first answer; None where the judge gave none, and why."""
+    """score: WIN, TIE or LOSS of the first answer; None where the judge gave none, and why. much: whether it is much
+    better or worse, None of a judge that knows no such degrees."""
 
     score: float | None
     why: str = ""
+    much: bool | None = None
 
 
 class Judge(Protocol):
@@ -59,8 +66,8 @@ class Judge(Protocol):
 class JudgeKind:
     """A judge as a suite names it.
 
-    needs: of model and url, what a suite has to give; weights: whether `model` is a folder or hub id whose content
-    counts; exact: whether it needs data with exact grading; parameters: a frozen dataclass of further keys
+    needs: of model, url and votes, what a suite has to give; weights: whether `model` is a folder or hub id whose
+    content counts; exact: whether it needs data with exact grading; parameters: a frozen dataclass of further keys
     """
 
     name: str

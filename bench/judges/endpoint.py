@@ -44,7 +44,10 @@ QUESTION = """<instruction>
 
 
 class Endpoint:
+    """instructions: what the judge is told first."""
+
     ordered = True
+    instructions = INSTRUCTIONS
 
     def __init__(self, spec: Spec) -> None:
         self.address, self.model = f"{spec.url.rstrip('/')}/chat/completions", spec.model
@@ -72,15 +75,20 @@ class Endpoint:
                 return Verdict(None, str(error))
             with self._lock:
                 self._failures = 0
-            score = verdict_of(said)
-            if score is not None:
-                return Verdict(score)
+            verdict = self.read(said)
+            if verdict is not None:
+                return verdict
         return Verdict(None, f"no verdict in {said[:80]!r}")
+
+    def read(self, said: str) -> Verdict | None:
+        """The verdict of a reply, where it holds one."""
+        score = verdict_of(said)
+        return None if score is None else Verdict(score)
 
     def _ask(self, comparison: Comparison, patience: Patience) -> str:
         """The words of the answer. Raises NoAnswer after TRIES, or where the next would come after the deadline."""
         question = QUESTION.format(prompt=comparison.prompt, first=comparison.first, second=comparison.second)
-        messages = [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": question}]
+        messages = [{"role": "system", "content": self.instructions}, {"role": "user", "content": question}]
         body = json.dumps({"model": self.model, "messages": messages, "temperature": 0}).encode()
         tried = 0
         while True:

@@ -135,13 +135,22 @@ def identity(
 
 
 @dataclass(frozen=True)
+class Questions:
+    """A file of questions to be answered, and the digest of what it holds."""
+
+    path: str
+    content: str
+
+
+@dataclass(frozen=True)
 class Sources:
-    """The suite's models and data sets by name, its lm-eval tasks and its judge, resolved to content."""
+    """The suite's models and data sets by name, its lm-eval tasks, its judge and its questions, resolved to content."""
 
     models: Mapping[str, ModelSource]
     datasets: Mapping[str, DataSource]
     tasks: lm_eval.Spec | None = None
     judge: judge.Spec | None = None
+    questions: Questions | None = None
 
     def unpinned(self) -> list[str]:
         """One sentence where a hub name without a revision leaves content open."""

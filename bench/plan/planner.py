@@ -16,7 +16,7 @@ from gatebench.bench.engines.sampling import Sampling
 from gatebench.bench.errors import UserError
 from gatebench.bench.metrics.dynamics import PROFILE
 from gatebench.bench.models.source import ModelSource
-from gatebench.bench.plan.graph import Axes, Cell, Node, Plan, Sources, Where, identity, matches, point_of
+from gatebench.bench.plan.graph import Axes, Cell, Node, Plan, Questions, Sources, Where, identity, matches, point_of
 from gatebench.bench.plan.lengths import too_long
 from gatebench.bench.stages import base, dynamics, generate, geometry, judge, reference, train, warmup
 from gatebench.bench.stages.stage import library_versions
@@ -158,15 +158,18 @@ def _policy(
         found["geometry"] = nodes.add(
             "geometry", geometry.Spec(recipe.lengths, probed, model.weights), policy=policy
         ).key
-    asked = _generation(wish, recipe, model, data) if wish else None
+    asked = _generation(wish, recipe, model, data, sources.questions) if wish else None
     return _Policy(policy, scored, followed, start, asked, found)
 
 
-def _generation(wish: Generate, recipe: Train, model: ModelSource, data: DataSource) -> generate.Spec:
+def _generation(
+    wish: Generate, recipe: Train, model: ModelSource, data: DataSource, questions: Questions | None
+) -> generate.Spec:
     """vLLM by its version where it is installed, else transformers."""
     sampling = Sampling(wish.temperature, wish.top_p, wish.max_tokens, wish.stop, wish.seed)
     backend = (vllm.installed() if wish.backend == "vllm" else None) or "transformers"
-    return generate.Spec(backend, sampling, wish.prompts, recipe.lengths, model.dtype, data, wish.backend)
+    file = (questions.path, questions.content) if questions else ("", "")
+    return generate.Spec(backend, sampling, wish.prompts, recipe.lengths, model.dtype, data, wish.backend, *file)
 
 
 class _Cells:

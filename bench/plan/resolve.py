@@ -8,12 +8,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from gatebench.bench.data.adapters import TOOLBOX_DEFAULTS, load
+from gatebench.bench.data.questions import read_baseline, read_questions
 from gatebench.bench.data.readers import FORMATS
-from gatebench.bench.data.source import ROWS, TOOLBOX, DataSource
+from gatebench.bench.data.source import ROWS, TOOLBOX, DataSource, file_digest
 from gatebench.bench.data.source import data_content_of as data_content
 from gatebench.bench.engines import vllm
 from gatebench.bench.errors import UserError, at
 from gatebench.bench.judges.registry import get_judge
+from gatebench.bench.judges.votes import read_votes
 from gatebench.bench.models import ladder
 from gatebench.bench.models.checks import examine
 from gatebench.bench.models.gguf.source import gguf_source
@@ -21,7 +23,7 @@ from gatebench.bench.models.gguf.wheels import WHEEL, is_gguf
 from gatebench.bench.models.source import BUILTIN, ModelSource
 from gatebench.bench.models.source import model_content_of as model_content
 from gatebench.bench.plan import task_files
-from gatebench.bench.plan.graph import Sources
+from gatebench.bench.plan.graph import Questions, Sources
 from gatebench.bench.shipped import DATA_VARIABLE
 from gatebench.bench.stages import judge as judging
 from gatebench.bench.stages import lm_eval
@@ -46,9 +48,23 @@ def resolve(suite: Suite, file: Path, data: Path | None = None) -> Sources:
     with_vllm = answers is not None and answers.backend == "vllm"
     tasks = _tasks(suite.evaluate.lm_eval, with_vllm, file, mistakes) if suite.evaluate.lm_eval else None
     judge = _judge(suite.evaluate.judge, suite, file, mistakes) if suite.evaluate.judge else None
+    asked = _local_file(answers.questions, file, "evaluate.generate.questions", mistakes) if answers else ""
     if mistakes:
         raise UserError(*mistakes)
-    return Sources(models, datasets, tasks, judge)
+    if asked:
+        read_questions(Path(asked))
+    return Sources(models, datasets, tasks, judge, Questions(asked, file_digest(asked)) if asked else None)
+
+
+def _local_file(given: str | None, file: Path, key: str, mistakes: list[str]) -> str:
+    """The path of a local file or folder that a suite names, "" for none."""
+    if not given:
+        return ""
+    path = _beside_suite(given, file)
+    if not Path(path).exists():
+        mistakes.append(f"{at(file, None, key)}: {given!r} does not exist{_beside(path)}")
+        return ""
+    return path
 
 
 def _judge(wish: JudgeRecipe, suite: Suite, file: Path, mistakes: list[str]) -> judging.Spec | None:
@@ -65,10 +81,20 @@ def _judge(wish: JudgeRecipe, suite: Suite, file: Path, mistakes: list[str]) -> 
             return None
         content = model_content(model, None)
     wrong = [d.name for d in suite.datasets if d.path != TOOLBOX] if kind.exact else []
+    if kind.exact and suite.evaluate.generate and suite.evaluate.generate.questions:
+        wrong = [suite.evaluate.generate.questions]
     if wrong:
         place = at(file, None, "evaluate.judge")
         mistakes.append(f"{place}: {wrong[0]} has no exact grading; judge it by an endpoint or a reward_model")
-    return judging.Spec(wish.kind, model, content, wish.url, wish.key, wish.make_parameters())
+    votes = _local_file(wish.votes, file, "evaluate.judge.votes", mistakes)
+    baseline = _local_file(wish.baseline, file, "evaluate.judge.baseline", mistakes)
+    if votes:
+        read_votes(Path(votes))
+        content = file_digest(votes)
+    if baseline:
+        read_baseline(Path(baseline))
+    return judging.Spec(wish.kind, model, content, wish.url, wish.key, wish.make_parameters(), votes, baseline,
+                        file_digest(baseline) if baseline else "")  # fmt: skip
 
 
 def _tasks(wish: LmEval, with_vllm: bool, file: Path, mistakes: list[str]) -> lm_eval.Spec | None:
@@ -194,8 +220,12 @@ def looks_local(path: str) -> bool:
     return path.startswith(("/", "./", "../", "~")) or path.endswith((*FORMATS, ".gz", ".gguf"))
 
 
+def _beside_suite(path: str, file: Path) -> str:
+    return str((file.parent / Path(path).expanduser()).resolve())
+
+
 def _local(path: str, file: Path) -> str:
-    beside = (file.parent / Path(path).expanduser()).resolve()
+    beside = Path(_beside_suite(path, file))
     return str(beside) if looks_local(path) or beside.exists() else path
 
 

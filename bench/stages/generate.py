@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatebench.bench.data.pairs import Text
-from gatebench.bench.data.source import TOOLBOX, DataSource
+from gatebench.bench.data.questions import OpenQuestion, asked_like, read_questions
+from gatebench.bench.data.source import CHANGED, TOOLBOX, DataSource, file_digest
 from gatebench.bench.engines.sampling import Answer, Sampling
+from gatebench.bench.errors import UserError
 from gatebench.bench.models.encoding import Lengths
 from gatebench.bench.stages.finite import check_finite
 from gatebench.bench.stages.stage import (
@@ -40,7 +42,8 @@ PROOF_PROMPTS = 4  # prompts that a swapped engine has to score as transformers 
 @dataclass(frozen=True)
 class Spec:
     """backend: "transformers", or vLLM with its version, which is part of what makes the answers; asked: the suite's
-    wish, where vLLM is not installed."""
+    wish, where vLLM is not installed. questions: a file of prompts in place of the data set's held-out ones, for which
+    questions_content stands in keys."""
 
     backend: str
     sampling: Sampling
@@ -49,17 +52,19 @@ class Spec:
     dtype: str
     data: DataSource
     asked: str = field(default="", metadata={"key": False})
+    questions: str = field(default="", metadata={"key": False})
+    questions_content: str = field(default="", metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     """generations.parquet: prompt (its index), text, messages (JSON of [role, content] of a conversation, else of
-    nothing), response, tokens, finish_reason, log_prob, ids and, where answers are graded exactly, passed.
+    nothing), response, tokens, finish_reason, log_prob, ids and, where answers are graded exactly, passed; of questions
+    from a file also uid, question, category and, where the file says it, difficulty.
 
     Raises StageFailed for log-probs that are not numbers.
     """
     import pandas
 
-    from gatebench.bench.data.adapters import load
     from gatebench.bench.data.pairs import plain
     from gatebench.bench.data.toolbox import grade
     from gatebench.bench.models.encoding import Encoder, unread
@@ -68,11 +73,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     policy = inputs.get("train", inputs["policy"])
     tokenizer = load_tokenizer(policy)
     encoder = Encoder(tokenizer, spec.lengths)
-    rows = load(spec.data).test[: spec.prompts]
-    kept = [(i, row, ids) for i, row in enumerate(rows) if (ids := encoder.prompt(row.prompt)) is not None]
+    asked = _asked(spec)
+    kept = [(i, text, ids) for i, text in enumerate(asked.texts) if (ids := encoder.prompt(text)) is not None]
     prompts = [ids for _, _, ids in kept]
     model = load_policy(policy, spec.dtype).eval()
-    cautions = unread(spec.data, "prompts to be answered", len(kept), len(rows))
+    cautions = [*unread(spec.data, "prompts to be answered", len(kept), len(asked.texts)), *asked.cautions]
     facts: Facts = {"backend": spec.backend, CAUTIONS: cautions}
     if spec.backend == "transformers":
         answers = _by_transformers(model, tokenizer, prompts, spec, report)
@@ -80,16 +85,59 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         answers = _by_vllm(model, tokenizer, prompts, spec, out, report, facts, cautions)
     check_finite([answer.log_prob for answer in answers], "answers")
     frame = pandas.DataFrame({
-        "prompt": [i for i, _, _ in kept], "text": [plain(row.prompt) for _, row, _ in kept],
-        "messages": [json.dumps(_turns(row.prompt)) for _, row, _ in kept],
+        "prompt": [i for i, _, _ in kept], "text": [plain(text) for _, text, _ in kept],
+        "messages": [json.dumps(_turns(text)) for _, text, _ in kept],
         "response": [answer.text for answer in answers], "tokens": [len(answer.tokens) for answer in answers],
         "finish_reason": [answer.finish_reason for answer in answers],
         "log_prob": [answer.log_prob for answer in answers], "ids": [list(answer.tokens) for answer in answers],
     })  # fmt: skip
-    if spec.data.path == TOOLBOX:
-        frame["passed"] = [grade(str(row.prompt), a.text) for (_, row, _), a in zip(kept, answers, strict=True)]
+    if asked.questions:
+        frame = frame.join(_columns([asked.questions[i] for i, _, _ in kept]))
+    elif spec.data.path == TOOLBOX:
+        frame["passed"] = [grade(str(text), a.text) for (_, text, _), a in zip(kept, answers, strict=True)]
     frame.to_parquet(out / ANSWERS_FILE)
     return {**facts, "tokens": int(frame["tokens"].sum()), "prompts": len(frame)}
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The prompts to be answered; questions: of a file, in the same order."""
+
+    texts: Sequence[Text]
+    questions: Sequence[OpenQuestion] = ()
+    cautions: Sequence[str] = ()
+
+
+def _asked(spec: Spec) -> _Asked:
+    """Raises UserError where a file of questions is not what was planned with."""
+    from gatebench.bench.data.adapters import load
+
+    rows = load(spec.data)
+    if not spec.questions:
+        return _Asked([row.prompt for row in rows.test[: spec.prompts]])
+    file = Path(spec.questions)
+    if file_digest(spec.questions) != spec.questions_content:
+        raise UserError(f"{file}: {CHANGED}")
+    found = read_questions(file)
+    questions = found[: spec.prompts]
+    fewer = (
+        f"{len(questions)} of the {len(found)} questions of {file.name} are asked; evaluate.generate.prompts says how "
+        "many"
+    )
+    texts = [asked_like(question.text, rows.train[0].prompt) for question in questions]
+    return _Asked(texts, questions, [fewer] if len(questions) < len(found) else [])
+
+
+def _columns(questions: Sequence[OpenQuestion]) -> pandas.DataFrame:
+    """What a file says of its questions; difficulties only where all have one."""
+    import pandas
+
+    found = pandas.DataFrame({
+        "uid": [question.uid for question in questions], "question": [question.text for question in questions],
+        "category": [question.category for question in questions],
+        "difficulty": [question.difficulty for question in questions],
+    })  # fmt: skip
+    return found if found["difficulty"].notna().all() else found.drop(columns="difficulty")
 
 
 def _turns(prompt: Text) -> list[tuple[str, str]]:

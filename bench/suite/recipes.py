@@ -111,7 +111,8 @@ class Train:
 
 @dataclass(frozen=True, config=STRICT)
 class Generate:
-    """Answers to held-out prompts. temperature 0 is greedy; stop: texts that end an answer."""
+    """Answers to held-out prompts. temperature 0 is greedy; stop: texts that end an answer; questions: a local file of
+    other prompts, in AlpacaEval's or Arena-Hard's format, of which the first `prompts` are asked."""
 
     backend: Literal["vllm", "transformers"] = "vllm"
     prompts: Count = 100
@@ -120,6 +121,7 @@ class Generate:
     max_tokens: Count = 64
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     seed: int = 0
+    questions: Annotated[Place | None, Field(exclude=True)] = None  # of no study's identity
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -152,14 +154,18 @@ class JudgeRecipe:
     """Who compares a cell's answers with its warm-up policy's and its ungated twin's.
 
     kind: exact (data with exact grading), endpoint (url of an OpenAI-compatible server, model, and key: the environment
-    variable that holds its key), reward_model (model: a folder or hub id), or a third party's. parameters: of a third
-    party's kind, whose names a suite may also write beside the others.
+    variable that holds its key), arena_hard (the same, with degrees), reward_model (model: a folder or hub id), human
+    (votes: a file or folder that `bench vote` wrote), or a third party's. parameters: of a kind's own, whose names a
+    suite may also write beside the others. baseline: a local file of answers, in AlpacaEval's or Arena-Hard's format,
+    to compare with as well.
     """
 
     kind: str
     model: str = ""
     url: str = ""
     key: str = "OPENAI_API_KEY"
+    votes: Annotated[str, Field(exclude=True)] = ""  # of no study's identity, nor is the next
+    baseline: Annotated[Place | None, Field(exclude=True)] = None
     parameters: dict[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

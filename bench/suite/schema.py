@@ -332,6 +332,12 @@ class Suite(Strict):
                 raise ValueError(
                     f"claim {claim.name!r}: {name} is measured by evaluate.{source}, which this suite does not have"
                 )
+            self._check_baseline(claim, name)
+
+    def _check_baseline(self, claim: Claim, name: str) -> None:
+        judge = self.evaluate.judge
+        if judge and not judge.baseline and name.startswith("judge_vs_baseline_"):
+            raise ValueError(f"claim {claim.name!r}: {name} needs a file of answers; give evaluate.judge.baseline")
 
     def _check_where(self, where: Mapping[str, object], place: str = "where") -> None:
         values: dict[str, Sequence[object]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,12 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gatebench.bench.errors import UserError
+from gatebench.bench.loopback import HOST, free_port, own_hosts
 from gatebench.bench.metrics import registry
 from gatebench.bench.plan.graph import NAME_AXES
 from gatebench.bench.process import die_with_parent
 from gatebench.bench.tracking.delivery import Delivery, first_line
 from gatebench.bench.tracking.entries import RUN, STUDY, sections
-from gatebench.bench.tracking.optuna_server import HOST, STORAGE, own_hosts
+from gatebench.bench.tracking.optuna_server import STORAGE
 
 MLFLOW_PORT, OPTUNA_PORT = 5000, 8080
 SECONDS_TO_START = 60.0
@@ -138,19 +138,6 @@ def _shown(uri: str) -> str:
     """An address without the user and the password in it: links and sentences are seen, links by `ps` too (--open)."""
     place = urllib.parse.urlsplit(uri).netloc
     return uri.replace(place, place.rpartition("@")[2], 1)
-
-
-def free_port(wanted: int) -> int:
-    """The wanted port of this machine, or another where it is taken."""
-    for port in (wanted, 0):
-        with socket.socket() as found:
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                found.bind((HOST, port))
-            except OSError:
-                continue
-            return int(found.getsockname()[1])
-    raise UserError(f"no free port on {HOST}")
 
 
 def _start(

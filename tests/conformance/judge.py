@@ -40,7 +40,7 @@ class JudgeConformance:
 
     def test_it_says_what_a_suite_has_to_give(self, kind):
         assert re.fullmatch(r"\w+", kind.name)
-        assert set(kind.needs) <= {"model", "url"}
+        assert set(kind.needs) <= {"model", "url", "votes"}
         assert not set(kind.own_keys) & {field.name for field in fields(JudgeRecipe)}
 
     def test_parameters_of_its_own_are_frozen_and_have_a_place_in_the_key(self, kind, spec):

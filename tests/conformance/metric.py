@@ -66,14 +66,19 @@ def answered(graded: bool = True) -> pandas.DataFrame:
     return frame.assign(passed=[1, 0, 0, 1, 1, 0]) if graded else frame
 
 
-def judged() -> pandas.DataFrame:
-    """The table of a judge stage against one opponent; the last comparison has no verdict in one order."""
+def judged(graded: bool = True) -> pandas.DataFrame:
+    """The table of a judge stage against one opponent; the last comparison has no verdict in one order. Of a judge that
+    knows no degrees, the texts not being at hand, with graded=False."""
     import pandas
 
-    return pandas.DataFrame({
+    found = pandas.DataFrame({
         "prompt": PROMPTS, "first": [1, 0, 0.5, 1, 0, 1], "second": [1, 0, 0.5, 0, 1, None],
         "tokens": [3, 4, 5, 6, 7, 9], "opponent_tokens": [3, 5, 2, 6, 1, 4],
     })  # fmt: skip
+    if not graded:
+        return found
+    texts = {"response": [*"abcdef"], "opponent_response": ["", "**a**", "- a", "abc", "", "a"]}
+    return found.assign(first_much=[True, False] * 3, second_much=False, difficulty=[0.1, 2, -1, 0, 0.5, 1], **texts)
 
 
 Values = Callable[["pandas.DataFrame"], Any]
@@ -82,7 +87,11 @@ TABLES: dict[Source[Any], tuple[Callable[[], Any], Callable[[], Any], Values]] =
     dynamics.DYNAMICS: (probes, lambda: probes(("chosen", "rejected")), lambda frame: dynamics.Probes(frame, LAST)),
     geometry.GEOMETRY: (placed, placed, lambda frame: frame.set_index(["split", "prompt"])),
     answers.ANSWERS: (answered, lambda: answered(graded=False), answers.Answers),
-    verdicts.VERDICTS: (judged, judged, lambda frame: verdicts.Verdicts(frame.set_index("prompt"))),
+    verdicts.VERDICTS: (
+        judged,
+        lambda: judged(graded=False),
+        lambda frame: verdicts.Verdicts(frame.set_index("prompt")),
+    ),
 }
 
 

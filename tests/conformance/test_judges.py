@@ -6,10 +6,11 @@ from gatebench.bench import keys
 from gatebench.bench.data.toolbox import load_toolbox
 from gatebench.bench.errors import UserError
 from gatebench.bench.judges import registry
-from gatebench.bench.judges.api import Comparison, Spec
+from gatebench.bench.judges.api import WIN, Comparison, Spec
 from gatebench.bench.judges.registry import get_judge, judge_kinds
+from gatebench.bench.judges.votes import Vote, append_vote
 from gatebench.bench.suite.reader import load_suite
-from tests.conformance.judge import JudgeConformance
+from tests.conformance.judge import COMPARISONS, JudgeConformance
 from tests.helpers import GOOD, judge_server, plan_of, write
 from tests.toys.judge import JUDGE, Slack
 
@@ -43,6 +44,34 @@ class TestEndpoint(JudgeConformance):
 
         with judge_server(longer) as server:
             yield Spec("endpoint", "any", url=server.url)
+
+
+class TestArenaHard(JudgeConformance):
+    @pytest.fixture
+    def kind(self):
+        return get_judge("arena_hard")
+
+    @pytest.fixture
+    def spec(self, kind):
+        def longer(question):
+            first, second = (question.split(f"<answer {name}>\n")[1].split("\n</answer")[0] for name in "AB")
+            sign = "=" if len(first) == len(second) else ">>" if len(first) > len(second) else "<"
+            return f"[[A{sign}B]]"
+
+        with judge_server(longer) as server:
+            yield Spec("arena_hard", "any", url=server.url, parameters=kind.parameters())
+
+
+class TestHuman(JudgeConformance):
+    @pytest.fixture
+    def kind(self):
+        return get_judge("human")
+
+    @pytest.fixture
+    def spec(self, tmp_path):
+        for asked in COMPARISONS[:2]:
+            append_vote(tmp_path / "anna.jsonl", Vote("anna", asked.prompt, asked.first, asked.second, WIN))
+        return Spec("human", content="abc", votes=str(tmp_path))
 
 
 class TestRewardModel(JudgeConformance):

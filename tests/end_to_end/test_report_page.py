@@ -25,6 +25,7 @@ def report(tmp_path_factory, good_run):
     for file in (folder / "results/store/generate").glob("*/*.parquet"):
         frame = pandas.read_parquet(file)
         frame.loc[frame["prompt"] == 0, "response"] = SCRIPT
+        frame.loc[frame["prompt"] == 1, "response"] = f"<b>said</b> {file.parent.name}"
         frame.to_parquet(file)
         as_written(file.parent)
     built = bench("report", suite, "--results", folder / "results")
@@ -51,7 +52,7 @@ def test_figures_are_drawn(opened):
 def test_nothing_that_a_model_is_called_or_says_is_run(opened):
     assert opened.evaluate("window.hit") is None
     assert opened.locator("img").count() == 0
-    assert SCRIPT in opened.locator("#samples").inner_text()
+    assert SCRIPT in opened.locator("#samples").text_content()
     assert NAME in opened.locator("#points").inner_text()
 
 
@@ -71,6 +72,16 @@ def test_the_filter_keeps_what_fits_in_tables_and_figures(opened):
     opened.wait_for_function("document.getElementById('shown').textContent === '4 of 4 cells'")
     opened.locator("#filter").fill("extended_sft none")
     assert rows.count() == 1
+
+
+def test_what_a_policy_says_otherwise_than_before_is_marked(opened):
+    """Word by word, as text; the prompts over which the cells differ most come first, with the reason."""
+    marked = opened.locator(".asked tr", has_text="<b>said</b>").locator("mark")
+    texts = [mark.text_content() for mark in marked.all()]
+    assert len(texts) == 4  # of six, two are the warm-ups' that they are compared with
+    assert all(text.isalnum() for text in texts)
+    assert opened.locator(".asked b").count() == 0
+    assert "nats a token over 4 cells" in opened.locator(".asked").first.text_content()
 
 
 def test_answers_can_be_searched(opened):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas
 import pytest
 
-from gatebench.bench.analysis.samples import answers_to, samples_table, side_by_side
+from gatebench.bench.analysis.samples import answers_to, changed_spans, samples_table, side_by_side
 from gatebench.bench.errors import UserError
 from gatebench.bench.stages.generate import ANSWERS_FILE
 
@@ -92,3 +92,21 @@ def test_a_long_answer_is_cut_only_where_that_is_asked(stages):
     (asked,) = side_by_side([(Cell("m"), "own")], stages, [1])
     assert [row.cells[1].text for row in samples_table(asked, 4).rows] == ["star …", "long …"]
     assert samples_table(asked).rows[1].cells[1].text == "long answer"
+
+
+def test_the_words_that_a_policy_did_not_say_before_are_marked(stages):
+    stages.add("changed", ["start and 0", "start 1"])
+    first, second = side_by_side([(Cell("m"), "changed")], stages, range(2))
+    (shown, *_), (table, *_) = samples_table(first).rows[1].cells[1:2], [samples_table(second)]
+    assert shown.parts() == [("start ", False), ("and ", True), ("0", False)]
+    assert table.rows[1].cells[1].marked == ()
+    (cut, *_) = samples_table(first, 8).rows[1].cells[1:2]
+    assert cut.parts() == [("start ", False), ("an", True), (" …", False)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "marked"),
+    [("", "new", ["new"]), ("same", "same", []), ("a b c", "a x c", ["x"]), ("a b", "b", []), ("<b>", "<i>", ["i"])],
+)
+def test_what_changed_is_told_word_by_word(before, after, marked):
+    assert [after[start:end] for start, end in changed_spans(before, after)] == marked

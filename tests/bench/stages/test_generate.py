@@ -52,3 +52,44 @@ def test_a_judge_gets_a_conversation_as_its_messages(model_paths, tmp_path):
 def test_a_stop_of_no_text_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"generate\.stop"):
         plan_of(tmp_path, DPO + ANSWERING.replace("max_tokens: 4", "stop: ['']"))
+
+
+def test_questions_of_a_file_are_asked_in_place_of_the_held_out_prompts(model_paths, tmp_path):
+    questions = [{"uid": f"q{n}", "category": "math", "prompt": f"What is {n} plus 2?"} for n in range(6)]
+    (tmp_path / "question.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
+    asking = ANSWERING.replace("prompts: 4", "prompts: 4, questions: question.jsonl")
+    plain_keys = set(plan_of(tmp_path, DPO + ANSWERING).nodes)
+    node = next(node for node in plan_of(tmp_path, DPO + asking).nodes.values() if node.kind == "generate")
+    assert node.key not in plain_keys
+    policy = next(key for role, _, key in node.inputs if role == "policy")
+    shutil.copytree(model_paths["llama"], tmp_path / policy / "model")
+    facts = run_stage(node, tmp_path, tmp_path / "out")
+    assert any("4 of the 6 questions of question.jsonl are asked" in told for told in facts["cautions"])
+    frame = pandas.read_parquet(tmp_path / "out" / generate.ANSWERS_FILE)
+    assert frame["uid"].tolist() == ["q0", "q1", "q2", "q3"]
+    assert frame["text"][1] == "Question: What is 1 plus 2?\nAnswer:"
+    assert "passed" not in frame
+    (tmp_path / "question.jsonl").write_text(json.dumps(questions[0]) + "\n")
+    with pytest.raises(UserError, match="changed or moved"):
+        run_stage(node, tmp_path, tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("added", "sentence"),
+    [
+        ("  generate: {questions: ./none.json}\n", "evaluate.generate.questions: './none.json' does not exist"),
+        ("  generate: {questions: bad.json}\n", r"bad\.json: row 0: no key 'instruction'"),
+        (ANSWERING + "  judge: {kind: exact, baseline: ./none.json}\n", "evaluate.judge.baseline: './none.json' does"),
+        (ANSWERING + "  judge: {kind: exact, baseline: bad.json}\n", r"bad\.json: row 0: no key 'instruction'"),
+        (ANSWERING + "  judge: {kind: human}\n", "a judge of kind human needs votes; votes is missing"),
+        (ANSWERING + "  judge: {kind: human, votes: bad.json}\n", r"bad\.json:1: not a vote"),
+        ("  generate: {questions: good.json}\n  judge: exact\n", "good.json has no exact grading"),
+        (ANSWERING + "  judge: exact\nclaims: [{name: c, metric: judge_vs_baseline_win_rate, expect: greater, "
+         "contrast: {gate: [seq, none]}}]\n", "needs a file of answers; give evaluate.judge.baseline"),
+    ],
+)  # fmt: skip
+def test_files_of_questions_baselines_and_votes_are_read_before_anything_runs(tmp_path, added, sentence):
+    (tmp_path / "bad.json").write_text('[{"question": "Why?"}]')
+    (tmp_path / "good.json").write_text('[{"instruction": "Why?"}]')
+    with pytest.raises(UserError, match=sentence):
+        plan_of(tmp_path, DPO + added)
