@@ -74,7 +74,8 @@ def side_by_side(generated: Iterable[tuple[Answering, str]], store: Store, wante
                 place = (cell.dataset, int(answer["prompt"]))
                 prompts[place] = answer["text"]
                 passed = bool(answer["passed"]) if "passed" in answer else None
-                sample = Sample(who, of, answer["response"], answer["finish_reason"], passed)
+                named = f"{who}, sample {answer['sample'] + 1}" if "sample" in answer else who
+                sample = Sample(named, of, answer["response"], answer["finish_reason"], passed)
                 found.setdefault(place, []).append(sample)
     return [Asked(*place, prompts[place], tuple(found[place])) for place in sorted(found, key=lambda place: place[1])]
 

@@ -149,7 +149,8 @@ def _policy(
         policy = nodes.add("warmup", warm, base=base_node)
         found["warmup"] = policy.key
     scored = reference.Spec(recipe.lengths, model.dtype, data, model.weights, model.attention)
-    followed = dynamics.Spec(recipe.lengths, model.dtype, probed, model.weights, suite.evaluate.dynamics.profile)
+    more = suite.evaluate.dynamics
+    followed = dynamics.Spec(recipe.lengths, model.dtype, probed, model.weights, more.profile, more.confidence)
     start = nodes.add("dynamics", followed, policy=policy)
     if suite.evaluate.geometry:
         found["geometry"] = nodes.add(
@@ -163,7 +164,7 @@ def _generation(wish: Generate, recipe: Train, model: ModelSource, data: DataSou
     """vLLM by its version where it is installed, else transformers."""
     sampling = Sampling(wish.temperature, wish.top_p, wish.max_tokens, wish.stop, wish.seed)
     backend = (vllm.installed() if wish.backend == "vllm" else None) or "transformers"
-    return generate.Spec(backend, sampling, wish.prompts, recipe.lengths, model.dtype, data, wish.backend)
+    return generate.Spec(backend, sampling, wish.prompts, recipe.lengths, model.dtype, data, wish.backend, wish.samples)
 
 
 class _Cells:
@@ -188,7 +189,8 @@ class _Cells:
         spec = train.Spec(axes["loss"], parameters, gate, recipe, model.dtype, model.adapter, data, drawn.train,
                           model.weights, model.attention,
                           policy.followed.data if recipe.keep != "all" else None,
-                          policy.followed.profile and recipe.keep != "all")  # fmt: skip
+                          policy.followed.profile and recipe.keep != "all",
+                          policy.followed.confidence and recipe.keep != "all")  # fmt: skip
         read, found = {}, dict(policy.stages)
         if get_loss(axes["loss"]).reference or gate.compares or gate.reads_reference:
             read["reference"] = self.nodes.add("reference", policy.scored, policy=policy.node)

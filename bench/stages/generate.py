@@ -40,7 +40,7 @@ PROOF_PROMPTS = 4  # prompts that a swapped engine has to score as transformers 
 @dataclass(frozen=True)
 class Spec:
     """backend: "transformers", or vLLM with its version, which is part of what makes the answers; asked: the suite's
-    wish, where vLLM is not installed."""
+    wish, where vLLM is not installed; samples: answers to each prompt."""
 
     backend: str
     sampling: Sampling
@@ -49,11 +49,13 @@ class Spec:
     dtype: str
     data: DataSource
     asked: str = field(default="", metadata={"key": False})
+    samples: int = field(default=1, metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     """generations.parquet: prompt (its index), text, messages (JSON of [role, content] of a conversation, else of
-    nothing), response, tokens, finish_reason, log_prob, ids and, where answers are graded exactly, passed.
+    nothing), response, tokens, finish_reason, log_prob, ids and, where answers are graded exactly, passed; of several
+    samples a row each, with their number as sample.
 
     Raises StageFailed for log-probs that are not numbers.
     """
@@ -70,9 +72,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     encoder = Encoder(tokenizer, spec.lengths)
     rows = load(spec.data).test[: spec.prompts]
     kept = [(i, row, ids) for i, row in enumerate(rows) if (ids := encoder.prompt(row.prompt)) is not None]
+    left_out = unread(spec.data, "prompts to be answered", len(kept), len(rows))
+    kept = [asked for asked in kept for _ in range(spec.samples)]
     prompts = [ids for _, _, ids in kept]
     model = load_policy(policy, spec.dtype).eval()
-    cautions = unread(spec.data, "prompts to be answered", len(kept), len(rows))
+    cautions = [*left_out]
     facts: Facts = {"backend": spec.backend, CAUTIONS: cautions}
     if spec.backend == "transformers":
         answers = _by_transformers(model, tokenizer, prompts, spec, report)
@@ -86,10 +90,20 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         "finish_reason": [answer.finish_reason for answer in answers],
         "log_prob": [answer.log_prob for answer in answers], "ids": [list(answer.tokens) for answer in answers],
     })  # fmt: skip
+    if spec.samples > 1:
+        frame["sample"] = [place % spec.samples for place in range(len(frame))]
     if spec.data.path == TOOLBOX:
         frame["passed"] = [grade(str(row.prompt), a.text) for (_, row, _), a in zip(kept, answers, strict=True)]
     frame.to_parquet(out / ANSWERS_FILE)
-    return {**facts, "tokens": int(frame["tokens"].sum()), "prompts": len(frame)}
+    return {**facts, "tokens": int(frame["tokens"].sum()), "prompts": len(frame) // spec.samples}
+
+
+def first_answers(folder: Path) -> pandas.DataFrame:
+    """The table of a finished stage with one row a prompt: of several samples the first."""
+    import pandas
+
+    frame = pandas.read_parquet(folder / ANSWERS_FILE)
+    return frame[frame["sample"] == 0] if "sample" in frame else frame
 
 
 def _turns(prompt: Text) -> list[tuple[str, str]]:
@@ -126,7 +140,8 @@ def _by_vllm(
             model, tokenizer, out, spec.dtype, -(-room // 64) * 64, prompts[:PROOF_PROMPTS]
         )
         report(0.3, "answers by vLLM")
-        return engine.generate(prompts, spec.sampling, transformers.end_tokens(model, tokenizer, spec.sampling.stop))
+        ends = transformers.end_tokens(model, tokenizer, spec.sampling.stop)
+        return engine.generate(prompts, spec.sampling, ends, apart=spec.samples > 1)
     except vllm.VllmFailed as failure:
         cautions.append(f"{model.config.model_type} was not served by vLLM ({failure}); transformers generated")
         facts["backend"] = "transformers"
@@ -136,7 +151,7 @@ def _by_vllm(
 def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount:
     most = (spec.lengths.max_prompt_length or spec.lengths.max_length) + spec.sampling.max_tokens
     at_once = SCORED if spec.backend == "transformers" else SERVED
-    return Amount(spec.prompts, most, FORWARD, at_once * most, 0, 0, (spec.backend, spec.sampling),
+    return Amount(spec.prompts * spec.samples, most, FORWARD, at_once * most, 0, 0, (spec.backend, spec.sampling),
                   held=BYTES[spec.dtype], logits=SCORED * spec.sampling.max_tokens, copies=ANSWER_COPIES,
                   at_once=at_once, writes=spec.sampling.max_tokens)  # fmt: skip
 

@@ -13,7 +13,7 @@ from gatebench.bench.judges.api import OPPONENTS, Comparison, Judge, Verdict
 from gatebench.bench.judges.api import Spec as Spec
 from gatebench.bench.judges.registry import make_judge
 from gatebench.bench.models.source import check_model
-from gatebench.bench.stages.generate import ANSWERS_FILE as ANSWERS
+from gatebench.bench.stages.generate import first_answers
 from gatebench.bench.stages.stage import CAUTIONS, FORWARD, Amount, Facts, Inputs, Report, Stage
 
 if TYPE_CHECKING:
@@ -33,13 +33,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
 
     if spec.content:
         check_model(spec.model, None, spec.content)
-    judge, own = make_judge(spec), pandas.read_parquet(inputs["own"] / ANSWERS)
+    judge, own = make_judge(spec), first_answers(inputs["own"])
     opponents = [name for name in OPPONENTS if name in inputs]
     frames, reasons = [], Counter[str]()
     for index, name in enumerate(opponents):
-        pairs = own.merge(
-            pandas.read_parquet(inputs[name] / ANSWERS), on=["prompt", "text", "messages"], suffixes=("", "_other")
-        )
+        pairs = own.merge(first_answers(inputs[name]), on=["prompt", "text", "messages"], suffixes=("", "_other"))
 
         def tell(share: float, index: int = index, name: str = name) -> None:
             report((index + share) / len(opponents), f"verdicts against the {name} policy's answers")

@@ -111,7 +111,8 @@ class Train:
 
 @dataclass(frozen=True, config=STRICT)
 class Generate:
-    """Answers to held-out prompts. temperature 0 is greedy; stop: texts that end an answer."""
+    """Answers to held-out prompts. temperature 0 is greedy; stop: texts that end an answer; samples: answers to each
+    prompt, drawn apart."""
 
     backend: Literal["vllm", "transformers"] = "vllm"
     prompts: Count = 100
@@ -120,6 +121,14 @@ class Generate:
     max_tokens: Count = 64
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     seed: int = 0
+    samples: Annotated[Count, Field(exclude=True)] = 1  # of no study's identity
+
+    def __post_init__(self) -> None:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(
+                f"samples: {self.samples} greedy answers to a prompt are one and the same; give a temperature above 0, "
+                "as temperature: 1.0"
+            )
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -199,11 +208,12 @@ def with_own_keys(value: object) -> object:
 class Dynamics:
     """How many probes of each split are tracked. tuned_on: how many of the first probes of training prompts something
     was tuned on; they are left out of every figure. profile: whether it is also measured where in the chosen response
-    its log-prob changes."""
+    its log-prob changes; confidence: and along it the support that is kept and the calibration of the next token."""
 
     probes: Count = 500
     tuned_on: Annotated[int, Field(ge=0)] = 0
     profile: Annotated[bool, Field(exclude=True)] = False  # of no study's identity
+    confidence: Annotated[bool, Field(exclude=True)] = False  # nor this
 
     def __post_init__(self) -> None:
         if self.tuned_on >= self.probes:

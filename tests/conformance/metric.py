@@ -34,6 +34,7 @@ def probes(kinds: tuple[str, ...] = KINDS) -> pandas.DataFrame:
                         "step": step, "split": split, "prompt": prompt, "kind": kind, "tokens": 1 + prompt,
                         "log_prob": -5 - 10 * random.random(), "argmax": -5 * random.random(), "kl": random.random(),
                         "entropy": random.random(), **dict.fromkeys(dynamics.PLACES, -random.random()),
+                        "support": random.random(), **dict.fromkeys(dynamics.GAPS, random.random() - 0.5),
                         **dict(zip((f"mass_{part}" for part in MASSES), masses, strict=True)),
                     })  # fmt: skip
     frame = pandas.DataFrame(rows)
@@ -57,12 +58,17 @@ def placed() -> pandas.DataFrame:
 
 
 def answered(graded: bool = True) -> pandas.DataFrame:
-    """The table of a generate stage."""
+    """The table of a generate stage, of as many samples as a metric can ask for."""
     import pandas
 
     ids = [[1, 2, 3, 1, 2], [], [7], [4, 4, 4, 4], [1, 2, 9], [5, 6]]
-    frame = pandas.DataFrame({"prompt": PROMPTS, "ids": ids, "finish_reason": ["stop", "length"] * 3})
-    return frame.assign(passed=[1, 0, 0, 1, 1, 0]) if graded else frame
+    rows = [
+        {"prompt": prompt, "sample": sample, "ids": own, "response": " ".join(map(str, own)),
+         "finish_reason": ("stop", "length")[(prompt + sample) % 2], "passed": (prompt * sample) % 3 == 1}
+        for sample in range(answers.PASS_TRIES[-1]) for prompt in PROMPTS for own in [ids[(prompt * (sample + 1)) % 6]]
+    ]  # fmt: skip
+    frame = pandas.DataFrame(rows)
+    return frame if graded else frame.drop(columns="passed")
 
 
 def judged() -> pandas.DataFrame:

@@ -9,6 +9,7 @@ from gatebench.bench.errors import StageFailed
 from gatebench.bench.judges.api import Spec
 from gatebench.bench.metrics import verdicts
 from gatebench.bench.stages import judge as stage
+from gatebench.bench.stages.generate import ANSWERS_FILE
 from tests.helpers import judge_server, no_report, prefers_the_longer
 
 
@@ -18,7 +19,7 @@ def answers(folder, responses):
     frame = pandas.DataFrame({"prompt": range(len(responses)), "text": [f"prompt {i}" for i in range(len(responses))],
                               "response": responses, "messages": "[]",
                               "tokens": [len(response) for response in responses]})  # fmt: skip
-    frame.to_parquet(folder / stage.ANSWERS)
+    frame.to_parquet(folder / ANSWERS_FILE)
     return folder
 
 
