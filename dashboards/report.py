@@ -21,6 +21,7 @@ from gatebench.bench.analysis.tables import (
     points_table,
     remedies_table,
     scale_table,
+    tasks_table,
 )
 from gatebench.bench.keys import Json
 from gatebench.bench.metrics import registry
@@ -108,8 +109,8 @@ def _tables(summary: Summary, curves: Curves) -> dict[str, Table | list[Table]]:
         "contrasts": [contrasts_table(claim) for claim in summary.claims],
         "points": points_table(summary, _present([group.metrics for group in summary.groups])),
         "cells": cells_table(summary, _present([cell.metrics for cell in summary.finished])),
-        "gates": gates_table(summary), "scale": scale_table(summary), "costs": costs_table(summary),
-        "accounts": accounts, "remedies": remedies_table(summary),
+        "gates": gates_table(summary), "tasks": tasks_table(summary), "scale": scale_table(summary),
+        "costs": costs_table(summary), "accounts": accounts, "remedies": remedies_table(summary),
     }  # fmt: skip
 
 

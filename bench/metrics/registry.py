@@ -11,6 +11,7 @@ from typing import Any
 
 from gatebench.bench.metrics import answers, dynamics, geometry, verdicts
 from gatebench.bench.metrics.metric import REGISTERED, SPLIT_PREFIXES, AnyMetric, Source, Variant
+from gatebench.bench.metrics.tasks import TASK_PREFIX, task_metric
 from gatebench.objectives.names import UnknownWord
 
 _OURS = (
@@ -81,7 +82,10 @@ def drawn_as_curves() -> list[str]:
 
 
 def get_metric(name: str) -> AnyMetric:
-    """The metric of a name of `summary.json`; UnknownWord with the nearest one otherwise."""
+    """The metric of a name of `summary.json`; UnknownWord with the nearest one otherwise, and ValueError as
+    `task_metric`."""
+    if name.startswith(TASK_PREFIX):
+        return task_metric(name)
     for own, metric, _, _ in _named():
         if own == name:
             return metric

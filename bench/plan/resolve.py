@@ -87,6 +87,7 @@ def _tasks(wish: LmEval, with_vllm: bool, file: Path, mistakes: list[str]) -> lm
     return lm_eval.Spec(
         wish.tasks, content, wish.limit, "float32", found, backend, folder, None, wish.num_fewshot,
         wish.apply_chat_template, wish.fewshot_as_multiturn, wish.system_instruction,
+        wish.options(lm_eval.EVALUATION), wish.options(lm_eval.MODEL_OPTIONS),
     )  # fmt: skip
 
 

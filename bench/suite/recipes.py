@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated, Literal
 
@@ -20,6 +21,7 @@ Count = Annotated[int, Field(gt=0, lt=2**40)]
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 GIVEN = {"key": "given"}  # of a field that was added later: it moves no key of those who do not use it
+OF_NO_STUDY = Field(exclude=True)  # of what a tuning study is not told by
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -121,7 +123,7 @@ class Generate:
     max_tokens: Count = 64
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     seed: int = 0
-    samples: Annotated[Count, Field(exclude=True)] = 1  # of no study's identity
+    samples: Annotated[Count, OF_NO_STUDY] = 1
 
     def __post_init__(self) -> None:
         if self.samples > 1 and self.temperature == 0:
@@ -134,19 +136,46 @@ class Generate:
 @dataclass(frozen=True, config=STRICT)
 class LmEval:
     """Tasks of lm-eval by its names; include_path: a folder of local task files, which run as code and therefore need
-    confirm_run_unsafe_code: true. The rest is lm-eval's own: None leaves num_fewshot to each task; a chat template is
-    applied only where it is asked for."""
+    confirm_run_unsafe_code: true. The rest is lm-eval's own, of its simple_evaluate or of its hf model, by its names:
+    None leaves num_fewshot to each task, and any other to lm-eval; a chat template is applied only where it is asked
+    for; samples: the numbers of the documents of each task that are asked, in place of limit."""
 
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]
     limit: Count | None = None
     include_path: Place | None = None
-    confirm_run_unsafe_code: Annotated[bool, Field(exclude=True)] = False  # of no study's identity
+    confirm_run_unsafe_code: Annotated[bool, OF_NO_STUDY] = False
     num_fewshot: Annotated[int, Field(ge=0)] | None = None
     apply_chat_template: bool | None = None
     fewshot_as_multiturn: bool | None = None
     system_instruction: str | None = None
+    gen_kwargs: Annotated[dict[str, str | float | int | bool | list[str]], OF_NO_STUDY] = field(default_factory=dict)
+    samples: Annotated[dict[str, list[Annotated[int, Field(ge=0)]]], OF_NO_STUDY] = field(default_factory=dict)
+    bootstrap_iters: Annotated[int | None, Field(ge=0, exclude=True)] = None
+    random_seed: Annotated[int | None, OF_NO_STUDY] = None
+    numpy_random_seed: Annotated[int | None, OF_NO_STUDY] = None
+    torch_random_seed: Annotated[int | None, OF_NO_STUDY] = None
+    fewshot_random_seed: Annotated[int | None, OF_NO_STUDY] = None
+    batch_size: Annotated[int | None, Field(ge=1, exclude=True)] = None
+    max_length: Annotated[int | None, Field(ge=1, exclude=True)] = None
+    add_bos_token: Annotated[bool | None, OF_NO_STUDY] = None
+    enable_thinking: Annotated[bool | None, OF_NO_STUDY] = None
+    think_end_token: Annotated[str | int | None, OF_NO_STUDY] = None
+    chat_template_args: Annotated[dict[str, str | float | int | bool], OF_NO_STUDY] = field(default_factory=dict)
+
+    def options(self, names: Sequence[str]) -> dict[str, object]:
+        """Those of the named options that are given."""
+        found = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in found.items() if value not in (None, {})}
 
     def __post_init__(self) -> None:
+        for task in self.samples:
+            if task not in self.tasks:
+                raise UnknownWord("task of samples", task, self.tasks)
+        if self.samples and self.limit:
+            raise ValueError("samples and limit both say which documents are asked; leave out one of them")
+        for name in ("chat_template_args", "enable_thinking"):
+            if getattr(self, name) and not self.apply_chat_template:
+                raise ValueError(f"{name} is read by a chat template; give apply_chat_template: true as well")
         if self.fewshot_as_multiturn and not self.apply_chat_template:
             raise ValueError("fewshot_as_multiturn makes turns of the examples; give apply_chat_template: true as well")
         if self.confirm_run_unsafe_code and not self.include_path:
@@ -212,8 +241,8 @@ class Dynamics:
 
     probes: Count = 500
     tuned_on: Annotated[int, Field(ge=0)] = 0
-    profile: Annotated[bool, Field(exclude=True)] = False  # of no study's identity
-    confidence: Annotated[bool, Field(exclude=True)] = False  # nor this
+    profile: Annotated[bool, OF_NO_STUDY] = False
+    confidence: Annotated[bool, OF_NO_STUDY] = False
 
     def __post_init__(self) -> None:
         if self.tuned_on >= self.probes:
