@@ -41,10 +41,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """score: WIN, TIE or LOSS of the first answer; None where the judge gave none, and why."""
+    """score: WIN, TIE or LOSS of the first answer; None where the judge gave none, and why; rewards: the numbers that
+    the first and the second answer have by themselves, of a judge that gives such."""
 
     score: float | None
     why: str = ""
+    rewards: tuple[float, float] | None = None
 
 
 class Judge(Protocol):

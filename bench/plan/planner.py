@@ -202,6 +202,12 @@ class _Cells:
             own = self.nodes.add("generate", policy.asked, policy=policy.node)
             answered = self.nodes.add("generate", policy.asked, policy=policy.node, start=own, train=trained)
             found["generate"] = answered.key
+        if self.sources.rewards:
+            rewarded = replace(self.sources.rewards, weights=model.weights)
+            began = self.nodes.add("implicit_reward", rewarded, policy=policy.node)
+            found["implicit_reward"] = self.nodes.add(
+                "implicit_reward", rewarded, policy=policy.node, start=began, train=trained
+            ).key
         if self.sources.tasks:
             wanted = replace(self.sources.tasks, dtype=model.dtype)
             found["lm_eval"] = self.nodes.add("lm_eval", wanted, policy=policy.node, train=trained).key

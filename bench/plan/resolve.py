@@ -8,22 +8,24 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from gatebench.bench.data.adapters import TOOLBOX_DEFAULTS, load
-from gatebench.bench.data.source import TOOLBOX, DataSource
+from gatebench.bench.data.choices import load_choices, number_of_answers
+from gatebench.bench.data.source import TOOLBOX, DataSource, file_digest
 from gatebench.bench.data.source import data_content_of as data_content
 from gatebench.bench.engines import vllm
 from gatebench.bench.errors import UserError, at
 from gatebench.bench.judges.registry import get_judge
 from gatebench.bench.models import ladder
 from gatebench.bench.models.checks import examine
+from gatebench.bench.models.encoding import Lengths
 from gatebench.bench.models.gguf.source import gguf_source
 from gatebench.bench.models.gguf.wheels import WHEEL, is_gguf
 from gatebench.bench.models.source import BUILTIN, ModelSource
 from gatebench.bench.models.source import model_content_of as model_content
 from gatebench.bench.plan import task_files
 from gatebench.bench.plan.graph import Sources
+from gatebench.bench.stages import implicit_reward, lm_eval
 from gatebench.bench.stages import judge as judging
-from gatebench.bench.stages import lm_eval
-from gatebench.bench.suite.recipes import JudgeRecipe, LmEval
+from gatebench.bench.suite.recipes import ImplicitReward, JudgeRecipe, LmEval
 from gatebench.bench.suite.schema import Dataset, Model, Suite
 from gatebench.objectives.names import nearest
 
@@ -42,9 +44,11 @@ def resolve(suite: Suite, file: Path) -> Sources:
     with_vllm = answers is not None and answers.backend == "vllm"
     tasks = _tasks(suite.evaluate.lm_eval, with_vllm, file, mistakes) if suite.evaluate.lm_eval else None
     judge = _judge(suite.evaluate.judge, suite, file, mistakes) if suite.evaluate.judge else None
+    wish = suite.evaluate.implicit_reward
+    rewards = _rewards(wish, suite.train.lengths, file, mistakes) if wish else None
     if mistakes:
         raise UserError(*mistakes)
-    return Sources(models, datasets, tasks, judge)
+    return Sources(models, datasets, tasks, judge, rewards)
 
 
 def _judge(wish: JudgeRecipe, suite: Suite, file: Path, mistakes: list[str]) -> judging.Spec | None:
@@ -65,6 +69,22 @@ def _judge(wish: JudgeRecipe, suite: Suite, file: Path, mistakes: list[str]) -> 
         place = at(file, None, "evaluate.judge")
         mistakes.append(f"{place}: {wrong[0]} has no exact grading; judge it by an endpoint or a reward_model")
     return judging.Spec(wish.kind, model, content, wish.url, wish.key, wish.make_parameters())
+
+
+def _rewards(wish: ImplicitReward, lengths: Lengths, file: Path, mistakes: list[str]) -> implicit_reward.Spec | None:
+    """The file that the implicit reward is tested by, read once, so that a bad row is refused before anything runs."""
+    path = _local(wish.path, file)
+    if not Path(path).is_file():
+        place = at(file, None, "evaluate.implicit_reward.path")
+        mistakes.append(f"{place}: {wish.path!r} is no file{_beside(path)}")
+        return None
+    try:
+        answers = number_of_answers(load_choices(Path(path), wish.prompts, wish.limit))
+    except UserError as error:
+        mistakes += error.sentences
+        return None
+    own = lengths if wish.max_length is None else Lengths(wish.max_length)
+    return implicit_reward.Spec(file_digest(path), own, wish.prompts, wish.limit, path=path, answers=answers)
 
 
 def _tasks(wish: LmEval, with_vllm: bool, file: Path, mistakes: list[str]) -> lm_eval.Spec | None:

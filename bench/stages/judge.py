@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,13 +20,14 @@ from gatebench.bench.stages.stage import CAUTIONS, FORWARD, Amount, Facts, Input
 if TYPE_CHECKING:
     import pandas
 
-VERSION = 2
+VERSION = 3
 VERDICTS_FILE = "verdicts.parquet"
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     """verdicts.parquet: prompt, opponent, first and second (the cell's score, 1 for a win and 0.5 for a tie, where its
-    answer was shown first and second; missing where the judge gave none), why, tokens and opponent_tokens.
+    answer was shown first and second; missing where the judge gave none), why, tokens and opponent_tokens; of a judge
+    that gives numbers also reward and opponent_reward.
 
     Raises StageFailed where the judge gave no verdict at all.
     """
@@ -78,6 +80,9 @@ def _verdicts(
         "second": pandas.Series([v.score for v in second], dtype=float),
         "why": why, "tokens": pairs["tokens"].to_numpy(), "opponent_tokens": pairs["tokens_other"].to_numpy(),
     })  # fmt: skip
+    if any(v.rewards for v in first):
+        both = [v.rewards or (math.nan, math.nan) for v in first]
+        frame["reward"], frame["opponent_reward"] = [own for own, _ in both], [other for _, other in both]
     return frame, [reason for reason in why if reason]
 
 

@@ -186,6 +186,18 @@ class LmEval:
 
 
 @dataclass(frozen=True, config=STRICT)
+class ImplicitReward:
+    """A local file of right and wrong answers, by which the implicit reward log pi/pi_ref is tested: pairs, or
+    RewardBench 2's rows. prompts: whether a prompt of text is a user's turn; limit: how many rows; max_length: of a
+    prompt and an answer in tokens, the training's by default."""
+
+    path: Place
+    prompts: Literal["text", "messages"] = "text"
+    limit: Count | None = None
+    max_length: Count | None = None
+
+
+@dataclass(frozen=True, config=STRICT)
 class JudgeRecipe:
     """Who compares a cell's answers with its warm-up policy's and its ungated twin's.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatebench.bench.metrics import answers, dynamics, geometry, registry, verdicts
+from gatebench.bench.metrics import answers, dynamics, geometry, registry, rewards, verdicts
 from gatebench.bench.metrics.metric import REGISTERED, AnyMetric, Source
 
 if TYPE_CHECKING:
@@ -71,14 +71,30 @@ def answered(graded: bool = True) -> pandas.DataFrame:
     return frame if graded else frame.drop(columns="passed")
 
 
-def judged() -> pandas.DataFrame:
-    """The table of a judge stage against one opponent; the last comparison has no verdict in one order."""
+def judged(numbers: bool = True) -> pandas.DataFrame:
+    """The table of a judge stage against one opponent; the last comparison has no verdict in one order. numbers:
+    whether the judge gives each answer one."""
     import pandas
 
-    return pandas.DataFrame({
+    frame = pandas.DataFrame({
         "prompt": PROMPTS, "first": [1, 0, 0.5, 1, 0, 1], "second": [1, 0, 0.5, 0, 1, None],
         "tokens": [3, 4, 5, 6, 7, 9], "opponent_tokens": [3, 5, 2, 6, 1, 4],
+        "reward": [0.5, -1, 2, 0, 1, None], "opponent_reward": [0.1, 1, 2, -3, 4, None],
     })  # fmt: skip
+    return frame if numbers else frame.drop(columns=["reward", "opponent_reward"])
+
+
+def rewarded(ties: bool = True) -> pandas.DataFrame:
+    """The rewards of right and wrong answers: four of six prompts are pairs, two are one question of the Ties."""
+    import pandas
+
+    numbers = [[1, 0], [0, 1], [1, 1], [2, -1], [3, 1, 0], [3, 2.5, 1, 0]]
+    rows = [
+        {"prompt": prompt, "id": {4: "ref:0", 5: "tied:0"}.get(prompt, ""), "answer": n, "reward": float(value),
+         "right": n == 0 or (prompt == 5 and n == 1)}
+        for prompt, own in enumerate(numbers) for n, value in enumerate(own) if ties or prompt < 4
+    ]  # fmt: skip
+    return pandas.DataFrame(rows)
 
 
 Values = Callable[["pandas.DataFrame"], Any]
@@ -87,7 +103,12 @@ TABLES: dict[Source[Any], tuple[Callable[[], Any], Callable[[], Any], Values]] =
     dynamics.DYNAMICS: (probes, lambda: probes(("chosen", "rejected")), lambda frame: dynamics.Probes(frame, LAST)),
     geometry.GEOMETRY: (placed, placed, lambda frame: frame.set_index(["split", "prompt"])),
     answers.ANSWERS: (answered, lambda: answered(graded=False), answers.Answers),
-    verdicts.VERDICTS: (judged, judged, lambda frame: verdicts.Verdicts(frame.set_index("prompt"))),
+    rewards.REWARDS: (rewarded, lambda: rewarded(ties=False), rewards.Rewards),
+    verdicts.VERDICTS: (
+        judged,
+        lambda: judged(numbers=False),
+        lambda frame: verdicts.Verdicts(frame.set_index("prompt")),
+    ),
 }
 
 
