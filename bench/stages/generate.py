@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -162,12 +163,21 @@ def shorten(spec: Spec, steps: int, copy: int) -> Spec:
 
 def by_prompt(folder: Path, inputs: Mapping[str, Path]) -> pandas.DataFrame:
     """The metrics of the answers, with the change against the reference policy's own."""
+    from gatebench.bench.metrics.answers import against
+
+    files = [place / ANSWERS_FILE for place in (folder, inputs["start"])]
+    own, reference = (_measured(file, file.stat().st_mtime_ns) for file in files)
+    return against(own, reference).rename_axis("prompt").reset_index().assign(split="generation")
+
+
+@lru_cache(maxsize=64)  # cells share their reference answers, and samples take a second to compare
+def _measured(file: Path, written: int) -> pandas.DataFrame:
+    """The metrics of a table of answers; written: when, so that another one of its name is read anew."""
     import pandas
 
-    from gatebench.bench.metrics.answers import against, answer_metrics
+    from gatebench.bench.metrics.answers import answer_metrics
 
-    own, reference = (answer_metrics(pandas.read_parquet(place / ANSWERS_FILE)) for place in (folder, inputs["start"]))
-    return against(own, reference).rename_axis("prompt").reset_index().assign(split="generation")
+    return answer_metrics(pandas.read_parquet(file))
 
 
 STAGE = Stage("generate", VERSION, Spec, run, amount, facts=("backend", "engine"), artifacts=(ANSWERS_FILE,),
