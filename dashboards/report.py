@@ -24,6 +24,7 @@ from gatebench.bench.analysis.tables import (
     points_table,
     remedies_table,
     scale_table,
+    tasks_table,
 )
 from gatebench.bench.judged.disputes import AnsweredCell, most_disputed
 from gatebench.bench.keys import Json
@@ -127,8 +128,9 @@ def _tables(summary: Summary, curves: Curves) -> dict[str, Table | list[Table]]:
         "contrasts": [contrasts_table(claim) for claim in summary.claims],
         "points": points_table(summary, _present([group.metrics for group in summary.groups])),
         "cells": cells_table(summary, _present([cell.metrics for cell in summary.finished])),
-        "gates": gates_table(summary), "scale": scale_table(summary), "costs": costs_table(summary),
-        "accounts": accounts, "kinds": kinds_table(summary), "remedies": remedies_table(summary),
+        "gates": gates_table(summary), "tasks": tasks_table(summary), "scale": scale_table(summary),
+        "costs": costs_table(summary), "accounts": accounts, "kinds": kinds_table(summary),
+        "remedies": remedies_table(summary),
     }  # fmt: skip
 
 

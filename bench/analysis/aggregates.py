@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 
-from gatebench.bench.analysis.probe_arrays import Measured, cube, drawn_means, tasks, with_intervals
+from gatebench.bench.analysis.probe_arrays import Measured, cube, drawn_means, exact_p, tasks, with_intervals
 from gatebench.bench.analysis.statistics import (
     LEVEL,
     RESAMPLES,
     RESAMPLING_SEED,
     Array,
+    difference,
     estimate,
+    holm,
     interquartile_mean,
     probability_of_improvement,
     slopes,
@@ -84,6 +86,31 @@ class ScaleSlope:
     gated: bool = True
 
 
+@dataclass(frozen=True)
+class TaskContrast:
+    """What a gate changes in one of lm-eval's metrics: gated minus ungated of the same point, paired by item.
+
+    p: McNemar's exact one for one seed whose items are right or wrong (exact), else that of resampling seeds and items;
+    p_holm: corrected over all rows.
+    """
+
+    model: str
+    dataset: str
+    objective: str
+    gate: str
+    metric: str
+    gated: float
+    ungated: float
+    value: float
+    lo: float | None
+    hi: float | None
+    p: float
+    p_holm: float
+    exact: bool
+    seeds: int
+    items: int
+
+
 def flat(measures: Mapping[str, tuple[float, float | None, float | None]]) -> dict[str, float]:
     """name -> value, and name_lo, name_hi where there is an interval."""
     return {
@@ -103,6 +130,30 @@ def points(cells: Sequence[Measured]) -> dict[Point, dict[int, Measured]]:
 def metrics_of(seeds: Mapping[int, Measured]) -> dict[str, float]:
     """Every metric that the cells of one point have, by seed, with its interval."""
     return flat({**with_intervals(seeds, registry.names()), **tasks(seeds)})
+
+
+def items_of(seeds: Mapping[int, Measured]) -> list[str]:
+    """The metrics of lm-eval's that all cells of one point have by item."""
+    return sorted(set.intersection(*(set(cell.items) for cell in seeds.values())))
+
+
+def task_contrasts(cells: Sequence[Measured]) -> list[TaskContrast]:
+    """A row for every gated point with an ungated twin and every metric of lm-eval's that both have by item."""
+    rows, open_gates = points(cells), ungated_gates(cells)
+    found = []
+    for point, gated in rows.items():
+        twin = rows.get((*point[:-1], open_gates[0])) if open_gates and point[-1] not in open_gates else None
+        for metric in items_of(gated) if twin else ():
+            both = [gated, twin or {}]
+            drawn = drawn_means(both, metric)
+            if drawn is None:
+                continue
+            result, exact = difference(drawn, 0, 1), exact_p(both, metric)
+            p = result.p if exact is None else exact
+            ours, theirs = drawn.centre.tolist()
+            found.append(TaskContrast(*point, metric, ours, theirs, result.value, result.lo, result.hi, p, p,
+                                      exact is not None, drawn.seeds, drawn.probes))  # fmt: skip
+    return [replace(row, p_holm=p) for row, p in zip(found, holm([row.p for row in found]), strict=True)]
 
 
 class Gated(Protocol):

@@ -13,7 +13,7 @@ from itertools import product
 
 import numpy as np
 
-from gatebench.bench.analysis.probe_arrays import Measured, drawn_means
+from gatebench.bench.analysis.probe_arrays import Measured, drawn_means, exact_p
 from gatebench.bench.analysis.remedies import frontiers, gap_at_equal
 from gatebench.bench.analysis.statistics import (
     LEVEL,
@@ -183,6 +183,9 @@ def _contrast(
         statistic = _gap(len(points), *curves)
     found = estimate(together(parts), statistic)
     design = found.design
+    if len(pairs) == 1 and not (claim.spread or claim.at_equal):
+        exact = exact_p([rows[point] for point in pairs[0]], claim.metric)
+        found = found if exact is None else replace(found, p=exact)
     if claim.at_equal and found.lo is not None:
         # where lines cross, the draws' quantiles and their spread part: the spread for p and interval alike
         half = design.reach((1 - LEVEL) / 2)

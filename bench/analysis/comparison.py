@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gatebench.bench.analysis.aggregates import Group, points
-from gatebench.bench.analysis.probe_arrays import Measured, drawn_means
+from gatebench.bench.analysis.aggregates import Group, items_of, points
+from gatebench.bench.analysis.probe_arrays import Measured, drawn_means, exact_p
 from gatebench.bench.analysis.statistics import difference, holm
 from gatebench.bench.metrics import registry
 from gatebench.objectives.gates import UNGATED
@@ -66,19 +66,21 @@ class Agreement:
 
 
 def differences(ours: Sequence[Measured], theirs: Sequence[Measured]) -> list[Difference]:
-    """Every metric at every point that both runs have, with Holm's correction over all of them."""
+    """Every metric at every point that both runs have, lm-eval's by item, with Holm's correction over all of them."""
     left, right = points(ours), points(theirs)
     found = []
     for point in left:
-        for metric in registry.published() if point in right else ():
-            both = drawn_means([right[point], left[point]], metric)
+        for metric in [*registry.published(), *items_of(left[point])] if point in right else ():
+            rows = [right[point], left[point]]
+            both = drawn_means(rows, metric)
             if both is None:
                 continue
-            result = difference(both, 0, 1)
+            result, exact = difference(both, 0, 1), exact_p(rows, metric)
+            p = result.p if exact is None else exact
             model, dataset, objective, gate = point
             found.append(Difference(
                 model, dataset, objective, gate, metric, float(both.centre[1]), float(both.centre[0]), result.value,
-                result.lo, result.hi, result.p, result.p, both.seeds, both.probes,
+                result.lo, result.hi, p, p, both.seeds, both.probes,
             ))  # fmt: skip
     return [replace(row, p_holm=p) for row, p in zip(found, holm([row.p for row in found]), strict=True)]
 

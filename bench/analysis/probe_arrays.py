@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatebench.bench.analysis.statistics import LEVEL, RESAMPLING_SEED, Array, Draws, draws, intervals
+from gatebench.bench.analysis.statistics import LEVEL, RESAMPLING_SEED, Array, Draws, draws, intervals, mcnemar
 from gatebench.bench.metrics.registry import place_of
+from gatebench.bench.metrics.tasks import TASK_PREFIX, ByItem
 from gatebench.bench.plan.graph import Axes
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ class Measured:
     """A finished cell as statistics need it.
 
     deltas: `metrics.probe_deltas` at the true end, and a row a prompt of split "generation";
-    parameters: of its model, where known; tasks: lm-eval's metrics with their standard errors.
+    parameters: of its model, where known; tasks: lm-eval's metrics with their standard errors; items: those of them
+    that are means, by item.
     """
 
     axes: Axes
@@ -30,13 +32,16 @@ class Measured:
     parameters: int | None = None
     tasks: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
     gated: bool = True
+    items: ByItem = field(default_factory=dict)
 
     @property
     def gate(self) -> str:
         return self.axes["gate"]
 
     def by_probe(self, metric: str) -> pandas.Series[float] | None:
-        """The metric of every probe of its split that has it, by prompt; None where no probe has."""
+        """The metric of every probe of its split that has it, by prompt, or of lm-eval's items; None where none has."""
+        if metric in self.items:
+            return self.items[metric]
         split, name = place_of(metric)
         if split not in self._by_split or name not in self.deltas:
             return None
@@ -89,6 +94,16 @@ def drawn_means(rows: Sequence[Mapping[int, Measured]], metric: str, stream: int
     """`stats.draws` of the rows; stream: rows of another data set have other probes and must be drawn apart."""
     found = cube(rows, metric)
     return None if found is None else draws(found.values, seed=RESAMPLING_SEED + stream)
+
+
+def exact_p(rows: Sequence[Mapping[int, Measured]], metric: str) -> float | None:
+    """McNemar's p of two rows of one cell each, which both have each item right or wrong, as lm-eval's accuracy; None
+    for anything else, which resampling its items tells apart."""
+    found = cube(rows, metric)
+    if not metric.startswith(TASK_PREFIX) or found is None or found.values.shape[:2] != (2, 1):
+        return None
+    ours, theirs = found.values[:, 0]
+    return mcnemar(ours, theirs) if np.isin(found.values, (0.0, 1.0)).all() else None
 
 
 def with_intervals(seeds: Mapping[int, Measured], metrics: Sequence[str]) -> dict[str, Bounds]:

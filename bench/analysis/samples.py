@@ -87,7 +87,8 @@ def side_by_side(generated: Iterable[tuple[Answering, str]], store: Store, wante
                 passed = bool(answer["passed"]) if "passed" in answer else None
                 said = answer["response"]
                 changed = changed_spans(before[start.name].get(answer["prompt"], ""), said) if of else ()
-                sample = Sample(who, of, said, answer["finish_reason"], passed, changed)
+                named = f"{who}, sample {answer['sample'] + 1}" if "sample" in answer else who
+                sample = Sample(named, of, said, answer["finish_reason"], passed, changed)
                 found.setdefault(place, []).append(sample)
     return [Asked(*place, prompts[place], tuple(found[place])) for place in sorted(found, key=lambda place: place[1])]
 

@@ -20,6 +20,7 @@ Array = NDArray[np.float64]
 RESAMPLES = 10_000
 LEVEL = 0.95
 SMALLEST_P = 1e-9
+MOST_RESAMPLED = 2000  # probes
 ROUNDING = 1e-12  # of a value: what differs by less is equal
 RESAMPLING_SEED = 20_26
 
@@ -106,20 +107,32 @@ def draws(values: Array, resamples: int = RESAMPLES, seed: int = RESAMPLING_SEED
     """Hierarchical bootstrap of the mean: seeds, then probes. values: [C, S, P] of C cells, S seeds, P probes.
 
     Each part is scaled by sqrt(n/(n - 1)), since n resampled units vary too little. Seeds are few (three have ten
-    different resamples, too few for a tail), so their weights are normal ones with the bootstrap's moments. With
+    different resamples, too few for a tail), so their weights are normal ones with the bootstrap's moments, and so are
+    those of thousands of probes, whose resamples would fill the memory and whose means are as normal. With
     one seed only the probes vary: the interval then says nothing about the spread between seeds. With one of each
     nothing varies, and there is no interval.
     """
     cells, seeds, probes = values.shape
     centre = values.mean(axis=(1, 2))
     by_seed, by_probe = np.zeros((cells, resamples)), np.zeros((cells, resamples))
-    if probes > 1:
+    if probes > MOST_RESAMPLED:
+        by_probe = _normal(values.mean(axis=1) - centre[:, None], resamples, seed)
+    elif probes > 1:
         weights = _probe_weights(probes, resamples, seed)
         by_probe = np.sqrt(probes / (probes - 1)) * (values.mean(axis=1) @ weights.T - centre[:, None])
     if seeds > 1:
         weights = np.random.default_rng([seed, seeds]).standard_normal((resamples, seeds))
         by_seed = (values.mean(axis=2) - centre[:, None]) @ weights.T / np.sqrt(seeds * (seeds - 1))
     return Draws(centre, by_seed, by_probe, seeds, probes)
+
+
+def _normal(deviations: Array, resamples: int, seed: int) -> Array:
+    """[C, R] normal draws with the covariance of the means of C cells; deviations: [C, P] from those means."""
+    cells, probes = deviations.shape
+    size, direction = np.linalg.eigh(deviations @ deviations.T / (probes * (probes - 1)))
+    drawn = np.random.default_rng([seed, probes]).standard_normal((resamples, cells))
+    found: Array = (direction * np.sqrt(np.clip(size, 0, None))) @ drawn.T
+    return found
 
 
 @lru_cache(maxsize=2)  # 40 MB each for 500 probes
@@ -182,6 +195,15 @@ def _widened(drawn: Draws, tail: float) -> Array:
 def difference(drawn: Draws, ours: int, theirs: int) -> Estimate:
     """The paired difference of two cells' means with its interval."""
     return estimate(drawn.only([ours, theirs]), lambda means: means[0] - means[1])
+
+
+def mcnemar(ours: Array, theirs: Array) -> float:
+    """The exact two-sided p of McNemar's test: of the items, [P] each 0 or 1, that one side has right and the other
+    wrong, each side would have half (Dietterich 1998, sec. 3.1, with the binomial in place of chi-squared)."""
+    from scipy import stats
+
+    won, lost = int((ours > theirs).sum()), int((ours < theirs).sum())
+    return float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -13,11 +13,13 @@ from gatebench.bench.analysis.aggregates import (
     GateAggregate,
     Group,
     ScaleSlope,
+    TaskContrast,
     gate_aggregates,
     groups,
     groups_by_kind,
     metrics_of,
     scale_slopes,
+    task_contrasts,
 )
 from gatebench.bench.analysis.claims import ClaimResult, judge
 from gatebench.bench.analysis.probe_arrays import Measured
@@ -92,6 +94,7 @@ class Summary:
     varied: str = ""
     remedies: Mapping[str, Where] = field(default_factory=dict)
     kinds: tuple[Group, ...] = ()
+    tasks: tuple[TaskContrast, ...] = ()
 
     @property
     def cautions(self) -> list[str]:
@@ -148,6 +151,7 @@ def summarize(
         plan.suite, run_id(plan), tuple(cells), tuple(verdicts),
         tuple(groups(finished)), tuple(gate_aggregates(finished)), tuple(scale_slopes(finished)), plan.tuned_on,
         tuple(_notes(cells, plan)), plan.varied, plan.remedies, tuple(groups_by_kind(finished)),
+        tuple(task_contrasts(finished)),
     )  # fmt: skip
 
 
@@ -181,6 +185,7 @@ def measured(cell: CellResult, store: Store, tuned_on: int = 0) -> Measured:
 
     tables: list[pandas.DataFrame] = []
     tasks: dict[str, ValueWithError] = {}
+    items: dict[str, pandas.Series[float]] = {}
     for kind, record in cell.stages.items():
         stage, folder = stage_of(kind), store.path(kind, record.key)
         if not (stage.by_prompt or stage.with_errors):
@@ -193,10 +198,12 @@ def measured(cell: CellResult, store: Store, tuned_on: int = 0) -> Measured:
             tables.append(stage.by_prompt(folder, inputs))
         if stage.with_errors:
             tasks |= stage.with_errors(folder)
+        if stage.by_item:
+            items |= stage.by_item(folder)
     values = unseen(pandas.concat(tables, ignore_index=True), tuned_on)
     counted = cell.stages["base"].facts.get("parameters") if "base" in cell.stages else None
     parameters = counted if isinstance(counted, int) else None
-    return Measured(cell.axes(), values, parameters, tasks, cell.gated)
+    return Measured(cell.axes(), values, parameters, tasks, cell.gated, items)
 
 
 def unseen(frame: pandas.DataFrame, tuned_on: int) -> pandas.DataFrame:

@@ -78,9 +78,9 @@ def bold(text: str) -> TableCell:
     return TableCell(text, bold=True)
 
 
-def interval(lo: float | None, hi: float | None) -> str:
+def interval(lo: float | None, hi: float | None, digits: int = 2) -> str:
     """A 95 % interval, "[1.23, 4.56]"; empty where there is none."""
-    return "" if lo is None or hi is None else f"[{lo:.2f}, {hi:.2f}]"
+    return "" if lo is None or hi is None else f"[{lo:.{digits}f}, {hi:.{digits}f}]"
 
 
 def duration(seconds: float | None) -> str:

@@ -221,6 +221,19 @@ def _value_and_bounds(found: Bounds | None) -> tuple[str, str]:
     return ("", "") if found is None else (f"{found.value:.2f}", interval(found.lo, found.hi))
 
 
+def tasks_table(summary: Summary) -> Table:
+    """What each gate changes in lm-eval's metrics, paired by item."""
+    rows = tuple(
+        row(t.model, t.dataset, t.objective, t.gate, registry.title(t.metric), f"{t.gated:.3f}", f"{t.ungated:.3f}",
+            f"{t.value:.3f} {interval(t.lo, t.hi, 3)}", f"{t.p_holm:.2g}", "McNemar" if t.exact else "bootstrap",
+            str(t.seeds), str(t.items), axes={axis: str(getattr(t, axis)) for axis in POINT_AXES})
+        for t in summary.tasks
+    )  # fmt: skip
+    head = (*POINT_COLUMNS, *texts("metric"), *numbers("gated", "ungated", "difference", "p (Holm)"), *texts("test"),
+            *numbers("seeds", "items"))  # fmt: skip
+    return Table("lm-eval: gated minus ungated, paired by item", head, rows)
+
+
 def scale_table(summary: Summary) -> Table:
     """How the gate's effect depends on scale."""
     rows = tuple(

@@ -110,13 +110,14 @@ def _hours(found: SuiteCost, machine: Machine, hardware: Hardware | None, paid: 
 
 
 def print_results(summary: Summary, as_json: bool, folder: Path) -> None:
-    from gatebench.bench.analysis.tables import claims_table, kinds_table, results_table, scale_table
+    from gatebench.bench.analysis.tables import claims_table, kinds_table, results_table, scale_table, tasks_table
 
     if as_json:
         print((folder / "summary.json").read_text())
         return
     tables = [results_table(summary)]
     tables += [kinds_table(summary)] if summary.kinds else []
+    tables += [tasks_table(summary)] if summary.tasks else []
     tables += [scale_table(summary)] if summary.scale else []
     print_tables([*tables, *([claims_table(summary)] if summary.claims else [])])
 

@@ -78,9 +78,14 @@ class Engine:
         """Serve another checkpoint of the same architecture from now on. It is the caller's to prove it."""
         self._ask("swap", LONGEST_REPLY, folder=str(folder))
 
-    def generate(self, prompts: Sequence[list[int]], sampling: Sampling, ends: Sequence[int]) -> list[Answer]:
-        """ends: `transformers.end_tokens` of the model that is served."""
-        reply = self._ask("generate", None, prompts=list(prompts), sampling=asdict(sampling), ends=list(ends))
+    def generate(
+        self, prompts: Sequence[list[int]], sampling: Sampling, ends: Sequence[int], *, apart: bool = False
+    ) -> list[Answer]:
+        """ends: `transformers.end_tokens` of the model that is served; apart: each place in prompts draws by a seed of
+        its own, which equal prompts need."""
+        reply = self._ask(
+            "generate", None, prompts=list(prompts), sampling=asdict(sampling), ends=list(ends), apart=apart
+        )
         return [
             Answer(row["text"], tuple(row["tokens"]), row["finish_reason"], row["log_prob"]) for row in reply["answers"]
         ]

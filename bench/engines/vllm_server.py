@@ -12,9 +12,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
-from gatebench.bench.keys import Json
 from gatebench.bench.process import die_with_parent
 
 if TYPE_CHECKING:
@@ -77,10 +76,13 @@ class Server:
         process_weights_after_loading(model, config, next(model.parameters()).device)
         return {}
 
-    def generate(self, prompts: list[list[int]], sampling: Mapping[str, Json], ends: list[int]) -> Reply:
+    def generate(self, prompts: list[list[int]], sampling: Mapping[str, Any], ends: list[int], apart: bool) -> Reply:
         from vllm import SamplingParams
 
-        given = SamplingParams(**{**sampling, "stop": sampling["stop"] or None}, stop_token_ids=ends, logprobs=0)
+        wish = {**sampling, "stop": sampling["stop"] or None, "stop_token_ids": ends, "logprobs": 0}
+        # a request's seed is its own: equal prompts with one seed would have equal answers
+        seeds = [sampling["seed"] + (place if apart else 0) for place in range(len(prompts))]
+        given = [SamplingParams(**{**wish, "seed": seed}) for seed in seeds]
         outputs = self.engine.generate([{"prompt_token_ids": ids} for ids in prompts], given, use_tqdm=False)
         answers: list[AnswerRow] = []
         for o in (output.outputs[0] for output in outputs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from gatebench.bench.data.conversation import chat_of_transcript, is_transcript
@@ -103,7 +104,8 @@ def _verdict(first: float | str, second: float | str) -> Verdict:
             return Verdict(None, reward)
         if reward != reward:
             return Verdict(None, "its reward is not a number")
-    return preferred(float(first), float(second))
+    rewards = float(first), float(second)
+    return replace(preferred(*rewards), rewards=rewards)
 
 
 JUDGE = JudgeKind("reward_model", RewardModel, needs=("model",), weights=True)

@@ -6,6 +6,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, cast
 
 from gatebench.bench.data.pairs import is_unrelated, role_of
+from gatebench.bench.metrics.calibration import GAPS, error_by_prompt
 from gatebench.bench.metrics.metric import (
     NATS,
     NATS_A_TOKEN,
@@ -188,6 +189,38 @@ def delta_shared(probes: Probes) -> pandas.Series[float] | None:
     """What the tokens before both responses part add to Δ chosen and to Δ rejected alike; missing where they part at
     their first token. A loss of the difference has no gradient on them. Only where the suite asks for a profile."""
     return profile(probes, SHARED)
+
+
+@metric(DYNAMICS, title="support kept", unit=SHARE, reported=True)
+def support_kept(probes: Probes) -> pandas.Series[float] | None:
+    """The mass on the eight tokens that were likeliest where the training began, mean along the chosen response. Only
+    where the suite asks for it (evaluate.dynamics.confidence), as the metrics of calibration."""
+    return probes.along_chosen("support", probes.step) if "support" in probes.values else None
+
+
+@metric(DYNAMICS, title="Δ support", unit=SHARE, reported=True)
+def delta_support(probes: Probes) -> pandas.Series[float] | None:
+    kept = support_kept(probes)
+    return None if kept is None else kept - probes.along_chosen("support", 0)
+
+
+@metric(DYNAMICS, title="calibration error", unit=SHARE, better="lower", reported=True)
+def calibration_error(probes: Probes) -> pandas.Series[float] | None:
+    """Of the next token along the chosen response (`calibration`)."""
+    return _calibration(probes, probes.step)
+
+
+@metric(DYNAMICS, title="Δ calibration error", unit=SHARE, better="lower", reported=True)
+def delta_calibration_error(probes: Probes) -> pandas.Series[float] | None:
+    now, start = (_calibration(probes, step) for step in (probes.step, 0))
+    return None if now is None or start is None else now - start
+
+
+def _calibration(probes: Probes, step: int) -> pandas.Series[float] | None:
+    if GAPS[0] not in probes.values:
+        return None
+    rows = probes.values[(probes.values["kind"] == "chosen") & (probes.values["step"] == step)]
+    return error_by_prompt(rows.set_index(PROBE).sort_index())
 
 
 for _name, (_first, _last) in PLACES.items():

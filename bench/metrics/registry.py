@@ -1,6 +1,7 @@
 """Every metric by the name that it has in `summary.json`, and the lists that others take from them.
 
-A metric is one decorated function in the file of its source (`dynamics`, `geometry`, `answers`, `verdicts`), once.
+A metric is one decorated function in the file of its source (`dynamics`, `geometry`, `answers`, `verdicts`,
+`rewards`), once.
 lm-eval's own metrics (`tasks`) are named by its tasks and known only after them.
 """
 
@@ -9,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from gatebench.bench.metrics import answers, dynamics, geometry, verdicts
+from gatebench.bench.metrics import answers, dynamics, geometry, rewards, verdicts
 from gatebench.bench.metrics.metric import REGISTERED, SPLIT_PREFIXES, AnyMetric, Source, Variant
+from gatebench.bench.metrics.tasks import TASK_PREFIX, task_metric
 from gatebench.objectives.names import UnknownWord
 
 _OURS = (
@@ -18,6 +20,7 @@ _OURS = (
     geometry.GEOMETRY,
     answers.ANSWERS,
     verdicts.VERDICTS,
+    rewards.REWARDS,
 )  # in the order in which tables show them
 
 
@@ -90,7 +93,10 @@ def drawn_as_curves() -> list[str]:
 
 
 def get_metric(name: str) -> AnyMetric:
-    """The metric of a name of `summary.json`; UnknownWord with the nearest one otherwise."""
+    """The metric of a name of `summary.json`; UnknownWord with the nearest one otherwise, and ValueError as
+    `task_metric`."""
+    if name.startswith(TASK_PREFIX):
+        return task_metric(name)
     for own, metric, _, _ in _named():
         if own == name:
             return metric

@@ -140,6 +140,19 @@ def inconsistent(verdicts: Verdicts) -> pandas.Series[float]:
     return (rows["first"] != rows["second"]).astype(float).where(verdicts.win.notna())
 
 
+@metric(VERDICTS, title="reward", unit="as the reward model has it", better="higher", reported=True)
+def reward(verdicts: Verdicts) -> pandas.Series[float] | None:
+    """The number that the answer has by itself; only of a judge that gives such."""
+    return verdicts.rows["reward"].astype(float) if "reward" in verdicts.rows else None
+
+
+@metric(VERDICTS, title="reward gained", unit="as the reward model has it", better="higher", reported=True)
+def reward_gain(verdicts: Verdicts) -> pandas.Series[float] | None:
+    """Above that of the opponent's answer."""
+    own = reward(verdicts)
+    return None if own is None else own - verdicts.rows["opponent_reward"]
+
+
 @metric(VERDICTS, title="without a verdict", unit=SHARE, better="lower", reported=True)
 def missing(verdicts: Verdicts) -> pandas.Series[float]:
     return verdicts.win.isna().astype(float)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypedDict
 from gatebench.bench import keys
 from gatebench.bench.data.source import HUB, DataSource
 from gatebench.bench.models.source import ModelSource
-from gatebench.bench.stages import judge, lm_eval
+from gatebench.bench.stages import implicit_reward, judge, lm_eval
 from gatebench.bench.stages.registry import stage_of
 from gatebench.bench.stages.stage import library_versions
 from gatebench.bench.suite.claims import Claim
@@ -144,13 +144,15 @@ class Questions:
 
 @dataclass(frozen=True)
 class Sources:
-    """The suite's models and data sets by name, its lm-eval tasks, its judge and its questions, resolved to content."""
+    """The suite's models and data sets by name, its lm-eval tasks, its judge, its questions and its file for rewards,
+    resolved to content."""
 
     models: Mapping[str, ModelSource]
     datasets: Mapping[str, DataSource]
     tasks: lm_eval.Spec | None = None
     judge: judge.Spec | None = None
     questions: Questions | None = None
+    rewards: implicit_reward.Spec | None = None
 
     def unpinned(self) -> list[str]:
         """One sentence where a hub name without a revision leaves content open."""

@@ -18,6 +18,10 @@ def _beyond(cell: Cell, context: int, nodes: Mapping[str, Node]) -> Iterator[str
     base, lengths = nodes[cell.stages["base"]].spec.recipe, nodes[cell.stages["train"]].spec.recipe.lengths
     if base is not None and base.context > context:
         yield f"base.context: {base.context} tokens are too many for {model}"
+    if "implicit_reward" in cell.stages:
+        most = nodes[cell.stages["implicit_reward"]].spec.lengths.max_length
+        if most > context:
+            yield f"evaluate.implicit_reward.max_length: {most} tokens are too many for {model}"
     if lengths.max_length > context:
         yield f"train.max_length: {lengths.max_length} tokens are too many for {model}"
     elif "generate" in cell.stages:

@@ -150,8 +150,9 @@ def _policy(
         policy = nodes.add("warmup", warm, base=base_node)
         found["warmup"] = policy.key
     scored = reference.Spec(recipe.lengths, model.dtype, data, model.weights, model.attention)
+    more = suite.evaluate.dynamics
     followed = dynamics.Spec(
-        recipe.lengths, model.dtype, probed, model.weights, PROFILE * suite.evaluate.dynamics.profile
+        recipe.lengths, model.dtype, probed, model.weights, PROFILE * more.profile, more.confidence
     )
     start = nodes.add("dynamics", followed, policy=policy)
     if suite.evaluate.geometry:
@@ -169,7 +170,9 @@ def _generation(
     sampling = Sampling(wish.temperature, wish.top_p, wish.max_tokens, wish.stop, wish.seed)
     backend = (vllm.installed() if wish.backend == "vllm" else None) or "transformers"
     file = (questions.path, questions.content) if questions else ("", "")
-    return generate.Spec(backend, sampling, wish.prompts, recipe.lengths, model.dtype, data, wish.backend, *file)
+    return generate.Spec(
+        backend, sampling, wish.prompts, recipe.lengths, model.dtype, data, wish.backend, *file, wish.samples
+    )
 
 
 class _Cells:
@@ -194,7 +197,8 @@ class _Cells:
         spec = train.Spec(axes["loss"], parameters, gate, recipe, model.dtype, model.adapter, data, drawn.train,
                           model.weights, model.attention,
                           policy.followed.data if recipe.keep != "all" else None,
-                          policy.followed.profile * (recipe.keep != "all"))  # fmt: skip
+                          policy.followed.profile * (recipe.keep != "all"),
+                          policy.followed.confidence and recipe.keep != "all")  # fmt: skip
         read, found = {}, dict(policy.stages)
         if get_loss(axes["loss"]).reference or gate.compares or gate.reads_reference:
             read["reference"] = self.nodes.add("reference", policy.scored, policy=policy.node)
@@ -206,6 +210,12 @@ class _Cells:
             own = self.nodes.add("generate", policy.asked, policy=policy.node)
             answered = self.nodes.add("generate", policy.asked, policy=policy.node, start=own, train=trained)
             found["generate"] = answered.key
+        if self.sources.rewards:
+            rewarded = replace(self.sources.rewards, weights=model.weights)
+            began = self.nodes.add("implicit_reward", rewarded, policy=policy.node)
+            found["implicit_reward"] = self.nodes.add(
+                "implicit_reward", rewarded, policy=policy.node, start=began, train=trained
+            ).key
         if self.sources.tasks:
             wanted = replace(self.sources.tasks, dtype=model.dtype)
             found["lm_eval"] = self.nodes.add("lm_eval", wanted, policy=policy.node, train=trained).key

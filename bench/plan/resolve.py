@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from gatebench.bench.data.adapters import TOOLBOX_DEFAULTS, load
+from gatebench.bench.data.choices import load_choices, number_of_answers
 from gatebench.bench.data.questions import read_baseline, read_questions
 from gatebench.bench.data.readers import FORMATS
 from gatebench.bench.data.source import ROWS, TOOLBOX, DataSource, file_digest
@@ -18,6 +19,7 @@ from gatebench.bench.judges.registry import get_judge
 from gatebench.bench.judges.votes import read_votes
 from gatebench.bench.models import ladder
 from gatebench.bench.models.checks import examine
+from gatebench.bench.models.encoding import Lengths
 from gatebench.bench.models.gguf.source import gguf_source
 from gatebench.bench.models.gguf.wheels import WHEEL, is_gguf
 from gatebench.bench.models.source import BUILTIN, ModelSource
@@ -25,9 +27,9 @@ from gatebench.bench.models.source import model_content_of as model_content
 from gatebench.bench.plan import task_files
 from gatebench.bench.plan.graph import Questions, Sources
 from gatebench.bench.shipped import DATA_VARIABLE
+from gatebench.bench.stages import implicit_reward, lm_eval
 from gatebench.bench.stages import judge as judging
-from gatebench.bench.stages import lm_eval
-from gatebench.bench.suite.recipes import JudgeRecipe, LmEval
+from gatebench.bench.suite.recipes import ImplicitReward, JudgeRecipe, LmEval
 from gatebench.bench.suite.schema import Dataset, LocalCopy, Model, Suite
 from gatebench.objectives.names import nearest
 
@@ -49,11 +51,13 @@ def resolve(suite: Suite, file: Path, data: Path | None = None) -> Sources:
     tasks = _tasks(suite.evaluate.lm_eval, with_vllm, file, mistakes) if suite.evaluate.lm_eval else None
     judge = _judge(suite.evaluate.judge, suite, file, mistakes) if suite.evaluate.judge else None
     asked = _local_file(answers.questions, file, "evaluate.generate.questions", mistakes) if answers else ""
+    wish = suite.evaluate.implicit_reward
+    rewards = _rewards(wish, suite.train.lengths, file, mistakes) if wish else None
     if mistakes:
         raise UserError(*mistakes)
     if asked:
         read_questions(Path(asked))
-    return Sources(models, datasets, tasks, judge, Questions(asked, file_digest(asked)) if asked else None)
+    return Sources(models, datasets, tasks, judge, Questions(asked, file_digest(asked)) if asked else None, rewards)
 
 
 def _local_file(given: str | None, file: Path, key: str, mistakes: list[str]) -> str:
@@ -97,6 +101,22 @@ def _judge(wish: JudgeRecipe, suite: Suite, file: Path, mistakes: list[str]) -> 
                         file_digest(baseline) if baseline else "")  # fmt: skip
 
 
+def _rewards(wish: ImplicitReward, lengths: Lengths, file: Path, mistakes: list[str]) -> implicit_reward.Spec | None:
+    """The file that the implicit reward is tested by, read once, so that a bad row is refused before anything runs."""
+    path = _local(wish.path, file)
+    if not Path(path).is_file():
+        place = at(file, None, "evaluate.implicit_reward.path")
+        mistakes.append(f"{place}: {wish.path!r} is no file{_beside(path)}")
+        return None
+    try:
+        answers = number_of_answers(load_choices(Path(path), wish.prompts, wish.limit))
+    except UserError as error:
+        mistakes += error.sentences
+        return None
+    own = lengths if wish.max_length is None else Lengths(wish.max_length)
+    return implicit_reward.Spec(file_digest(path), own, wish.prompts, wish.limit, path=path, answers=answers)
+
+
 def _tasks(wish: LmEval, with_vllm: bool, file: Path, mistakes: list[str]) -> lm_eval.Spec | None:
     """lm-eval's tasks, through vLLM where the suite has it running anyway; task files are hashed."""
     key = "evaluate.lm_eval"
@@ -117,6 +137,7 @@ def _tasks(wish: LmEval, with_vllm: bool, file: Path, mistakes: list[str]) -> lm
     return lm_eval.Spec(
         wish.tasks, content, wish.limit, "float32", found, backend, folder, None, wish.num_fewshot,
         wish.apply_chat_template, wish.fewshot_as_multiturn, wish.system_instruction,
+        wish.options(lm_eval.EVALUATION), wish.options(lm_eval.MODEL_OPTIONS),
     )  # fmt: skip
 
 

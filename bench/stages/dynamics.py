@@ -42,13 +42,14 @@ CURVES = "curves.parquet"
 class Spec:
     """dtype: that of the training; measured is in float32 whatever it is, since what an update changes lies below what
     bfloat16 can tell apart. weights: those that the training began from, ModelSource.weights; profile: PROFILE
-    where that is measured, 0 where it is not."""
+    where that is measured, 0 where it is not; confidence: see probing."""
 
     lengths: Lengths
     dtype: str
     data: DataSource
     weights: str = field(default="", metadata={"key": "given"})
     profile: int = field(default=0, metadata={"key": "given"})
+    confidence: bool = field(default=False, metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
@@ -64,7 +65,9 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         curves(frame).to_parquet(out / CURVES)
         return {"tokens": 0, "steps": [int(step) for step in frame["step"].unique()]}
 
-    probes = followed(load_tokenizer(inputs["policy"]), spec.data, spec.lengths, profile=spec.profile)
+    probes = followed(
+        load_tokenizer(inputs["policy"]), spec.data, spec.lengths, profile=spec.profile, confidence=spec.confidence
+    )
     policy = in_float32(load_policy(inputs["policy"], spec.weights or FLOAT32)).eval()
     if "train" not in inputs:
         reader = probes.reader(policy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ PROOF_PROMPTS = 4  # prompts that a swapped engine has to score as transformers 
 class Spec:
     """backend: "transformers", or vLLM with its version, which is part of what makes the answers; asked: the suite's
     wish, where vLLM is not installed. questions: a file of prompts in place of the data set's held-out ones, for which
-    questions_content stands in keys."""
+    questions_content stands in keys; samples: answers to each prompt."""
 
     backend: str
     sampling: Sampling
@@ -54,12 +55,14 @@ class Spec:
     asked: str = field(default="", metadata={"key": False})
     questions: str = field(default="", metadata={"key": False})
     questions_content: str = field(default="", metadata={"key": "given"})
+    samples: int = field(default=1, metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     """generations.parquet: prompt (its index), text, messages (JSON of [role, content] of a conversation, else of
     nothing), response, tokens, finish_reason, log_prob, ids and, where answers are graded exactly, passed; of questions
-    from a file also uid, question, category and, where the file says it, difficulty.
+    from a file also uid, question, category and, where the file says it, difficulty; of several samples a row each,
+    with their number as sample.
 
     Raises StageFailed for log-probs that are not numbers.
     """
@@ -75,9 +78,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     encoder = Encoder(tokenizer, spec.lengths)
     asked = _asked(spec)
     kept = [(i, text, ids) for i, text in enumerate(asked.texts) if (ids := encoder.prompt(text)) is not None]
+    left_out = unread(spec.data, "prompts to be answered", len(kept), len(asked.texts))
+    kept = [own for own in kept for _ in range(spec.samples)]
     prompts = [ids for _, _, ids in kept]
     model = load_policy(policy, spec.dtype).eval()
-    cautions = [*unread(spec.data, "prompts to be answered", len(kept), len(asked.texts)), *asked.cautions]
+    cautions = [*left_out, *asked.cautions]
     facts: Facts = {"backend": spec.backend, CAUTIONS: cautions}
     if spec.backend == "transformers":
         answers = _by_transformers(model, tokenizer, prompts, spec, report)
@@ -91,12 +96,22 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
         "finish_reason": [answer.finish_reason for answer in answers],
         "log_prob": [answer.log_prob for answer in answers], "ids": [list(answer.tokens) for answer in answers],
     })  # fmt: skip
+    if spec.samples > 1:
+        frame["sample"] = [place % spec.samples for place in range(len(frame))]
     if asked.questions:
         frame = frame.join(_columns([asked.questions[i] for i, _, _ in kept]))
     elif spec.data.path == TOOLBOX:
         frame["passed"] = [grade(str(text), a.text) for (_, text, _), a in zip(kept, answers, strict=True)]
     frame.to_parquet(out / ANSWERS_FILE)
-    return {**facts, "tokens": int(frame["tokens"].sum()), "prompts": len(frame)}
+    return {**facts, "tokens": int(frame["tokens"].sum()), "prompts": len(frame) // spec.samples}
+
+
+def first_answers(folder: Path) -> pandas.DataFrame:
+    """The table of a finished stage with one row a prompt: of several samples the first."""
+    import pandas
+
+    frame = pandas.read_parquet(folder / ANSWERS_FILE)
+    return frame[frame["sample"] == 0] if "sample" in frame else frame
 
 
 @dataclass(frozen=True)
@@ -174,7 +189,8 @@ def _by_vllm(
             model, tokenizer, out, spec.dtype, -(-room // 64) * 64, prompts[:PROOF_PROMPTS]
         )
         report(0.3, "answers by vLLM")
-        return engine.generate(prompts, spec.sampling, transformers.end_tokens(model, tokenizer, spec.sampling.stop))
+        ends = transformers.end_tokens(model, tokenizer, spec.sampling.stop)
+        return engine.generate(prompts, spec.sampling, ends, apart=spec.samples > 1)
     except vllm.VllmFailed as failure:
         cautions.append(f"{model.config.model_type} was not served by vLLM ({failure}); transformers generated")
         facts["backend"] = "transformers"
@@ -184,7 +200,7 @@ def _by_vllm(
 def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount:
     most = (spec.lengths.max_prompt_length or spec.lengths.max_length) + spec.sampling.max_tokens
     at_once = SCORED if spec.backend == "transformers" else SERVED
-    return Amount(spec.prompts, most, FORWARD, at_once * most, 0, 0, (spec.backend, spec.sampling),
+    return Amount(spec.prompts * spec.samples, most, FORWARD, at_once * most, 0, 0, (spec.backend, spec.sampling),
                   held=BYTES[spec.dtype], logits=SCORED * spec.sampling.max_tokens, copies=ANSWER_COPIES,
                   at_once=at_once, writes=spec.sampling.max_tokens)  # fmt: skip
 
@@ -195,12 +211,21 @@ def shorten(spec: Spec, steps: int, copy: int) -> Spec:
 
 def by_prompt(folder: Path, inputs: Mapping[str, Path]) -> pandas.DataFrame:
     """The metrics of the answers, with the change against the reference policy's own."""
+    from gatebench.bench.metrics.answers import against
+
+    files = [place / ANSWERS_FILE for place in (folder, inputs["start"])]
+    own, reference = (_measured(file, file.stat().st_mtime_ns) for file in files)
+    return against(own, reference).rename_axis("prompt").reset_index().assign(split="generation")
+
+
+@lru_cache(maxsize=64)  # cells share their reference answers, and samples take a second to compare
+def _measured(file: Path, written: int) -> pandas.DataFrame:
+    """The metrics of a table of answers; written: when, so that another one of its name is read anew."""
     import pandas
 
-    from gatebench.bench.metrics.answers import against, answer_metrics
+    from gatebench.bench.metrics.answers import answer_metrics
 
-    own, reference = (answer_metrics(pandas.read_parquet(place / ANSWERS_FILE)) for place in (folder, inputs["start"]))
-    return against(own, reference).rename_axis("prompt").reset_index().assign(split="generation")
+    return answer_metrics(pandas.read_parquet(file))
 
 
 STAGE = Stage("generate", VERSION, Spec, run, amount, facts=("backend", "engine"), artifacts=(ANSWERS_FILE,),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,13 +15,13 @@ from gatebench.bench.judges.api import OPPONENTS, Comparison, Judge, Verdict
 from gatebench.bench.judges.api import Spec as Spec
 from gatebench.bench.judges.registry import make_judge
 from gatebench.bench.models.source import check_model
-from gatebench.bench.stages.generate import ANSWERS_FILE as ANSWERS
+from gatebench.bench.stages.generate import first_answers
 from gatebench.bench.stages.stage import CAUTIONS, FORWARD, Amount, Facts, Inputs, Report, Stage
 
 if TYPE_CHECKING:
     import pandas
 
-VERSION = 2
+VERSION = 3
 VERDICTS_FILE, BASELINE_FILE = "verdicts.parquet", "baseline.parquet"
 OF_QUESTIONS = ("text", "uid", "question", "category", "difficulty")
 
@@ -28,7 +29,8 @@ OF_QUESTIONS = ("text", "uid", "question", "category", "difficulty")
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
     """verdicts.parquet: prompt, opponent, first and second (the cell's score, 1 for a win and 0.5 for a tie, where its
     answer was shown first and second; missing where the judge gave none), why, tokens and opponent_tokens; of a judge
-    that knows degrees also first_much and second_much. baseline.parquet: its answers, of those asked; name.
+    that knows degrees also first_much and second_much, of one that gives numbers reward and opponent_reward.
+    baseline.parquet: its answers, of those asked; name.
 
     Raises StageFailed where the judge, unless it is people, gave no verdict at all, and where the baseline has none of
     the answers.
@@ -36,8 +38,8 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     import pandas
 
     _check_content(spec)
-    judge, own = make_judge(spec), pandas.read_parquet(inputs["own"] / ANSWERS)
-    answers = {name: pandas.read_parquet(inputs[name] / ANSWERS) for name in OPPONENTS if name in inputs}
+    judge, own = make_judge(spec), first_answers(inputs["own"])
+    answers = {name: first_answers(inputs[name]) for name in OPPONENTS if name in inputs}
     unanswered = ""
     if spec.baseline:
         answers["baseline"], unanswered = _of_baseline(spec, own)
@@ -118,6 +120,9 @@ def _verdicts(
     })  # fmt: skip
     if any(verdict.much is not None for verdict in found):
         frame = frame.assign(first_much=[v.much is True for v in first], second_much=[v.much is True for v in second])
+    if any(v.rewards for v in first):
+        both = [v.rewards or (math.nan, math.nan) for v in first]
+        frame["reward"], frame["opponent_reward"] = [own for own, _ in both], [other for _, other in both]
     return frame, [reason for reason in why if reason]
 
 
@@ -140,15 +145,15 @@ def judged_answers(folder: Path, inputs: Mapping[str, Path]) -> pandas.DataFrame
     import pandas
 
     verdicts = pandas.read_parquet(folder / VERDICTS_FILE)
-    files = {name: inputs[name] / ANSWERS for name in OPPONENTS if name in inputs}
+    answers = {name: first_answers(inputs[name]) for name in OPPONENTS if name in inputs}
     if (folder / BASELINE_FILE).exists():
-        files["baseline"] = folder / BASELINE_FILE
-    if "own" not in inputs or not set(verdicts["opponent"]) <= set(files):
+        answers["baseline"] = pandas.read_parquet(folder / BASELINE_FILE)
+    if "own" not in inputs or not set(verdicts["opponent"]) <= set(answers):
         return verdicts
-    own = pandas.read_parquet(inputs["own"] / ANSWERS)
+    own = first_answers(inputs["own"])
     own = own[[name for name in ("prompt", "response", *OF_QUESTIONS) if name in own]]
     others = pandas.concat([
-        pandas.read_parquet(file)[["prompt", "response"]].assign(opponent=name) for name, file in files.items()
+        frame[["prompt", "response"]].assign(opponent=name) for name, frame in answers.items()
     ])  # fmt: skip
     others = others.rename(columns={"response": "opponent_response"})
     return verdicts.merge(own, on="prompt").merge(others, on=["prompt", "opponent"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from gatebench.bench import keys
 from gatebench.bench.data import toolbox
 from gatebench.bench.data.source import CHANGED, file_digest
 from gatebench.bench.errors import StageFailed, UserError
-from gatebench.bench.metrics.tasks import ValueWithError, task_metrics
+from gatebench.bench.metrics.tasks import ValueWithError, sample_rows, task_items, task_metrics
 from gatebench.bench.models import ladder
 from gatebench.bench.models.chat_template import Rendering, TemplateRefused
 from gatebench.bench.stages.stage import (
@@ -30,13 +30,15 @@ from gatebench.bench.stages.stage import (
 )
 
 if TYPE_CHECKING:
+    import pandas
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
     from gatebench.objectives.causal_lm import Tokenizer
 
-VERSION = 3
+VERSION = 4
 RESULTS_FILE = "results.json"
+ITEMS_FILE = "items.parquet"
 LM_EVAL_SEED = 1234  # lm-eval's own default
 SHIPPED = Path(__file__).parents[1] / "data/tasks"
 # Stands for what the shipped questions.py asks, however it is written: to be changed with its documents (a test).
@@ -54,13 +56,23 @@ RUNS_ANSWERS = (
     "evaluate.lm_eval.tasks"
 )
 SEEDS = ("random_seed", "numpy_random_seed", "torch_random_seed", "fewshot_random_seed")
+EVALUATION = ("gen_kwargs", "samples", "bootstrap_iters", *SEEDS)
+MODEL_OPTIONS = (
+    "batch_size", "max_length", "add_bos_token", "enable_thinking", "think_end_token", "chat_template_args",
+)  # fmt: skip
+# What an engine's answers follow of a task's gen_kwargs, by all of lm-eval's names for it.
+SERVED_GENERATION = {
+    "until", "temperature", "top_p", "do_sample", "max_gen_toks", "max_new_tokens", "max_tokens",
+    "max_completion_tokens",
+}  # fmt: skip
 LONGEST_ROW = 2048  # tokens of a prompt and its answer, where the model has room for more
 
 
 @dataclass(frozen=True)
 class Spec:
     """tasks: names; content: digest of the shipped task files and of those in include_path; version: of lm-eval;
-    backend: "hf", or vLLM with its version; the rest, where it is given, is simple_evaluate's of the same name."""
+    backend: "hf", or vLLM with its version; evaluation: arguments of simple_evaluate by its names, as those before it
+    where they are given; model: arguments of lm-eval's hf model."""
 
     tasks: tuple[str, ...]
     content: str
@@ -74,11 +86,17 @@ class Spec:
     apply_chat_template: bool | None = field(default=None, metadata={"key": "given"})
     fewshot_as_multiturn: bool | None = field(default=None, metadata={"key": "given"})
     system_instruction: str | None = field(default=None, metadata={"key": "given"})
+    evaluation: Mapping[str, object] = field(default_factory=dict, metadata={"key": "given"})
+    model: Mapping[str, object] = field(default_factory=dict, metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
-    """Raises StageFailed for a task that lm-eval does not know, for one that runs what the model writes, and for a chat
-    template that the policy has not, or that takes too much."""
+    """results.json: lm-eval's own; items.parquet: name of a metric, item, value (`tasks.sample_rows`).
+
+    Raises StageFailed for a task that lm-eval does not know, for one that runs what the model writes, and for a chat
+    template that the policy has not, or that takes too much.
+    """
+    import pandas
     from lm_eval import simple_evaluate
 
     report(0.0, "lm-eval " + " ".join(spec.tasks))
@@ -100,15 +118,18 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     given = {name: value for name in OPTIONS if (value := getattr(spec, name)) is not None}
     try:
         found: dict[str, object] = simple_evaluate(
-            model=model, tasks=list(spec.tasks), task_manager=manager, limit=spec.limit, log_samples=False, **given,
-            **dict.fromkeys(SEEDS, LM_EVAL_SEED),  # without confirm_run_unsafe_code
+            model=model, tasks=list(spec.tasks), task_manager=manager, limit=spec.limit, log_samples=True,
+            **{**dict.fromkeys(SEEDS, LM_EVAL_SEED), **given, **spec.evaluation},  # without confirm_run_unsafe_code
         )  # fmt: skip
     except ValueError as refused:  # lm-eval says so by no class of its own
         said, marked, _ = str(refused).partition("marked as unsafe.")
         if not marked:
             raise
         raise StageFailed(f"{said}{marked} {RUNS_ANSWERS}") from None
-    (out / RESULTS_FILE).write_text(json.dumps(found, default=str, indent=1), encoding="utf-8")
+    rows = sample_rows(cast("Mapping[str, Sequence[Mapping[str, object]]]", found["samples"]))
+    pandas.DataFrame(rows, columns=["name", "item", "value"]).to_parquet(out / ITEMS_FILE)
+    results = {name: value for name, value in found.items() if name != "samples"}
+    (out / RESULTS_FILE).write_text(json.dumps(results, default=str, indent=1), encoding="utf-8")
     shots = cast("Mapping[str, int]", found.get("n-shot", {}))
     kept = sorted(task for task, number in shots.items() if spec.num_fewshot not in (None, number))
     if kept:
@@ -147,12 +168,19 @@ def _model(policy: Path, spec: Spec, out: Path, facts: Facts) -> tuple[HFLM, lis
     from gatebench.bench.models.loading import load_policy, load_tokenizer
 
     model, tokenizer = load_policy(policy, spec.dtype).eval(), load_tokenizer(policy)
-    shared: dict[str, object] = {"pretrained": model, "tokenizer": tokenizer, "batch_size": 16}
+    shared: dict[str, object] = {"pretrained": model, "tokenizer": tokenizer, "batch_size": 16, **spec.model}
     if spec.backend == "hf":
         return HFLM(**shared), []
+    unserved = set(cast("Mapping[str, object]", spec.evaluation.get("gen_kwargs", {}))) - SERVED_GENERATION
+    if unserved:
+        facts["backend"] = "hf"
+        return HFLM(**shared), [
+            f"gen_kwargs: {min(unserved)} is none that vLLM is asked with; transformers did the tasks"
+        ]
     proofs = [tokenizer(text)["input_ids"] for text in PROOF_TEXTS]
     # some have no end: a recurrent model, or one that weighs by distance
-    room = min(getattr(model.config.get_text_config(), "max_position_embeddings", LONGEST_ROW), LONGEST_ROW)
+    longest = cast(int, spec.model.get("max_length", LONGEST_ROW))
+    room = min(getattr(model.config.get_text_config(), "max_position_embeddings", longest), longest)
     try:
         engine, facts["engine"] = vllm.serve_model(model, tokenizer, out, spec.dtype, room, proofs)
         return lm_eval_model.make_model(engine, transformers.end_tokens(model, tokenizer), **shared), []
@@ -182,5 +210,11 @@ def with_errors(folder: Path) -> Mapping[str, ValueWithError]:
     return task_metrics(json.loads((folder / RESULTS_FILE).read_text()))
 
 
+def by_item(folder: Path) -> Mapping[str, pandas.Series[float]]:
+    import pandas
+
+    return task_items(pandas.read_parquet(folder / ITEMS_FILE), with_errors(folder))
+
+
 STAGE = Stage("lm_eval", VERSION, Spec, run, amount, facts=("backend", "engine"), shorten=shorten,
-              with_errors=with_errors)  # fmt: skip
+              with_errors=with_errors, by_item=by_item)  # fmt: skip

@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from gatebench.bench.data.pairs import role_of
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.errors import StageFailed
+from gatebench.bench.metrics.calibration import GAPS
 from gatebench.bench.metrics.dynamics import PLACES, SHARED
 from gatebench.bench.models.encoding import EncodedProbe, Lengths
 from gatebench.bench.stages.finite import check_finite
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 PROBES = "probes.parquet"
 CHOSEN, REJECTED = "chosen", "rejected"
+SUPPORT = 8  # tokens
 # Where the mass along a rejected response can be; a token belongs to the first that it is in.
 MASSES = ("target", "top1", "chosen", "chosen_paraphrases", "rejected_paraphrases", "unrelated", "rest")
 Encoded: TypeAlias = dict[str, list[tuple[int, EncodedProbe]]]  # of a split: (prompt, its probe)
@@ -35,12 +38,13 @@ Reference: TypeAlias = "Callable[[Sequence[list[int]], Sequence[list[int]]], tor
 @dataclass(frozen=True)
 class Followed:
     """The probes of a data set as a model reads them. tokens: of all; cautions: on those that it cannot read; profile:
-    whether the chosen response is measured by the places of its tokens as well."""
+    whether the chosen response is measured by the places of its tokens as well; confidence: and by `confidence`."""
 
     encoded: Encoded
     tokens: int
     cautions: tuple[str, ...]
     profile: int = 0
+    confidence: bool = False
 
     def reader(self, model: CausalLM) -> Reader:
         """How a model reads them."""
@@ -50,7 +54,7 @@ class Followed:
         return reader_of(model, [p.prompt for p in probes], [list(p.responses.values()) for p in probes])
 
 
-def followed(tokenizer: Tokenizer, data: DataSource, lengths: Lengths, *, profile: int) -> Followed:
+def followed(tokenizer: Tokenizer, data: DataSource, lengths: Lengths, *, profile: int, confidence: bool) -> Followed:
     from gatebench.bench.data.adapters import load
     from gatebench.bench.models.encoding import Encoder, unread
 
@@ -58,7 +62,8 @@ def followed(tokenizer: Tokenizer, data: DataSource, lengths: Lengths, *, profil
     encoded = {split: encoder.probes(rows) for split, rows in given.items()}
     left_out = [unread(data, f"{split} probes", len(encoded[split]), len(rows)) for split, rows in given.items()]
     tokens = sum(len(p.prompt) + sum(map(len, p.responses.values())) for rows in encoded.values() for _, p in rows)
-    return Followed(encoded, tokens, tuple(sentence for found in left_out for sentence in found), profile)
+    cautions = tuple(sentence for found in left_out for sentence in found)
+    return Followed(encoded, tokens, cautions, profile, confidence)
 
 
 def probes_after(
@@ -97,8 +102,8 @@ def measure_probes(
     The rows of the chosen response also have argmax (summed log-prob of the most likely tokens), entropy, mass_target,
     mass_top1 (0 where the target is the most likely token), mass_rest (means over tokens) and kl (summed
     KL(policy || reference)); with a profile also the summed log-prob of the tokens at each of PLACES and of those
-    that both responses begin with (SHARED, none where they part at once). Those of the
-    rejected response have mass_target, mass_top1 and what is left of the rest in mass_chosen,
+    that both responses begin with (SHARED, none where they part at once), and with confidence what `confidence` says.
+    Those of the rejected response have mass_target, mass_top1 and what is left of the rest in mass_chosen,
     mass_chosen_paraphrases, mass_rejected_paraphrases, mass_unrelated: the mean mass on tokens that those responses
     consist of, each token counted once, in this order. The masses of a row sum to 1.
 
@@ -118,7 +123,8 @@ def measure_probes(
         frame["split"], frame["kind"] = split, kinds
         frame["prompt"] = [rows[i][0] for i, _ in scored.owners]
         probes = [rows[i][1] for i, _ in scored.owners]
-        for wanted, quantities in ((CHOSEN, chosen_quantities), (REJECTED, rejected_quantities)):
+        of_chosen = partial(chosen_quantities, more=given.confidence)
+        for wanted, quantities in ((CHOSEN, of_chosen), (REJECTED, rejected_quantities)):
             places = [at for at, kind in enumerate(kinds) if kind == wanted]
             if places:
                 found = quantities(scored.only(places), [probes[at] for at in places], reference)
@@ -207,9 +213,9 @@ def _places(scored: Scored) -> torch.Tensor:
 
 
 def chosen_quantities(
-    scored: Scored, probes: Sequence[EncodedProbe], reference: Reference | None
+    scored: Scored, probes: Sequence[EncodedProbe], reference: Reference | None, more: bool = False
 ) -> dict[str, torch.Tensor]:
-    """Quantities of the whole distribution along chosen responses, [responses] each."""
+    """Quantities of the whole distribution along chosen responses, [responses] each; more: those of `confidence`."""
     import torch
 
     from gatebench.objectives.layout.scoring import counted
@@ -218,6 +224,7 @@ def chosen_quantities(
     target = log_p.gather(1, scored.targets[:, None]).squeeze(1)
     top = log_p.max(dim=1).values
     mean = 1 / scored.sums(torch.ones_like(target))
+    began = log_p
     if reference is None:
         kl = torch.zeros_like(target)
     else:
@@ -226,7 +233,8 @@ def chosen_quantities(
         gaps = {(i, 0): own for i, probe in enumerate(probes) if (own := probe.learned.get(CHOSEN))}
         kept = counted([(i, 0) for i in range(len(probes))], responses, gaps)
         logits = logits if kept is None else logits[kept.to(logits.device)]
-        kl = (log_p.exp() * (log_p - logits.log_softmax(dim=1))).sum(dim=1)
+        began = logits.log_softmax(dim=1)
+        kl = (log_p.exp() * (log_p - began)).sum(dim=1)
     found = {
         "argmax": scored.sums(top),
         "entropy": scored.sums(-(log_p.exp() * log_p).sum(dim=1)) * mean,
@@ -235,7 +243,25 @@ def chosen_quantities(
         "kl": scored.sums(kl),
     }
     found["mass_rest"] = 1 - found["mass_target"] - found["mass_top1"]
-    return found
+    return {**found, **confidence(scored, log_p, began)} if more else found
+
+
+def confidence(scored: Scored, log_p: torch.Tensor, began: torch.Tensor) -> dict[str, torch.Tensor]:
+    """How the next token is predicted along responses, [responses] each. log_p, began: [N, V] of the policy, and of the
+    one that its training began from.
+
+    support: the mean mass on the SUPPORT tokens that were likeliest where the training began. GAPS: the sum of
+    (probability of the likeliest token - whether it was right) over the tokens whose probability lies in that bin.
+    """
+    import torch
+
+    likeliest = began.topk(min(SUPPORT, began.shape[1]), dim=1).indices
+    mass = log_p.gather(1, likeliest).exp().sum(dim=1)
+    top, guess = log_p.exp().max(dim=1)
+    bins = (top * len(GAPS)).ceil().long().clamp(1, len(GAPS)) - 1  # (0, 1/15], (1/15, 2/15] ... as in the source
+    gap = top - (guess == scored.targets).float()
+    found = {name: scored.sums(torch.where(bins == at, gap, torch.zeros_like(gap))) for at, name in enumerate(GAPS)}
+    return {"support": scored.sums(mass) / scored.sums(torch.ones_like(mass)), **found}
 
 
 def rejected_quantities(

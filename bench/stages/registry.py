@@ -10,7 +10,7 @@ from gatebench.objectives.names import UnknownWord
 # Kind -> module with its STAGE, imported when it is asked for.
 MODULES = {
     kind: f"gatebench.bench.stages.{kind}"
-    for kind in ("base", "warmup", "reference", "geometry", "train", "dynamics", "generate", "lm_eval", "judge")
+    for kind in "base warmup reference geometry train dynamics generate implicit_reward lm_eval judge".split()
 }
 
 

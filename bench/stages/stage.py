@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from gatebench.bench.keys import Json
-from gatebench.bench.metrics.tasks import ValueWithError
+from gatebench.bench.metrics.tasks import ByItem, ValueWithError
 
 if TYPE_CHECKING:
     import pandas
@@ -97,6 +97,7 @@ class Stage(Generic[S]):
     shorten: (spec, steps, copy) -> the spec of a run of a few steps, for calibration; None: not timed in advance
     by_prompt: (its folder, its inputs' folders) -> the values of its metrics: split, prompt, a column a metric
     with_errors: its folder -> metrics that bring their own standard errors
+    by_item: its folder -> those of them that are means over items of their own, by item
     """
 
     kind: str
@@ -110,6 +111,7 @@ class Stage(Generic[S]):
     shorten: Callable[[S, int, int], S] | None = None
     by_prompt: Callable[[Path, Mapping[str, Path]], pandas.DataFrame] | None = None
     with_errors: Callable[[Path], Mapping[str, ValueWithError]] | None = None
+    by_item: Callable[[Path], ByItem] | None = None
 
 
 AnyStage: TypeAlias = Stage[Any]  # where many kinds meet

@@ -58,7 +58,8 @@ class Stopped(Exception):
 class Spec:
     """loss: a name of the registry; parameters: its frozen parameters; gate: tau may be a percentile; dtype: the type
     that is computed in; weights, attention: ModelSource's; followed: the data whose probes are measured as it trains,
-    None where the dynamics stage measures them from what recipe.keep leaves, or nothing does; profile: of these."""
+    None where the dynamics stage measures them from what recipe.keep leaves, or nothing does; profile, confidence: of
+    these."""
 
     loss: str
     parameters: DataclassInstance
@@ -72,6 +73,7 @@ class Spec:
     attention: str = field(default="", metadata={"key": "given"})
     followed: DataSource | None = field(default=None, metadata={"key": "given"})
     profile: int = field(default=0, metadata={"key": "given"})
+    confidence: bool = field(default=False, metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch: Watch | None = None) -> Facts:
@@ -96,7 +98,9 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     reference = pandas.read_parquet(scored / REFERENCE_FILE) if scored else None
     rows = training_rows(pairs, reference, spec.gate, getattr(spec.parameters, "ld_alpha", None))
     gate, sentence = in_numbers(spec.gate, reference)
-    probes = followed(tokenizer, spec.followed, recipe.lengths, profile=spec.profile) if spec.followed else None
+    probes = None
+    if spec.followed:
+        probes = followed(tokenizer, spec.followed, recipe.lengths, profile=spec.profile, confidence=spec.confidence)
     follower = Follower(probes, inputs["policy"], spec.weights or FLOAT32, out, report) if probes else None
     given = Given(spec, gate, rows, tokenizer, inputs["policy"], out, report, watch, follower)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import field
 from typing import Annotated, Literal
 
@@ -20,6 +21,7 @@ Count = Annotated[int, Field(gt=0, lt=2**40)]
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 GIVEN = {"key": "given"}  # of a field that was added later: it moves no key of those who do not use it
+OF_NO_STUDY = Field(exclude=True)  # of what a tuning study is not told by
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -112,7 +114,8 @@ class Train:
 @dataclass(frozen=True, config=STRICT)
 class Generate:
     """Answers to held-out prompts. temperature 0 is greedy; stop: texts that end an answer; questions: a local file of
-    other prompts, in AlpacaEval's or Arena-Hard's format, of which the first `prompts` are asked."""
+    other prompts, in AlpacaEval's or Arena-Hard's format, of which the first `prompts` are asked; samples: answers to
+    each prompt, drawn apart."""
 
     backend: Literal["vllm", "transformers"] = "vllm"
     prompts: Count = 100
@@ -122,24 +125,59 @@ class Generate:
     stop: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     seed: int = 0
     questions: Annotated[Place | None, Field(exclude=True)] = None  # of no study's identity
+    samples: Annotated[Count, OF_NO_STUDY] = 1
+
+    def __post_init__(self) -> None:
+        if self.samples > 1 and self.temperature == 0:
+            raise ValueError(
+                f"samples: {self.samples} greedy answers to a prompt are one and the same; give a temperature above 0, "
+                "as temperature: 1.0"
+            )
 
 
 @dataclass(frozen=True, config=STRICT)
 class LmEval:
     """Tasks of lm-eval by its names; include_path: a folder of local task files, which run as code and therefore need
-    confirm_run_unsafe_code: true. The rest is lm-eval's own: None leaves num_fewshot to each task; a chat template is
-    applied only where it is asked for."""
+    confirm_run_unsafe_code: true. The rest is lm-eval's own, of its simple_evaluate or of its hf model, by its names:
+    None leaves num_fewshot to each task, and any other to lm-eval; a chat template is applied only where it is asked
+    for; samples: the numbers of the documents of each task that are asked, in place of limit."""
 
     tasks: Annotated[tuple[str, ...], Field(min_length=1)]
     limit: Count | None = None
     include_path: Place | None = None
-    confirm_run_unsafe_code: Annotated[bool, Field(exclude=True)] = False  # of no study's identity
+    confirm_run_unsafe_code: Annotated[bool, OF_NO_STUDY] = False
     num_fewshot: Annotated[int, Field(ge=0)] | None = None
     apply_chat_template: bool | None = None
     fewshot_as_multiturn: bool | None = None
     system_instruction: str | None = None
+    gen_kwargs: Annotated[dict[str, str | float | int | bool | list[str]], OF_NO_STUDY] = field(default_factory=dict)
+    samples: Annotated[dict[str, list[Annotated[int, Field(ge=0)]]], OF_NO_STUDY] = field(default_factory=dict)
+    bootstrap_iters: Annotated[int | None, Field(ge=0, exclude=True)] = None
+    random_seed: Annotated[int | None, OF_NO_STUDY] = None
+    numpy_random_seed: Annotated[int | None, OF_NO_STUDY] = None
+    torch_random_seed: Annotated[int | None, OF_NO_STUDY] = None
+    fewshot_random_seed: Annotated[int | None, OF_NO_STUDY] = None
+    batch_size: Annotated[int | None, Field(ge=1, exclude=True)] = None
+    max_length: Annotated[int | None, Field(ge=1, exclude=True)] = None
+    add_bos_token: Annotated[bool | None, OF_NO_STUDY] = None
+    enable_thinking: Annotated[bool | None, OF_NO_STUDY] = None
+    think_end_token: Annotated[str | int | None, OF_NO_STUDY] = None
+    chat_template_args: Annotated[dict[str, str | float | int | bool], OF_NO_STUDY] = field(default_factory=dict)
+
+    def options(self, names: Sequence[str]) -> dict[str, object]:
+        """Those of the named options that are given."""
+        found = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in found.items() if value not in (None, {})}
 
     def __post_init__(self) -> None:
+        for task in self.samples:
+            if task not in self.tasks:
+                raise UnknownWord("task of samples", task, self.tasks)
+        if self.samples and self.limit:
+            raise ValueError("samples and limit both say which documents are asked; leave out one of them")
+        for name in ("chat_template_args", "enable_thinking"):
+            if getattr(self, name) and not self.apply_chat_template:
+                raise ValueError(f"{name} is read by a chat template; give apply_chat_template: true as well")
         if self.fewshot_as_multiturn and not self.apply_chat_template:
             raise ValueError("fewshot_as_multiturn makes turns of the examples; give apply_chat_template: true as well")
         if self.confirm_run_unsafe_code and not self.include_path:
@@ -147,6 +185,18 @@ class LmEval:
                 "confirm_run_unsafe_code allows the task files of include_path to run, and there is none; leave it "
                 "out. Tasks that run what a model writes are not offered"
             )
+
+
+@dataclass(frozen=True, config=STRICT)
+class ImplicitReward:
+    """A local file of right and wrong answers, by which the implicit reward log pi/pi_ref is tested: pairs, or
+    RewardBench 2's rows. prompts: whether a prompt of text is a user's turn; limit: how many rows; max_length: of a
+    prompt and an answer in tokens, the training's by default."""
+
+    path: Place
+    prompts: Literal["text", "messages"] = "text"
+    limit: Count | None = None
+    max_length: Count | None = None
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -205,11 +255,12 @@ def with_own_keys(value: object) -> object:
 class Dynamics:
     """How many probes of each split are tracked. tuned_on: how many of the first probes of training prompts something
     was tuned on; they are left out of every figure. profile: whether it is also measured where in the chosen response
-    its log-prob changes."""
+    its log-prob changes; confidence: and along it the support that is kept and the calibration of the next token."""
 
     probes: Count = 500
     tuned_on: Annotated[int, Field(ge=0)] = 0
-    profile: Annotated[bool, Field(exclude=True)] = False  # of no study's identity
+    profile: Annotated[bool, OF_NO_STUDY] = False
+    confidence: Annotated[bool, OF_NO_STUDY] = False
 
     def __post_init__(self) -> None:
         if self.tuned_on >= self.probes:

@@ -16,10 +16,12 @@ from gatebench.bench.models.source import Adapter
 from gatebench.bench.suite.claims import Claim
 from gatebench.bench.suite.losses import with_loss
 from gatebench.bench.suite.recipes import (
+    OF_NO_STUDY,
     Base,
     Count,
     Dynamics,
     Generate,
+    ImplicitReward,
     JudgeRecipe,
     LmEval,
     Train,
@@ -222,6 +224,7 @@ class Evaluate(Strict):
     geometry: bool = Field(default=False, exclude=True)  # of no tuning study's identity
     generate: Generate | None = None
     lm_eval: LmEval | None = None
+    implicit_reward: Annotated[ImplicitReward | None, BeforeValidator(_named), OF_NO_STUDY] = None
     judge: Annotated[JudgeRecipe, BeforeValidator(with_own_keys)] | None = None
 
     @model_validator(mode="after")
@@ -318,9 +321,9 @@ class Suite(Strict):
         return self
 
     def _check_kept(self) -> None:
-        """Answers and tasks need the weights that a training leaves."""
+        """Answers, rewards and tasks need the weights that a training leaves."""
         keeps = [self.train.keep, *(override.train.get("keep") for override in self.overrides)]
-        needs = [block for block in ("generate", "lm_eval") if getattr(self.evaluate, block)]
+        needs = [block for block in ("generate", "implicit_reward", "lm_eval") if getattr(self.evaluate, block)]
         if "none" in keeps and needs:
             raise ValueError(f"train.keep: none leaves no weights for evaluate.{needs[0]}; write keep: final")
 

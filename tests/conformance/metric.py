@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatebench.bench.metrics import answers, dynamics, geometry, registry, verdicts
+from gatebench.bench.metrics import answers, dynamics, geometry, registry, rewards, verdicts
 from gatebench.bench.metrics.metric import REGISTERED, AnyMetric, Source
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def probes(kinds: tuple[str, ...] = KINDS) -> pandas.DataFrame:
                         "log_prob": -5 - 10 * random.random(), "argmax": -5 * random.random(), "kl": random.random(),
                         "entropy": random.random(),
                         **dict.fromkeys((*dynamics.PLACES, dynamics.SHARED), -random.random()),
+                        "support": random.random(), **dict.fromkeys(dynamics.GAPS, random.random() - 0.5),
                         **dict(zip((f"mass_{part}" for part in MASSES), masses, strict=True)),
                     })  # fmt: skip
     frame = pandas.DataFrame(rows)
@@ -58,27 +59,47 @@ def placed() -> pandas.DataFrame:
 
 
 def answered(graded: bool = True) -> pandas.DataFrame:
-    """The table of a generate stage."""
+    """The table of a generate stage, of as many samples as a metric can ask for."""
     import pandas
 
     ids = [[1, 2, 3, 1, 2], [], [7], [4, 4, 4, 4], [1, 2, 9], [5, 6]]
-    frame = pandas.DataFrame({"prompt": PROMPTS, "ids": ids, "finish_reason": ["stop", "length"] * 3})
-    return frame.assign(passed=[1, 0, 0, 1, 1, 0]) if graded else frame
+    rows = [
+        {"prompt": prompt, "sample": sample, "ids": own, "response": " ".join(map(str, own)),
+         "finish_reason": ("stop", "length")[(prompt + sample) % 2], "passed": (prompt * sample) % 3 == 1}
+        for sample in range(answers.PASS_TRIES[-1]) for prompt in PROMPTS for own in [ids[(prompt * (sample + 1)) % 6]]
+    ]  # fmt: skip
+    frame = pandas.DataFrame(rows)
+    return frame if graded else frame.drop(columns="passed")
 
 
-def judged(graded: bool = True) -> pandas.DataFrame:
+def judged(graded: bool = True, numbers: bool = True) -> pandas.DataFrame:
     """The table of a judge stage against one opponent; the last comparison has no verdict in one order. Of a judge that
-    knows no degrees, the texts not being at hand, with graded=False."""
+    knows no degrees, the texts not being at hand, with graded=False; numbers: whether it gives each answer one."""
     import pandas
 
-    found = pandas.DataFrame({
+    frame = pandas.DataFrame({
         "prompt": PROMPTS, "first": [1, 0, 0.5, 1, 0, 1], "second": [1, 0, 0.5, 0, 1, None],
         "tokens": [3, 4, 5, 6, 7, 9], "opponent_tokens": [3, 5, 2, 6, 1, 4],
+        "reward": [0.5, -1, 2, 0, 1, None], "opponent_reward": [0.1, 1, 2, -3, 4, None],
     })  # fmt: skip
-    if not graded:
-        return found
-    texts = {"response": [*"abcdef"], "opponent_response": ["", "**a**", "- a", "abc", "", "a"]}
-    return found.assign(first_much=[True, False] * 3, second_much=False, difficulty=[0.1, 2, -1, 0, 0.5, 1], **texts)
+    if graded:
+        texts = {"response": [*"abcdef"], "opponent_response": ["", "**a**", "- a", "abc", "", "a"]}
+        more = {"first_much": [True, False] * 3, "second_much": False, "difficulty": [0.1, 2, -1, 0, 0.5, 1]}
+        frame = frame.assign(**more, **texts)
+    return frame if numbers else frame.drop(columns=["reward", "opponent_reward"])
+
+
+def rewarded(ties: bool = True) -> pandas.DataFrame:
+    """The rewards of right and wrong answers: four of six prompts are pairs, two are one question of the Ties."""
+    import pandas
+
+    numbers = [[1, 0], [0, 1], [1, 1], [2, -1], [3, 1, 0], [3, 2.5, 1, 0]]
+    rows = [
+        {"prompt": prompt, "id": {4: "ref:0", 5: "tied:0"}.get(prompt, ""), "answer": n, "reward": float(value),
+         "right": n == 0 or (prompt == 5 and n == 1)}
+        for prompt, own in enumerate(numbers) for n, value in enumerate(own) if ties or prompt < 4
+    ]  # fmt: skip
+    return pandas.DataFrame(rows)
 
 
 Values = Callable[["pandas.DataFrame"], Any]
@@ -87,9 +108,10 @@ TABLES: dict[Source[Any], tuple[Callable[[], Any], Callable[[], Any], Values]] =
     dynamics.DYNAMICS: (probes, lambda: probes(("chosen", "rejected")), lambda frame: dynamics.Probes(frame, LAST)),
     geometry.GEOMETRY: (placed, placed, lambda frame: frame.set_index(["split", "prompt"])),
     answers.ANSWERS: (answered, lambda: answered(graded=False), answers.Answers),
+    rewards.REWARDS: (rewarded, lambda: rewarded(ties=False), rewards.Rewards),
     verdicts.VERDICTS: (
         judged,
-        lambda: judged(graded=False),
+        lambda: judged(graded=False, numbers=False),
         lambda frame: verdicts.Verdicts(frame.set_index("prompt")),
     ),
 }

@@ -171,6 +171,14 @@ class StageConformance:
             assert isfinite(value)
             assert error is None or error >= 0
 
+    def test_metrics_by_item_are_means_of_them(self, stage, runs):
+        if stage.by_item is None:
+            return
+        known = stage.with_errors(runs[0].out)
+        for name, items in stage.by_item(runs[0].out).items():
+            assert items.index.is_unique
+            assert items.mean() == pytest.approx(known[name][0])
+
 
 def contents(folder: Path) -> dict[str, str]:
     """sha256 of every file below a folder."""

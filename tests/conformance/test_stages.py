@@ -46,7 +46,8 @@ class TestStages(StageConformance):
 
     def results(self, run):
         if (run.out / "results.json").exists():  # lm-eval's own, with times and places
-            return json.loads((run.out / "results.json").read_text())["results"]
+            items = (run.out / "items.parquet").read_bytes()
+            return json.loads((run.out / "results.json").read_text())["results"], items
         return super().results(run)
 
 

@@ -21,8 +21,15 @@ SUITE = DPO.replace("[dpo]", "[dpo, extended_sft]").replace(
 ) + """  generate: {backend: transformers, prompts: 6, max_tokens: 8}
   judge: exact
   lm_eval: {tasks: [toolbox_choice], limit: 4}
+  implicit_reward: ./choices.jsonl
   geometry: true
 """  # fmt: skip
+CHOICES = (  # pairs, the best of four, and a question of RewardBench 2's Ties with its twin
+    {"prompt": "Question: What is 12 plus 5?\nAnswer:", "chosen": " The sum is 17.", "rejected": " The sum is 18."},
+    {"prompt": "Question: Spell the word cat.\nAnswer:", "chosen": [" c-a-t"], "rejected": [" c-t-a", " ca", " dog"]},
+    {"id": "ref:0", "prompt": "Question: A day?\nAnswer:", "chosen": [" Monday"], "rejected": [" 7", " a week"]},
+    {"id": "tied:0", "prompt": "Question: Any day?\nAnswer:", "chosen": [" Monday", " Friday"], "rejected": [" 7"]},
+)
 # Other kernels round otherwise, and Adam's first steps are the signs of gradients: with kernels that use no AVX
 # in place of AVX-512's (ATEN_CPU_CAPABILITY=default, MKL_ENABLE_INSTRUCTIONS=SSE4_2) a number moved by 3e-4 of itself
 # at most. Four steps are too few for more; what anyone changes on purpose moves some number by far more than this.
@@ -58,6 +65,7 @@ def _run(folder: Path) -> None:
     from gatebench.bench.store.store import Store
     from tests.toys.executor import EXECUTOR
 
+    (folder / "choices.jsonl").write_text("".join(json.dumps(row) + "\n" for row in CHOICES), encoding="utf-8")
     executor = EXECUTOR.make(Resources(1, 1, 0, folder / "logs"), run_of_kind)
     outcome = execute(plan_of(folder, SUITE), Store(folder / "store"), executor, lambda event: None)
     assert not outcome.failed, outcome.failed
@@ -200,6 +208,7 @@ NUMBERS: Mapping[str, Callable[[Path], Numbers]] = {
     "base": _weights, "warmup": _weights, "reference": _reference,
     "geometry": lambda folder: _columns(folder / "geometry.parquet"), "train": _train, "dynamics": _dynamics,
     "generate": lambda folder: _columns(folder / "generations.parquet"), "lm_eval": _lm_eval,
+    "implicit_reward": lambda folder: _columns(folder / "answers.parquet"),
     "judge": lambda folder: _columns(folder / "verdicts.parquet"),
 }  # fmt: skip
 

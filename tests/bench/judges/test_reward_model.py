@@ -3,6 +3,7 @@
 import re
 import shutil
 
+import pandas
 import pytest
 from tokenizers.processors import TemplateProcessing
 
@@ -149,3 +150,24 @@ def test_a_model_that_is_no_reward_model_fails_in_one_sentence(reward_model, tmp
         make_judge(Spec("reward_model", str(reward_model / "two")))
     with pytest.raises(StageFailed, match=r"reward model .*nowhere"):
         make_judge(Spec("reward_model", str(tmp_path / "nowhere")))
+
+
+def test_its_verdicts_say_the_rewards_of_both_answers(judge):
+    import math
+
+    from gatebench.bench.metrics.verdicts import verdict_metrics
+    from gatebench.bench.stages.judge import _verdicts
+
+    turned = Comparison(LONGER.prompt, LONGER.second, LONGER.first)
+    first, second = judge([LONGER, turned], no_report)
+    assert first.rewards == second.rewards[::-1]
+    assert first.score == float(first.rewards[0] > first.rewards[1])
+    judge.room = 40
+    pairs = pandas.DataFrame({"prompt": [3, 5], "text": LONGER.prompt, "messages": "[]", "tokens": 1, "tokens_other": 2,
+                              "response": [LONGER.first, "short " * 40], "response_other": LONGER.second})  # fmt: skip
+    frame, why = _verdicts(judge, pairs, no_report)
+    found = verdict_metrics(frame.assign(opponent="warmup"))
+    assert found["vs_warmup_reward"][3] == first.rewards[0]
+    assert found["vs_warmup_reward_gain"][3] == pytest.approx(first.rewards[0] - first.rewards[1])
+    assert math.isnan(found["vs_warmup_reward"][5])  # more tokens than it reads
+    assert "more than the 40 it reads" in why[0]

@@ -93,3 +93,42 @@ def test_files_of_questions_baselines_and_votes_are_read_before_anything_runs(tm
     (tmp_path / "good.json").write_text('[{"instruction": "Why?"}]')
     with pytest.raises(UserError, match=sentence):
         plan_of(tmp_path, DPO + added)
+
+
+SAMPLING = ANSWERING.replace("max_tokens: 4", "max_tokens: 4, samples: 3, temperature: 1.0")
+
+
+def answered(text, model_paths, folder):
+    """The table of the first generate stage of a suite, on a small model."""
+    folder.mkdir()
+    plan = plan_of(folder, text)
+    node = next(node for node in plan.nodes.values() if node.kind == "generate")
+    policy = next(key for role, _, key in node.inputs if role == "policy")
+    shutil.copytree(model_paths["llama"], folder / policy / "model")
+    facts = run_stage(node, folder, folder / "out")
+    return facts, pandas.read_parquet(folder / "out" / generate.ANSWERS_FILE)
+
+
+def test_several_samples_are_as_many_rows_a_prompt_and_differ(model_paths, tmp_path):
+    facts, frame = answered(DPO + SAMPLING, model_paths, tmp_path / "several")
+    assert facts["prompts"] == 4
+    assert frame["prompt"].tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [3] * 3
+    assert frame["sample"].tolist() == [0, 1, 2] * 4
+    assert frame.groupby("prompt")["response"].nunique().max() > 1
+    assert generate.first_answers(tmp_path / "several/out")["prompt"].tolist() == [0, 1, 2, 3]
+    _, again = answered(DPO + SAMPLING, model_paths, tmp_path / "again")
+    assert again.equals(frame)
+
+
+def test_one_sample_is_what_it_was(model_paths, tmp_path):
+    one = DPO + ANSWERING.replace("max_tokens: 4", "max_tokens: 4, samples: 1")
+    plans = plan_of(tmp_path, DPO + ANSWERING), plan_of(tmp_path, one), plan_of(tmp_path, DPO + SAMPLING)
+    assert plans[0].nodes.keys() == plans[1].nodes.keys()
+    moved = {node.kind for key, node in plans[2].nodes.items() if key not in plans[0].nodes}
+    assert moved == {"generate"}
+    assert "sample" not in answered(one, model_paths, tmp_path / "one")[1]
+
+
+def test_several_greedy_samples_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"samples: 3 greedy answers to a prompt are one and the same"):
+        plan_of(tmp_path, DPO + SAMPLING.replace("temperature: 1.0", "temperature: 0"))

@@ -13,6 +13,7 @@ from gatebench.bench.judges.arena_hard import ArenaHardParameters
 from gatebench.bench.judges.votes import Vote, append_vote
 from gatebench.bench.metrics import verdicts
 from gatebench.bench.stages import judge as stage
+from gatebench.bench.stages.generate import ANSWERS_FILE
 from tests.helpers import judge_server, no_report, prefers_the_longer
 
 
@@ -22,7 +23,7 @@ def answers(folder, responses):
     frame = pandas.DataFrame({"prompt": range(len(responses)), "text": [f"prompt {i}" for i in range(len(responses))],
                               "response": responses, "messages": "[]",
                               "tokens": [len(response) for response in responses]})  # fmt: skip
-    frame.to_parquet(folder / stage.ANSWERS)
+    frame.to_parquet(folder / ANSWERS_FILE)
     return folder
 
 

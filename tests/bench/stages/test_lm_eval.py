@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from gatebench.bench.errors import StageFailed
+from gatebench.bench.errors import StageFailed, UserError
 from gatebench.bench.stages import lm_eval as stage
 from tests.helpers import DPO, no_report, plan_of
 
@@ -43,23 +43,24 @@ def asked(model_paths, tokenizer, tmp_path, monkeypatch):
     (tasks / "fixed.yaml").write_text(fixed.format(data=tasks / "data.jsonl"))
     unsafe = TASK.replace("task: sums", "task: programs\nunsafe_code: true")
     (tasks / "unsafe.yaml").write_text(unsafe.format(data=tasks / "data.jsonl"))
-    real, found = lm_eval.simple_evaluate, []
+    real, found, told = lm_eval.simple_evaluate, [], []
 
     def evaluate(**given):
-        found.append(real(**{**given, "log_samples": True}))
+        told.append(given)
+        found.append(real(**given))
         return found[-1]
 
     monkeypatch.setattr(lm_eval, "simple_evaluate", evaluate)
 
-    def ask(options, task="sums"):
+    def ask(options, task="sums", limit=", limit: 2"):
         own = "include_path: tasks, confirm_run_unsafe_code: true"
-        wish = f"  lm_eval: {{tasks: [{task}], {own}, limit: 2{options}}}\n"
+        wish = f"  lm_eval: {{tasks: [{task}], {own}{limit}{options}}}\n"
         plan = plan_of(tmp_path, DPO + wish)
         spec = next(node.spec for node in plan.nodes.values() if node.kind == "lm_eval")
         facts = stage.run(spec, {"policy": policy}, tmp_path, no_report)
         return [sample["arguments"][0][0] for sample in found[-1]["samples"][task]], facts["cautions"]
 
-    ask.policy = policy
+    ask.policy, ask.told = policy, told
     return ask
 
 
@@ -104,11 +105,49 @@ def test_a_template_that_takes_too_much_ends_the_stage_before_lm_eval_renders_it
         asked(", apply_chat_template: true")
 
 
+def test_its_metrics_are_kept_by_item(asked, tmp_path):
+    asked("", limit="")
+    values, items = stage.with_errors(tmp_path), stage.by_item(tmp_path)
+    assert set(items) == set(values) == {"lm_eval/sums/acc"}
+    assert len(items["lm_eval/sums/acc"]) == 6
+    assert items["lm_eval/sums/acc"].mean() == pytest.approx(values["lm_eval/sums/acc"][0])
+    assert "samples" not in json.loads((tmp_path / stage.RESULTS_FILE).read_text())
+    whole = items["lm_eval/sums/acc"]
+    asked("", limit=", samples: {sums: [4, 1]}")
+    some = stage.by_item(tmp_path)["lm_eval/sums/acc"]
+    assert len(some) == 2
+    assert some.to_dict() == whole[some.index].to_dict()
+
+
+def test_options_of_the_harness_reach_it_by_their_own_names(asked):
+    more = "gen_kwargs: {temperature: 0.5, do_sample: true}, bootstrap_iters: 10, fewshot_random_seed: 7, "
+    asked(f", {more}batch_size: 3, max_length: 48, add_bos_token: false")
+    given = asked.told[-1]
+    assert given["gen_kwargs"] == {"temperature": 0.5, "do_sample": True}
+    assert (given["bootstrap_iters"], given["fewshot_random_seed"], given["random_seed"]) == (10, 7, 1234)
+    assert (given["model"].batch_size, given["model"].max_length, given["model"].add_bos_token) == (3, 48, False)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("limit: 2, samples: {toolbox_choice: [0]}", "samples and limit both say which documents are asked"),
+        ("samples: {toolbox_choise: [0]}", r"task of samples 'toolbox_choise'.*toolbox_choice"),
+        ("enable_thinking: true", "enable_thinking is read by a chat template; give apply_chat_template: true"),
+        ("bootstrap_iter: 3", "bootstrap_iters"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(tmp_path, options, sentence):
+    with pytest.raises(UserError, match=sentence):
+        plan_of(tmp_path, DPO + f"  lm_eval: {{tasks: [toolbox_choice], {options}}}\n")
+
+
 def test_options_count_in_a_key_only_where_they_are_given(tmp_path):
     def key(options=""):
         plan = plan_of(tmp_path, DPO + f"  lm_eval: {{tasks: [toolbox_choice]{options}}}\n")
         return next(key for key, node in plan.nodes.items() if node.kind == "lm_eval")
 
-    options = ("", ", num_fewshot: 0", ", apply_chat_template: false", ", apply_chat_template: true")
-    assert len({key(option) for option in options}) == 4
-    assert key() == key(", num_fewshot: null")
+    options = ("", ", num_fewshot: 0", ", apply_chat_template: false", ", apply_chat_template: true",
+               ", max_length: 99", ", gen_kwargs: {top_k: 3}", ", samples: {toolbox_choice: [1]}")  # fmt: skip
+    assert len({key(option) for option in options}) == len(options)
+    assert key() == key(", num_fewshot: null, max_length: null, gen_kwargs: {}")
