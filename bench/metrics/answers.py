@@ -67,6 +67,7 @@ class Answers:
         return self.over(lambda rows: value(rows[rows["passed"].astype(bool)])) if "passed" in self.frame else None
 
 
+SEVERAL = ("samples", 2)
 ANSWERS: Source[Answers] = Source(
     "generate", (("generation", Variant("generation_")),), (Variant(), Variant("delta_", "Δ {}", leads=False))
 )
@@ -114,40 +115,40 @@ def overlap(answers: Answers) -> pandas.Series[float]:
     return answers.by_prompt(found)
 
 
-@metric(ANSWERS, title="distinct answers", unit="answers", reported=True)
+@metric(ANSWERS, title="distinct answers", unit="answers", reported=True, needs=SEVERAL)
 def distinct_answers(answers: Answers) -> pandas.Series[float] | None:
     """Different texts among a prompt's samples."""
     return answers.over(_different)
 
 
-@metric(ANSWERS, title="distinct right answers", unit="answers", better="higher", reported=True)
+@metric(ANSWERS, title="distinct right answers", unit="answers", better="higher", reported=True, needs=SEVERAL)
 def distinct_right(answers: Answers) -> pandas.Series[float] | None:
     """Different texts among those that are graded right; 0 where none is."""
     return answers.over_right(_different)
 
 
-@metric(ANSWERS, title="samples all equal", unit=SHARE, better="lower", reported=True)
+@metric(ANSWERS, title="samples all equal", unit=SHARE, better="lower", reported=True, needs=SEVERAL)
 def all_equal(answers: Answers) -> pandas.Series[float] | None:
     return answers.over(lambda rows: float(_different(rows) == 1))
 
 
-@metric(ANSWERS, title="distinct tokens over samples", unit=SHARE, reported=True)
+@metric(ANSWERS, title="distinct tokens over samples", unit=SHARE, reported=True, needs=SEVERAL)
 def samples_distinct_1(answers: Answers) -> pandas.Series[float] | None:
     return answers.over(lambda rows: distinct_over(rows["ids"], 1))
 
 
-@metric(ANSWERS, title="distinct pairs over samples", unit=SHARE, reported=True)
+@metric(ANSWERS, title="distinct pairs over samples", unit=SHARE, reported=True, needs=SEVERAL)
 def samples_distinct_2(answers: Answers) -> pandas.Series[float] | None:
     return answers.over(lambda rows: distinct_over(rows["ids"], 2))
 
 
-@metric(ANSWERS, title="self-BLEU", unit=SHARE, reported=True)
+@metric(ANSWERS, title="self-BLEU", unit=SHARE, reported=True, needs=SEVERAL)
 def self_bleu(answers: Answers) -> pandas.Series[float] | None:
     """How alike a prompt's samples are (`diversity.self_bleu_of`)."""
     return answers.over(lambda rows: self_bleu_of(rows["response"]))
 
 
-@metric(ANSWERS, title="self-BLEU of right answers", unit=SHARE, reported=True)
+@metric(ANSWERS, title="self-BLEU of right answers", unit=SHARE, reported=True, needs=SEVERAL)
 def self_bleu_right(answers: Answers) -> pandas.Series[float] | None:
     """Among those that are graded right: whether what is lost in diversity was wrong anyway. Missing for prompts with
     fewer than two."""
@@ -166,7 +167,18 @@ def _passed_within(answers: Answers, tries: int) -> pandas.Series[float] | None:
 
 for _tries in PASS_TRIES:
     _compute = partial(_passed_within, tries=_tries)
-    register(Metric(f"pass_at_{_tries}", f"pass@{_tries}", SHARE, ANSWERS, _compute, "higher", reported=True))
+    register(
+        Metric(
+            f"pass_at_{_tries}",
+            f"pass@{_tries}",
+            SHARE,
+            ANSWERS,
+            _compute,
+            "higher",
+            reported=True,
+            needs=("samples", _tries),
+        )
+    )
 
 
 def answer_metrics(frame: pandas.DataFrame) -> pandas.DataFrame:

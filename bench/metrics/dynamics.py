@@ -184,33 +184,33 @@ def profile(probes: Probes, column: str) -> pandas.Series[float] | None:
     return probes.along_chosen(column, probes.step) - probes.along_chosen(column, 0)
 
 
-@metric(DYNAMICS, title="Δ shared tokens", unit=NATS, reported=True)
+@metric(DYNAMICS, title="Δ shared tokens", unit=NATS, reported=True, needs=("profile", True))
 def delta_shared(probes: Probes) -> pandas.Series[float] | None:
     """What the tokens before both responses part add to Δ chosen and to Δ rejected alike; missing where they part at
     their first token. A loss of the difference has no gradient on them. Only where the suite asks for a profile."""
     return profile(probes, SHARED)
 
 
-@metric(DYNAMICS, title="support kept", unit=SHARE, reported=True)
+@metric(DYNAMICS, title="support kept", unit=SHARE, reported=True, needs=("confidence", True))
 def support_kept(probes: Probes) -> pandas.Series[float] | None:
     """The mass on the eight tokens that were likeliest where the training began, mean along the chosen response. Only
     where the suite asks for it (evaluate.dynamics.confidence), as the metrics of calibration."""
     return probes.along_chosen("support", probes.step) if "support" in probes.values else None
 
 
-@metric(DYNAMICS, title="Δ support", unit=SHARE, reported=True)
+@metric(DYNAMICS, title="Δ support", unit=SHARE, reported=True, needs=("confidence", True))
 def delta_support(probes: Probes) -> pandas.Series[float] | None:
     kept = support_kept(probes)
     return None if kept is None else kept - probes.along_chosen("support", 0)
 
 
-@metric(DYNAMICS, title="calibration error", unit=SHARE, better="lower", reported=True)
+@metric(DYNAMICS, title="calibration error", unit=SHARE, better="lower", reported=True, needs=("confidence", True))
 def calibration_error(probes: Probes) -> pandas.Series[float] | None:
     """Of the next token along the chosen response (`calibration`)."""
     return _calibration(probes, probes.step)
 
 
-@metric(DYNAMICS, title="Δ calibration error", unit=SHARE, better="lower", reported=True)
+@metric(DYNAMICS, title="Δ calibration error", unit=SHARE, better="lower", reported=True, needs=("confidence", True))
 def delta_calibration_error(probes: Probes) -> pandas.Series[float] | None:
     now, start = (_calibration(probes, step) for step in (probes.step, 0))
     return None if now is None or start is None else now - start
@@ -226,7 +226,17 @@ def _calibration(probes: Probes, step: int) -> pandas.Series[float] | None:
 for _name, (_first, _last) in PLACES.items():
     _words = f"token {_first}" if _first == _last else f"tokens {_first}-{_last}" if _last else f"tokens {_first}-"
     _compute = partial(profile, column=_name)
-    register(Metric(f"delta_chosen_{_name}", f"Δ chosen, {_words}", NATS, DYNAMICS, _compute, reported=True))
+    register(
+        Metric(
+            f"delta_chosen_{_name}",
+            f"Δ chosen, {_words}",
+            NATS,
+            DYNAMICS,
+            _compute,
+            reported=True,
+            needs=("profile", True),
+        )
+    )
 for _part, _column in FLOWS.items():
     _title = f"mass to {_part.replace('_', ' ')}"
     register(Metric(f"flow_{_part}", _title, SHARE, DYNAMICS, partial(flow, column=_column)))

@@ -59,7 +59,8 @@ class Source(Generic[Values]):
 class Metric(Generic[Values]):
     """better: which way is an improvement, where one is; headline: a column of every table of results; held_out: one
     more of it for held-out prompts; reported: of the report; tunable: a search can be asked for it; published: figures
-    of papers have it; drawn: as a curve through training."""
+    of papers have it; drawn: as a curve through training; needs: a key of its stage's block in a suite and the least
+    that stands there, without which it is not measured."""
 
     name: str
     title: str
@@ -73,6 +74,7 @@ class Metric(Generic[Values]):
     tunable: bool = False
     published: bool = False
     drawn: bool = False
+    needs: tuple[str, int] | None = None
 
 
 AnyMetric = Metric[Any]  # of whichever source
@@ -105,12 +107,13 @@ def metric(
     tunable: bool = False,
     published: bool = False,
     drawn: bool = False,
+    needs: tuple[str, int] | None = None,
 ) -> Callable[[Function], Function]:
     """Make a metric of a function; its name is the function's."""
 
     def decorate(compute: Function) -> Function:
         register(Metric(compute.__name__, title, unit, source, compute, better, headline, held_out,
-                        reported or headline, tunable, published, drawn))  # fmt: skip
+                        reported or headline, tunable, published, drawn, needs))  # fmt: skip
         return compute
 
     return decorate

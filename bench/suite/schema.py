@@ -330,11 +330,19 @@ class Suite(Strict):
     def _check_measured(self, claim: Claim) -> None:
         """What a claim is about must be measured by a stage that this suite has."""
         for name in filter(None, (claim.metric, claim.strata_metric, claim.at_equal)):
-            source = registry.get_metric(name).source.stage
+            metric = registry.get_metric(name)
+            source = metric.source.stage
             if source in Evaluate.model_fields and not getattr(self.evaluate, source):
                 raise ValueError(
                     f"claim {claim.name!r}: {name} is measured by evaluate.{source}, which this suite does not have"
                 )
+            if metric.needs:
+                key, least = metric.needs
+                if getattr(getattr(self.evaluate, source), key) < least:
+                    wanted = "true" if least is True else f"{least} or more"
+                    raise ValueError(
+                        f"claim {claim.name!r}: {name} is measured where evaluate.{source}.{key} is {wanted}"
+                    )
             self._check_baseline(claim, name)
 
     def _check_baseline(self, claim: Claim, name: str) -> None:

@@ -93,3 +93,21 @@ def test_the_shipped_suite_is_valid_in_every_profile(profile):
     assert suite.name == "scale_vs_gate"
     assert suite.tune
     assert suite.tune.trials == (6 if profile == "quick" else 40)
+
+
+@pytest.mark.parametrize(
+    ("metric", "wanted"),
+    [
+        ("delta_shared", "evaluate.dynamics.profile is true"),
+        ("test_support_kept", "evaluate.dynamics.confidence is true"),
+        ("generation_pass_at_8", "evaluate.generate.samples is 8 or more"),
+        ("generation_delta_self_bleu", "evaluate.generate.samples is 2 or more"),
+    ],
+)
+def test_a_claim_on_what_the_suite_does_not_measure_says_what_would(tmp_path, metric, wanted):
+    claim = f"claims: [{{name: c, metric: {metric}, contrast: {{gate: [seq, none]}}, expect: greater}}]\n"
+    answering = GOOD.replace("evaluate:", "evaluate:\n  generate: {samples: 4, temperature: 1.0, prompts: 4}")
+    if metric == "generation_delta_self_bleu":
+        answering = answering.replace("samples: 4", "samples: 1")
+    with pytest.raises(UserError, match=rf"{metric} is measured where {wanted}"):
+        load_suite(write(tmp_path, answering + claim))
