@@ -28,6 +28,8 @@ class Answering(Protocol):
     def dataset(self) -> str: ...
     @property
     def warmup(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -62,35 +64,42 @@ def side_by_side(generated: Iterable[tuple[Answering, str]], store: Store, wante
     import pandas
 
     numbers = list(wanted)
+    finished = [(cell, key) for cell, key in generated if store.is_finished("generate", key)]
+    starts = {key: store.inputs("generate", key)["start"] for _, key in finished}
+    seeds = dict[str, set[str]]()  # the stages of a reference policy: one, or one a seed where the warm-up is varied
+    for cell, key in finished:
+        seeds.setdefault(_warm_up(cell), set()).add(starts[key].name)
     prompts: dict[tuple[str, int], str] = {}
     found: dict[tuple[str, int], list[Sample]] = {}
     shown: set[str] = set()
-    before: dict[str, dict[int, str]] = {}  # the answers of reference policies, by the key of their stage
-    for cell, key in generated:
-        if not store.is_finished("generate", key):
-            continue
+    before: dict[str, dict[tuple[int, int], str]] = {}  # what reference policies answered, by the key of their stage
+    for cell, key in finished:
         axes = {axis: str(getattr(cell, axis)) for axis in NAME_AXES}
-        policy = f"{cell.model}/{cell.dataset}/{cell.warmup} warm-up"
+        policy = _warm_up(cell) if len(seeds[_warm_up(cell)]) == 1 else f"{_warm_up(cell)}, seed {cell.seed}"
         store.check("generate", key)
-        own, start = store.path("generate", key), store.inputs("generate", key)["start"]
+        own, start = store.path("generate", key), starts[key]
         store.check("generate", start.name)
         for folder, who, of in ((start, policy, {}), (own, cell.id, axes)):
             if who in shown:  # the reference policy of an earlier cell
                 continue
             shown.add(who)
-            frame = pandas.read_parquet(folder / ANSWERS_FILE)
+            answers = pandas.read_parquet(folder / ANSWERS_FILE).to_dict("records")
             if folder == start:
-                before[start.name] = dict(zip(frame["prompt"], frame["response"], strict=True))
-            for answer in frame[frame["prompt"].isin(numbers)].to_dict("records"):
+                before[start.name] = {(one["prompt"], one.get("sample", 0)): one["response"] for one in answers}
+            for answer in (one for one in answers if one["prompt"] in numbers):
                 place = (cell.dataset, int(answer["prompt"]))
                 prompts[place] = answer["text"]
                 passed = bool(answer["passed"]) if "passed" in answer else None
-                said = answer["response"]
-                changed = changed_spans(before[start.name].get(answer["prompt"], ""), said) if of else ()
+                said, once = answer["response"], before[start.name].get((answer["prompt"], answer.get("sample", 0)), "")
+                changed = changed_spans(once, said) if of else ()
                 named = f"{who}, sample {answer['sample'] + 1}" if "sample" in answer else who
                 sample = Sample(named, of, said, answer["finish_reason"], passed, changed)
                 found.setdefault(place, []).append(sample)
     return [Asked(*place, prompts[place], tuple(found[place])) for place in sorted(found, key=lambda place: place[1])]
+
+
+def _warm_up(cell: Answering) -> str:
+    return f"{cell.model}/{cell.dataset}/{cell.warmup} warm-up"
 
 
 def changed_spans(before: str, after: str) -> tuple[tuple[int, int], ...]:
