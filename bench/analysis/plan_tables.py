@@ -6,7 +6,7 @@ from collections.abc import Set
 
 from gatebench.bench.analysis.table import Table, duration, numbers, row, texts
 from gatebench.bench.cost.estimate import Cost, SuiteCost
-from gatebench.bench.cost.schedule import Schedule
+from gatebench.bench.cost.schedule import StageSchedule
 from gatebench.bench.plan.graph import Plan
 
 MOST_CELLS = 100  # listed on the terminal; --json has all
@@ -18,7 +18,7 @@ def plan_tables(plan: Plan, finished: Set[str], found: SuiteCost) -> list[Table]
     return [_cells(plan, kinds, finished, found), _stages(plan, kinds, finished, found)]
 
 
-def schedule_tables(plan: Plan, found: Schedule) -> list[Table]:
+def schedule_tables(plan: Plan, found: StageSchedule) -> list[Table]:
     """How long all takes with so many workers, in this order and in others, and the longest chain of stages."""
     walls = {"as a run starts them": found.wall, "in the suite's order": found.suite_order,
              "no order is faster than": found.bound}  # fmt: skip
@@ -33,7 +33,7 @@ def schedule_tables(plan: Plan, found: Schedule) -> list[Table]:
     return [Table(f"{found.workers} workers, simulated", head, rows, caption), _critical_path(plan, found)]
 
 
-def _critical_path(plan: Plan, found: Schedule) -> Table:
+def _critical_path(plan: Plan, found: StageSchedule) -> Table:
     last = {step.key for step in found.critical[-1:]}
     cell = next((f": {cell.id}" for cell in plan.cells if last & set(cell.stages.values())), "")
     rows = tuple(

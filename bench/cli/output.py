@@ -85,7 +85,7 @@ def show_plan(
         print_json(_plan_as_json(prepared, finished, found, machine, paid) | {"cautions": sentences})
         return
     print_tables(plan_tables(made, finished, found))
-    if workers and found.schedule:
+    if workers and found.schedule and found.in_all.seconds:
         print_tables(schedule_tables(made, found.schedule))
     err = Console(stderr=True)
     for line in _hours(found, machine, hardware, paid):

@@ -12,7 +12,7 @@ import numpy as np
 from gatebench.bench.cost.amounts import StageWork, model_of, works_of
 from gatebench.bench.cost.calibration import STARTUP, Record
 from gatebench.bench.cost.hardware import Hardware
-from gatebench.bench.cost.schedule import Schedule, best_order, schedule_of
+from gatebench.bench.cost.schedule import StageSchedule, best_order, schedule_of
 from gatebench.bench.cost.workers import foreseen_memory
 from gatebench.bench.machine import Machine
 from gatebench.bench.models.dimensions import FILES, NAME, dimensions_of
@@ -46,7 +46,7 @@ class SuiteCost:
     by_kind: Mapping[str, Cost]
     cells: Mapping[str, Cost]
     in_all: Cost
-    schedule: Schedule | None
+    schedule: StageSchedule | None
 
     @property
     def wall(self) -> float | None:

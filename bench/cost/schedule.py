@@ -10,18 +10,18 @@ import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gatebench.bench.executors.turns import Turns
+from gatebench.bench.executors.turns import StageTurns
 from gatebench.bench.plan.graph import Plan
 
-Inputs = Mapping[str, Sequence[str]]  # the keys that each key rests on, which stand before it
-Lengths = Mapping[str, float]  # what a stage takes, by key, in any unit; a finished one is missing and takes nothing
+Needs = Mapping[str, Sequence[str]]  # the keys that each key rests on, which stand before it
+Takes = Mapping[str, float]  # what a stage takes, by key, in any unit; a finished one is missing and takes nothing
 
 # Share of the time in the suite's order that another one must stay below, to be worth that no cell is finished early.
 WORTH = 0.99
 
 
 @dataclass(frozen=True)
-class Step:
+class CriticalStage:
     """A stage of the critical path. start, seconds: when it is started, and what it takes."""
 
     key: str
@@ -30,7 +30,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Schedule:
+class StageSchedule:
     """What is left of a plan, in seconds. wall: until the end, in the order that a run starts the stages;
     suite_order: in that of the suite; work: of all stages together; startup: before the first;
     critical: the longest chain of stages, each waiting for the one before it."""
@@ -40,7 +40,7 @@ class Schedule:
     suite_order: float
     work: float
     startup: float
-    critical: tuple[Step, ...]
+    critical: tuple[CriticalStage, ...]
 
     @property
     def chain(self) -> float:
@@ -67,40 +67,40 @@ class Simulated:
     """Stages started by turns in an order. starts: when each is; wall: the end of the last."""
 
     order: Sequence[str]
-    starts: Lengths
+    starts: Takes
     wall: float
 
 
-def schedule_of(plan: Plan, seconds: Lengths, workers: int, startup: float = 0.0) -> Schedule:
+def schedule_of(plan: Plan, seconds: Takes, workers: int, startup: float = 0.0) -> StageSchedule:
     """seconds: of the stages that are left; startup: seconds before the first of them."""
     begin = startup if seconds else 0.0
     chosen, by_suite = best_order(plan, seconds, workers)
     path = [key for key in critical_path(plan.inputs, seconds) if seconds.get(key)]
-    steps = tuple(Step(key, begin + chosen.starts[key], seconds[key]) for key in path)
-    return Schedule(workers, begin + chosen.wall, begin + by_suite.wall, sum(seconds.values()), begin, steps)
+    steps = tuple(CriticalStage(key, begin + chosen.starts[key], seconds[key]) for key in path)
+    return StageSchedule(workers, begin + chosen.wall, begin + by_suite.wall, sum(seconds.values()), begin, steps)
 
 
-def best_order(plan: Plan, lengths: Lengths, workers: int) -> tuple[Simulated, Simulated]:
+def best_order(plan: Plan, takes: Takes, workers: int) -> tuple[Simulated, Simulated]:
     """(as a run starts the stages, in the order of the suite).
 
     A run keeps the suite's order, which has its first cells finished early, unless the longest cells first are faster
     by more than 1 - WORTH.
     """
     inputs = plan.inputs
-    by_suite = simulate(inputs, lengths, list(plan.nodes), workers)
-    longest = simulate(inputs, lengths, longest_first(plan, lengths), workers)
+    by_suite = simulate(inputs, takes, list(plan.nodes), workers)
+    longest = simulate(inputs, takes, longest_first(plan, takes), workers)
     return longest if longest.wall < WORTH * by_suite.wall else by_suite, by_suite
 
 
-def simulate(inputs: Inputs, lengths: Lengths, order: Sequence[str], workers: int) -> Simulated:
+def simulate(inputs: Needs, takes: Takes, order: Sequence[str], workers: int) -> Simulated:
     """What becomes of the stages; what takes nothing needs no worker."""
-    turns, starts, now = Turns(inputs, order), dict[str, float](), 0.0
+    turns, starts, now = StageTurns(inputs, order), dict[str, float](), 0.0
     running: list[tuple[float, int, str]] = []  # (its end, how many were started before, key)
     while not turns.over:
         while len(running) < workers and (key := turns.next()) is not None:
             starts[key] = now
-            if length := lengths.get(key):
-                heapq.heappush(running, (now + length, len(starts), key))
+            if taken := takes.get(key):
+                heapq.heappush(running, (now + taken, len(starts), key))
             else:
                 turns.done(key)
         if running:
@@ -109,22 +109,22 @@ def simulate(inputs: Inputs, lengths: Lengths, order: Sequence[str], workers: in
     return Simulated(order, starts, now)
 
 
-def longest_first(plan: Plan, lengths: Lengths) -> list[str]:
+def longest_first(plan: Plan, takes: Takes) -> list[str]:
     """Every key of a plan, those of the cell with the longest chain of stages first; equal ones in the suite's order.
 
     By cells and not by stages, since all trainings take longer than what measures them: they would all be done before
     any cell is finished.
     """
-    ends = _ends(plan.inputs, lengths)
+    ends = _ends(plan.inputs, takes)
     rests = {cell.id: plan.keys_of(cell) for cell in plan.cells}
     cells = sorted(rests, key=lambda cell: -max(ends[key] for key in rests[cell]))
     place = {key: number for number, cell in reversed([*enumerate(cells)]) for key in rests[cell]}
     return sorted(plan.nodes, key=lambda key: place.get(key, len(cells)))
 
 
-def critical_path(inputs: Inputs, lengths: Lengths) -> list[str]:
+def critical_path(inputs: Needs, takes: Takes) -> list[str]:
     """The longest chain of stages, first to last."""
-    ends = _ends(inputs, lengths)
+    ends = _ends(inputs, takes)
     path, found = list[str](), max(ends, key=ends.__getitem__, default=None)
     while found is not None:
         path.append(found)
@@ -132,9 +132,9 @@ def critical_path(inputs: Inputs, lengths: Lengths) -> list[str]:
     return path[::-1]
 
 
-def _ends(inputs: Inputs, lengths: Lengths) -> dict[str, float]:
+def _ends(inputs: Needs, takes: Takes) -> dict[str, float]:
     """When each stage would end, were there a worker for each."""
     ends = dict[str, float]()
     for key, needed in inputs.items():
-        ends[key] = lengths.get(key, 0.0) + max((ends[other] for other in needed), default=0.0)
+        ends[key] = takes.get(key, 0.0) + max((ends[other] for other in needed), default=0.0)
     return ends

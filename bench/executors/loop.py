@@ -18,7 +18,7 @@ from gatebench.bench.executors.api import (
     Started,
     Told,
 )
-from gatebench.bench.executors.turns import Turns
+from gatebench.bench.executors.turns import StageTurns
 from gatebench.bench.plan.graph import Plan, identity
 from gatebench.bench.stages.stage import code_revision
 from gatebench.bench.store.store import Lock, Store
@@ -63,13 +63,13 @@ def execute(
     Two runs on one store share the work: a stage that another one makes is waited for. order: every key of the plan,
     which of the stages that can run goes first; the plan's own where none is given. It changes no result.
     """
-    turns = Turns(plan.inputs, plan.nodes if order is None else order)
+    turns = StageTurns(plan.inputs, plan.nodes if order is None else order)
     return _Run(plan, store, executor, listen, fail_fast, turns).to_the_end()
 
 
 class _Run:
     def __init__(
-        self, plan: Plan, store: Store, executor: Executor, listen: Listener, fail_fast: bool, turns: Turns
+        self, plan: Plan, store: Store, executor: Executor, listen: Listener, fail_fast: bool, turns: StageTurns
     ) -> None:
         self.plan, self.store, self.executor, self.listen, self.fail_fast = plan, store, executor, listen, fail_fast
         self.turns = turns

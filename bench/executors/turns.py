@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from graphlib import TopologicalSorter
 
 
-class Turns:
+class StageTurns:
     """Stages by turns: of those whose inputs are done, the one that stands first in an order.
 
     inputs: keys that each key rests on, all of them keys themselves; order: every key once.
