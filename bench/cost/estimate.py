@@ -51,7 +51,7 @@ class SuiteCost:
     @property
     def wall(self) -> float | None:
         """Seconds until the end with all workers, None where unknown."""
-        return self.schedule and self.schedule.wall
+        return None if self.schedule is None else self.schedule.wall
 
 
 class Rates:
