@@ -12,6 +12,7 @@ from gatebench.bench.analysis.remedies import PAID_FOR, PRICES, SIDE_EFFECTS, re
 from gatebench.bench.analysis.summary import Summary
 from gatebench.bench.analysis.table import Column, Table, TableCell, TableRow, bold, interval, numbers, row, texts
 from gatebench.bench.metrics import registry
+from gatebench.bench.metrics.dynamics import ARGMAX, BY_KIND
 from gatebench.bench.plan.graph import NAME_AXES, POINT_AXES
 from gatebench.bench.stages.registry import kinds
 
@@ -55,15 +56,9 @@ def points_table(summary: Summary, metrics: Sequence[str]) -> Table:
     return Table(title, head, tuple(rows), summary.varied or None)
 
 
-KIND_METRICS = (
-    "delta_chosen", "delta_shared", "delta_rejected", "delta_others", "delta_argmax", "test_delta_chosen",
-    "test_delta_argmax",
-)  # fmt: skip
-
-
 def kinds_table(summary: Summary) -> Table:
     """A row a point and kind of pair, and what its signs are called."""
-    metrics = [name for name in KIND_METRICS if any(name in group.metrics for group in summary.kinds)]
+    metrics = [name for name in BY_KIND if any(name in group.metrics for group in summary.kinds)]
     rows = []
     for before, group in pairwise((None, *summary.kinds)):
         if group is None:
@@ -86,7 +81,7 @@ def phenomenon(group: Group) -> str:
     """What the signs of a point are called, where they are the same in every seed; empty where they have no name."""
     signs = {name: value for name, value in group.metrics.items() if name not in group.unsteady}
     fallen = signs.get("delta_chosen", 0.0) < 0
-    if fallen and signs.get("delta_others", 0.0) < 0 < signs.get("delta_argmax", 0.0):
+    if fallen and signs.get("delta_others", 0.0) < 0 < signs.get(ARGMAX, 0.0):
         return SQUEEZING  # Ren & Sutherland 2025
     if fallen and signs.get("delta_shared", 0.0) < 0:
         return DISPLACEMENT  # Razin et al. 2025

@@ -90,7 +90,7 @@ datasets:
   - name: {data_name}
     {data}
 
-objectives: [dpo, ipo]  # more: cal_dpo, dpo_shift, simpo, ...; docs/remedies.md lists them
+objectives: [dpo, ipo]  # docs/remedies.md lists the others
 
 gates:
   - none
