@@ -66,27 +66,25 @@ def side_by_side(generated: Iterable[tuple[Answering, str]], store: Store, wante
     numbers = list(wanted)
     finished = [(cell, key) for cell, key in generated if store.is_finished("generate", key)]
     starts = {key: store.inputs("generate", key)["start"] for _, key in finished}
-    seeds = dict[str, set[str]]()  # the stages of a reference policy: one, or one a seed where the warm-up is varied
-    for cell, key in finished:
-        seeds.setdefault(_warm_up(cell), set()).add(starts[key].name)
+    policies = warm_up_names((cell, starts[key].name) for cell, key in finished)
     prompts: dict[tuple[str, int], str] = {}
     found: dict[tuple[str, int], list[Sample]] = {}
     shown: set[str] = set()
     before: dict[str, dict[tuple[int, int], str]] = {}  # what reference policies answered, by the key of their stage
     for cell, key in finished:
         axes = {axis: str(getattr(cell, axis)) for axis in NAME_AXES}
-        policy = _warm_up(cell) if len(seeds[_warm_up(cell)]) == 1 else f"{_warm_up(cell)}, seed {cell.seed}"
         store.check("generate", key)
         own, start = store.path("generate", key), starts[key]
         store.check("generate", start.name)
-        for folder, who, of in ((start, policy, {}), (own, cell.id, axes)):
+        for folder, who, of in ((start, policies[cell.id], {}), (own, cell.id, axes)):
             if who in shown:  # the reference policy of an earlier cell
                 continue
             shown.add(who)
-            answers = pandas.read_parquet(folder / ANSWERS_FILE).to_dict("records")
+            frame = pandas.read_parquet(folder / ANSWERS_FILE)
+            answers = frame[frame["prompt"].isin(numbers)].to_dict("records")
             if folder == start:
                 before[start.name] = {(one["prompt"], one.get("sample", 0)): one["response"] for one in answers}
-            for answer in (one for one in answers if one["prompt"] in numbers):
+            for answer in answers:
                 place = (cell.dataset, int(answer["prompt"]))
                 prompts[place] = answer["text"]
                 passed = bool(answer["passed"]) if "passed" in answer else None
@@ -98,8 +96,16 @@ def side_by_side(generated: Iterable[tuple[Answering, str]], store: Store, wante
     return [Asked(*place, prompts[place], tuple(found[place])) for place in sorted(found, key=lambda place: place[1])]
 
 
-def _warm_up(cell: Answering) -> str:
-    return f"{cell.model}/{cell.dataset}/{cell.warmup} warm-up"
+def warm_up_names(started: Iterable[tuple[Answering, str]]) -> dict[str, str]:
+    """What the reference policy of each cell is called, by the cell's id: with its seed where the seeds' warm-ups are
+    not one. started: cells with the key of the stage that holds their reference policy's answers."""
+    cells = list(started)
+    named = {cell.id: f"{cell.model}/{cell.dataset}/{cell.warmup} warm-up" for cell, _ in cells}
+    stages = dict[str, set[str]]()
+    for cell, key in cells:
+        stages.setdefault(named[cell.id], set()).add(key)
+    several = {name for name, keys in stages.items() if len(keys) > 1}
+    return {cell.id: named[cell.id] + f", seed {cell.seed}" * (named[cell.id] in several) for cell, _ in cells}
 
 
 def changed_spans(before: str, after: str) -> tuple[tuple[int, int], ...]:
