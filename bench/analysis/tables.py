@@ -83,20 +83,27 @@ def kinds_table(summary: Summary) -> Table:
             *texts("called"))  # fmt: skip
     caption = (
         f"{SQUEEZING}: chosen and others fall while the argmax rises; {DISPLACEMENT}: chosen falls, and with it the "
-        "tokens that both responses begin with; ?: not the same sign in every seed"
+        "tokens that both responses begin with; ?: not the same sign in every seed, or after a name an interval holds 0"
     )
     return Table(f"{summary.suite}: by kind of pair, nats a response", head, tuple(rows), caption)
 
 
 def phenomenon(group: Group) -> str:
-    """What the signs of a point are called, where they are the same in every seed; empty where they have no name."""
+    """What the signs of a point are called, where they are the same in every seed, with a ? where an interval holds 0;
+    empty where they have no name."""
     signs = {name: value for name, value in group.metrics.items() if name not in group.unsteady}
     fallen = signs.get("delta_chosen", 0.0) < 0
+    told_by = ["delta_chosen"]
     if fallen and signs.get("delta_others", 0.0) < 0 < signs.get(ARGMAX, 0.0):
-        return SQUEEZING  # Ren & Sutherland 2025
-    if fallen and signs.get("delta_shared", 0.0) < 0:
-        return DISPLACEMENT  # Razin et al. 2025
-    return ""
+        name = SQUEEZING  # Ren & Sutherland 2025
+        told_by += ["delta_others", ARGMAX]
+    elif fallen and signs.get("delta_shared", 0.0) < 0:
+        name = DISPLACEMENT  # Razin et al. 2025
+        told_by.append("delta_shared")
+    else:
+        return ""
+    unsure = any(signs.get(f"{own}_lo", -1.0) <= 0 <= signs.get(f"{own}_hi", -1.0) for own in told_by)
+    return f"{name}?" if unsure else name
 
 
 def remedies_table(summary: Summary) -> Table:

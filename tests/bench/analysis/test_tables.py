@@ -8,6 +8,7 @@ from gatebench.bench.analysis.tables import (
     claims_table,
     contrasts_table,
     kinds_table,
+    phenomenon,
     results_table,
     verdicts_table,
 )
@@ -56,6 +57,14 @@ def test_points_by_kind_say_which_signs_seeds_do_not_share():
     assert [row.section for row in rows] == [False, True, False]
     assert "-4.00?" in shown(kinds_table(Summary("s", "run", (), kinds=groups[2:])))
     assert kinds_table(Summary("s", "run", ())).rows == ()
+
+
+def test_what_signs_are_called_is_as_sure_as_their_intervals():
+    falls = {"delta_chosen": -9.0, "delta_others": -3.0, "delta_argmax": 0.7, "delta_argmax_lo": 0.1,
+             "delta_argmax_hi": 1.3, "delta_chosen_lo": -12.0, "delta_chosen_hi": -6.0}  # fmt: skip
+    hardly = {**falls, "delta_chosen": -0.05, "delta_chosen_lo": -0.26, "delta_chosen_hi": 0.16}
+    called = [phenomenon(Group("m", "d", "dpo", "none", (0,), own, kind="near miss")) for own in (falls, hardly)]
+    assert called == ["squeezing", "squeezing?"]
 
 
 def claim(seeds):
