@@ -180,6 +180,14 @@ def _caveat(claims: Sequence[ClaimResult], varied: str = "") -> str | None:
         f"{claim.name} was made after the fact: {claim.seen} of its cells had a result when a run first met it"
         for claim in claims if claim.seen
     ]  # fmt: skip
+    told += [
+        f"{claim.name} was narrowed after the fact: {claim.narrowed} cells that it was about had a result when this "
+        "run left them out, and count as planned" for claim in claims if claim.narrowed
+    ]  # fmt: skip
+    told += [
+        f"{claim.name}: {claim.left_out} of the suite's cells that it is about were left out by --only, so that its "
+        "verdict is of the others" for claim in claims if claim.left_out
+    ]  # fmt: skip
     spread = ONE_SEED if any(claim.seeds == 1 for claim in claims) else varied
     return "; ".join(filter(None, [spread, *told])) or None
 

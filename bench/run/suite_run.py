@@ -33,7 +33,7 @@ from gatebench.bench.plan.readable import check_rows
 from gatebench.bench.plan.resolve import check_data
 from gatebench.bench.plan.runnable import check_recipes, not_runnable_here
 from gatebench.bench.run.live_report import LiveReport
-from gatebench.bench.run.registration import register_claims, with_registered
+from gatebench.bench.run.registration import dropped_cells, register_claims, with_registered
 from gatebench.bench.secrets import without_secrets
 from gatebench.bench.stages.registry import run_of_kind
 from gatebench.bench.stages.stage import Run
@@ -142,8 +142,10 @@ def results_of(
     prepared: Prepared, outcome: Outcome | None = None, known: Mapping[str, summaries.CellResult] | None = None
 ) -> summaries.Summary:
     """`summarize`, with what is known of when the claims were made."""
-    found = summaries.summarize(prepared.plan, prepared.store, outcome, known)
-    return with_registered(found, prepared.plan, prepared.store, prepared.results)
+    plan, store, results = prepared.plan, prepared.store, prepared.results
+    dropped = dropped_cells(plan, store, results)
+    found = summaries.summarize(plan, store, outcome, known, dropped)
+    return with_registered(found, plan, store, results, dropped)
 
 
 def _live(prepared: Prepared, tracker: Tracker, err: Console) -> LiveReport:
@@ -198,7 +200,7 @@ def _maker(prepared: Prepared) -> dict[str, str]:
     """What a run's folder follows from besides its cells."""
     plan = prepared.plan
     claims, remedies = [claim.model_dump() for claim in plan.claims], [*plan.remedies.items()]
-    judged = keys.digest([claims, plan.tuned_on, len(plan.left_out), remedies])
+    judged = keys.digest([claims, plan.tuned_on, remedies])
     return {"code": _code(), "judged": judged}
 
 
