@@ -22,11 +22,13 @@ from gatebench.bench.analysis.aggregates import (
     task_contrasts,
 )
 from gatebench.bench.analysis.claims import ClaimResult, judge, taking_part
+from gatebench.bench.analysis.lead import Lead, leading_gate
 from gatebench.bench.analysis.probe_arrays import Measured
 from gatebench.bench.executors.api import Outcome
+from gatebench.bench.metrics import registry
 from gatebench.bench.metrics.dynamics import curves
 from gatebench.bench.metrics.tasks import ValueWithError
-from gatebench.bench.plan.graph import Axes, Cell, Node, Plan, Where, name_of
+from gatebench.bench.plan.graph import Axes, Cell, Node, Plan, Where, cell_name
 from gatebench.bench.stages.dynamics import CURVES
 from gatebench.bench.stages.probing import PROBES
 from gatebench.bench.stages.registry import stage_of
@@ -36,7 +38,7 @@ from gatebench.bench.store.files import write_json
 from gatebench.bench.store.manifest import Unsound
 from gatebench.bench.store.store import Store
 from gatebench.bench.suite.claims import Claim
-from gatebench.objectives.gates import UNGATED
+from gatebench.objectives.gates import UNGATED, Gate
 
 if TYPE_CHECKING:
     import pandas
@@ -96,6 +98,7 @@ class Summary:
     remedies: Mapping[str, Where] = field(default_factory=dict)
     kinds: tuple[Group, ...] = ()
     tasks: tuple[TaskContrast, ...] = ()
+    lead: Lead | None = None
 
     @property
     def cautions(self) -> list[str]:
@@ -120,7 +123,7 @@ class Summary:
 def run_id(plan: Plan) -> str:
     """The identity of a run: what its cells are and which of the suite's it leaves out, not when it ran."""
     cells = {cell.id: dict(cell.stages) for cell in plan.cells}
-    return keys.digest([cells, sorted(map(name_of, plan.left_out))] if plan.left_out else cells)[:12]
+    return keys.digest([cells, sorted(map(cell_name, plan.left_out))] if plan.left_out else cells)[:12]
 
 
 def cell_result(cell: Cell, plan: Plan, store: Store) -> CellResult:
@@ -162,8 +165,17 @@ def summarize(
         plan.suite, run_id(plan), tuple(cells), tuple(verdicts),
         tuple(groups(finished)), tuple(gate_aggregates(finished)), tuple(scale_slopes(finished)), plan.tuned_on,
         tuple(_notes(cells, plan)), plan.varied, plan.remedies, tuple(groups_by_kind(finished)),
-        tuple(task_contrasts(finished)),
+        tuple(task_contrasts(finished)), leading_gate(main_metric(plan), finished, _gates(plan)),
     )  # fmt: skip
+
+
+def main_metric(plan: Plan) -> str:
+    """What a suite is about: the metric of its first claim; without one the first of every table."""
+    return plan.claims[0].metric if plan.claims else registry.headline()[0]
+
+
+def _gates(plan: Plan) -> dict[str, Gate]:
+    return {cell.gate: plan.nodes[cell.stages["train"]].spec.gate for cell in plan.cells}
 
 
 def _left_out(claim: Claim, plan: Plan) -> int:
@@ -171,7 +183,7 @@ def _left_out(claim: Claim, plan: Plan) -> int:
     if not plan.left_out:
         return 0
     own = {cell.id for cell in plan.cells}
-    return sum(name_of(axes) not in own for axes in taking_part(claim, plan.planned))
+    return sum(cell_name(axes) not in own for axes in taking_part(claim, plan.planned))
 
 
 def _unsound(plan: Plan, store: Store) -> dict[str, str]:

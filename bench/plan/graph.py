@@ -178,7 +178,7 @@ def point_of(axes: Axes) -> Point:
     return axes["model"], axes["dataset"], axes["objective"], axes["gate"]
 
 
-def name_of(axes: Axes) -> str:
+def cell_name(axes: Axes) -> str:
     """The name by which a cell of a suite goes."""
     return "/".join((*point_of(axes), str(axes["seed"])))
 

@@ -21,7 +21,7 @@ from gatebench.bench import keys
 from gatebench.bench.analysis.claims import taking_part
 from gatebench.bench.analysis.summary import Summary, run_id
 from gatebench.bench.metrics import registry
-from gatebench.bench.plan.graph import CELL_AXES, Axes, Cell, Plan, name_of
+from gatebench.bench.plan.graph import CELL_AXES, Axes, Cell, Plan, cell_name
 from gatebench.bench.store.files import append_json
 from gatebench.bench.store.manifest import Unsound
 from gatebench.bench.store.store import Store
@@ -45,7 +45,7 @@ class Registered:
     @property
     def keys(self) -> dict[str, str]:
         """The keys of its cells by their names."""
-        return {name_of(axes): key for axes, key in self.axes_and_keys()}
+        return {cell_name(axes): key for axes, key in self.axes_and_keys()}
 
     def axes_and_keys(self) -> Iterator[tuple[Axes, str]]:
         for *values, key in self.cells:
@@ -91,15 +91,15 @@ def _dropped(claim: Claim, plan: Plan, store: Store, known: Sequence[Registered]
         if line.time > met or not own.items() & line.keys.items():  # later, or of other trainings
             continue
         for axes, key in line.axes_and_keys():
-            if name_of(axes) not in own and _made(store, kind, key) < met:
-                found[name_of(axes)] = axes
+            if cell_name(axes) not in own and _made(store, kind, key) < met:
+                found[cell_name(axes)] = axes
     return list(found.values())
 
 
 def _about(claim: Claim, plan: Plan) -> list[tuple[Cell, str]]:
     """The cells of a plan that a claim is about, each with the key of the stage that has its metric."""
     kind = registry.get_metric(claim.metric).source.stage
-    wanted = {name_of(axes) for axes in taking_part(claim, [cell.axes() for cell in plan.cells])}
+    wanted = {cell_name(axes) for axes in taking_part(claim, [cell.axes() for cell in plan.cells])}
     return [(cell, cell.stages[kind]) for cell in plan.cells if cell.id in wanted]
 
 
