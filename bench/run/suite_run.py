@@ -16,7 +16,7 @@ from gatebench.bench import keys
 from gatebench.bench.analysis import saved_runs
 from gatebench.bench.analysis import summary as summaries
 from gatebench.bench.analysis.saved_runs import BUILT
-from gatebench.bench.console import PLAIN
+from gatebench.bench.console import PLAIN, harmless
 from gatebench.bench.cost.calibration import records, remember, timed
 from gatebench.bench.cost.estimate import order_to_start
 from gatebench.bench.cost.workers import machine_of, workers_of
@@ -32,6 +32,7 @@ from gatebench.bench.plan.hub import check_hub
 from gatebench.bench.plan.readable import check_rows
 from gatebench.bench.plan.resolve import check_data
 from gatebench.bench.plan.runnable import check_recipes, not_runnable_here
+from gatebench.bench.run.gate_watch import GateWatch
 from gatebench.bench.run.live_report import LiveReport
 from gatebench.bench.run.registration import dropped_cells, register_claims, with_registered
 from gatebench.bench.secrets import without_secrets
@@ -99,6 +100,9 @@ class Manner:
     run_of: Callable[[str], Run] = run_of_kind
 
 
+Watcher = GateWatch | Tracker | LiveReport
+
+
 def run(prepared: Prepared, err: Console, manner: Manner = Manner()) -> Done:
     """Make every missing stage, then summary, report and MLflow runs. err: where progress is shown.
 
@@ -130,7 +134,8 @@ def _run(prepared: Prepared, err: Console, manner: Manner) -> Done:
     if not damaged and not prepared.missing and _built(prepared):
         summary, outcome = summaries.read_summary(prepared.folder), Outcome(cached=set(prepared.plan.nodes))
     else:
-        watchers: list[Tracker | LiveReport] = [tracker, *([_live(prepared, tracker, err)] if manner.live else [])]
+        watchers: list[Watcher] = [GateWatch(plan, store, partial(_caution, err)), tracker]
+        watchers += [_live(prepared, tracker, err)] if manner.live else []
         outcome = _make_stages(prepared, err, manner, damaged, watchers)
         remember(timed(plan, store, outcome.ran), store, machine_of(plan))
         summary, _ = build(prepared, outcome, tracker.results)
@@ -146,6 +151,10 @@ def results_of(
     dropped = dropped_cells(plan, store, results)
     found = summaries.summarize(plan, store, outcome, known, dropped)
     return with_registered(found, plan, store, results, dropped)
+
+
+def _caution(err: Console, sentence: str) -> None:
+    err.print(f"caution: {harmless(sentence)}", style="yellow", **PLAIN)
 
 
 def _live(prepared: Prepared, tracker: Tracker, err: Console) -> LiveReport:
@@ -219,7 +228,7 @@ def _make_stages(
     err: Console,
     manner: Manner,
     damaged: Sequence[Damaged],
-    watchers: Sequence[Tracker | LiveReport],
+    watchers: Sequence[Watcher],
 ) -> Outcome:
     plan, store = prepared.plan, prepared.store
     finished = store.finished_among(plan.addresses)

@@ -96,7 +96,7 @@ def test_a_script_refuses_an_unknown_side_with_the_list(machine):
 
 
 def cautions(caplog):
-    return [record.getMessage() for record in caplog.records if "nearly a constant" in record.getMessage()]
+    return [record.getMessage() for record in caplog.records if "on this data: of" in record.getMessage()]
 
 
 @pytest.fixture
@@ -119,7 +119,8 @@ SHUT = {"gate": "seq", "gate_alpha": 1000.0, "gate_tau": 0.9}  # rejected probab
 def test_numbers_that_make_a_constant_of_the_gate_are_said_once_and_cost_no_bit(trained, monkeypatch, more):
     watched, said = trained(steps=4, **SHUT | more)
     assert len(said) == 1
-    assert said[0].startswith("gate seq: alpha 1000 with tau 0.9 is nearly a constant on this data")
+    assert said[0].startswith("gate seq: alpha 1000 with tau 0.9 is closed on this data: of ")
+    assert " 100 % have a weight below 0.1" in said[0]
     monkeypatch.setattr(GatedDPOTrainer, "train", DPOTrainer.train)  # nothing is watched, and nothing to be resolved
     unwatched, said = trained(steps=4, **SHUT | more)
     assert said == []
