@@ -22,7 +22,7 @@ from torch import Tensor
 
 from gatebench.objectives import controls
 from gatebench.objectives.controls import Field
-from gatebench.objectives.entry_points import with_third_parties
+from gatebench.objectives.entry_points import GATE_GROUP, with_third_parties
 from gatebench.objectives.names import UnknownWord
 
 UNGATED = "none"  # the kind, never a name
@@ -199,7 +199,7 @@ def kappa_of(word: str) -> float:
 def third_parties() -> dict[str, Probability]:
     """Probability functions of other packages, by the name of their gate (entry points of `gatebench.gates`)."""
     ours: dict[str, Probability] = dict.fromkeys(KINDS, sequence_probability)  # no name of ours may be taken
-    return {name: found for name, found in with_third_parties("gatebench.gates", ours).items() if name not in KINDS}
+    return {name: found for name, found in with_third_parties(GATE_GROUP, ours).items() if name not in KINDS}
 
 
 def known_kind(kind: str) -> None:
@@ -208,7 +208,7 @@ def known_kind(kind: str) -> None:
         return
     others = third_parties()
     if kind not in others:
-        raise UnknownWord("gate kind", kind, [*KINDS, "q10", *others])
+        raise UnknownWord("gate kind", kind, [*KINDS, "q10", *others], GATE_GROUP)
 
 
 def sequence_probability(log_probs: Tensor, mask: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ WRITTEN = {
     "closed": Gate("constant", value=0.0),
 }
 # arguments of Gate("seq", ...) -> the sentence, and the key that a suite's has before it where it is of one field
+OWN = " (one of your own: an entry point of the group gatebench.{})"
 REFUSED = [
     ({"tau": 3.5}, "tau 3.5 is not a probability; write one in [0, 1], or qNN for a percentile", "tau"),
     ({"tau": "50%"}, "'50%' is not a percentile; write q50 for the median", "tau"),
@@ -38,7 +39,7 @@ REFUSED = [
     ({"value": 0.5}, "gate seq has no `value`; it belongs to constant", None),
     ({"kind": "constant"}, "gate constant needs either `value` or `of`, the gate whose mean it takes", None),
     ({"kind": "shuffled"}, "gate shuffled needs `of`, the gate whose weights are permuted", None),
-    ({"kind": "sequ"}, "unknown gate kind 'sequ'; did you mean 'seq'?", None),
+    ({"kind": "sequ"}, "unknown gate kind 'sequ'; did you mean 'seq'?" + OWN.format("gates"), None),
 ]
 
 
