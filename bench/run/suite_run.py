@@ -18,7 +18,7 @@ from gatebench.bench.analysis import summary as summaries
 from gatebench.bench.analysis.saved_runs import BUILT
 from gatebench.bench.console import PLAIN, harmless
 from gatebench.bench.cost.calibration import records, remember, timed
-from gatebench.bench.cost.estimate import order_to_start
+from gatebench.bench.cost.estimate import lengths_of, order_to_start
 from gatebench.bench.cost.workers import machine_of, workers_of
 from gatebench.bench.data.source import file_digest
 from gatebench.bench.errors import UserError
@@ -244,11 +244,13 @@ def _make_stages(
     if devices:  # several workers share a GPU, whose bits do not depend on the processor's threads
         threads = max(1, cores() // count)
     err.print(f"{len(plan.cells)} cells, {missing} of {len(plan.nodes)} stages to run, {count} workers", **PLAIN)
-    order = order_to_start(plan, finished, records(store, machine_of(plan)), count)
+    lengths = lengths_of(plan, finished, records(store, machine_of(plan)))
+    order = order_to_start(plan, lengths, count)
     resources = Resources(count, threads, devices, prepared.folder / "logs")
     executor = make_executor(resources, manner.executor, manner.run_of)
     try:
-        with Progress(plan, store, count, err, prepared.folder / "log.jsonl") as progress, ExitStack() as stack:
+        log = prepared.folder / "log.jsonl"
+        with Progress(plan, store, count, err, log, lengths) as progress, ExitStack() as stack:
             for watcher in watchers:
                 stack.enter_context(watcher)
 
