@@ -193,7 +193,7 @@ def _caveat(claims: Sequence[ClaimResult]) -> str:
     ]  # fmt: skip
     told += [
         f"{claim.name}: {claim.left_out} of the suite's cells that it is about were left out by --only, so that its "
-        "verdict is of the others" for claim in claims if claim.left_out
+        "verdict is of the others" for claim in claims if claim.left_out and not claim.narrowed
     ]  # fmt: skip
     return "; ".join(told)
 
