@@ -10,7 +10,7 @@ from gatebench.bench.errors import UserError
 from gatebench.bench.executors.api import Executor, ExecutorKind, Resources
 from gatebench.bench.stages.registry import run_of_kind
 from gatebench.bench.stages.stage import Run
-from gatebench.objectives.entry_points import in_folder, with_third_parties
+from gatebench.objectives.entry_points import EXECUTOR_GROUP, in_folder, with_third_parties
 from gatebench.objectives.names import UnknownWord
 
 LOCAL = "local"
@@ -19,14 +19,14 @@ LOCAL = "local"
 @cache
 def executor_kinds() -> dict[str, ExecutorKind]:
     own = {kind.name: kind for kind in in_folder(executors, "EXECUTOR", ExecutorKind)}
-    return with_third_parties("gatebench.executors", own)
+    return with_third_parties(EXECUTOR_GROUP, own)
 
 
 def get_executor(name: str) -> ExecutorKind:
     """The executor of a name; UserError with the nearest one otherwise."""
     kinds = executor_kinds()
     if name not in kinds:
-        raise UserError(f"--executor: {UnknownWord('executor', name, kinds)}")
+        raise UserError(f"--executor: {UnknownWord('executor', name, kinds, EXECUTOR_GROUP)}")
     return kinds[name]
 
 

@@ -31,6 +31,7 @@ from gatebench.bench.suite.recipes import (
 from gatebench.bench.suite.seeds import SeedAxis, repetitions
 from gatebench.bench.suite.strict import Name, Place, Strict
 from gatebench.bench.suite.tuning import Tune, check_space
+from gatebench.objectives.entry_points import LOSS_GROUP
 from gatebench.objectives.gates import BAND, CONTROLS, RC, REWEIGHTERS, UNGATED, Gate, Side, Whose
 from gatebench.objectives.names import UnknownWord, nearest
 
@@ -159,7 +160,7 @@ class Objective(Strict):
         from gatebench.objectives.registry import get_loss, losses
 
         if not is_mix(self.loss) and self.loss not in losses():
-            raise UnknownWord("objective", self.loss, [*losses(), "extended_sft"])
+            raise UnknownWord("objective", self.loss, [*losses(), "extended_sft"], LOSS_GROUP)
         get_loss(self.loss).make_parameters(**self.parameters)
         return self
 

@@ -72,11 +72,14 @@ def claim(seeds):
     return ClaimResult("it raises", "delta_chosen", "greater", "supported", (found,))
 
 
-def test_verdicts_on_one_seed_say_so_wherever_they_are_shown():
+def test_verdicts_on_one_seed_say_so_once_wherever_they_are_shown():
+    """Beside the points, which a terminal and a report show too, not again; on a page of their own they say it."""
     one, three = (Summary("s", "run", (), (claim(seeds),)) for seeds in (1, 3))
-    for table in (claims_table, verdicts_table, lambda summary: contrasts_table(summary.claims[0])):
+    for table in (results_table, verdicts_table):
         assert table(one).caption == ONE_SEED
         assert table(three).caption is None
+    for table in (claims_table(one), contrasts_table(one.claims[0])):
+        assert table.caption is None
     for table in (claims_table, verdicts_table):
         assert "supported in this run" in shown(table(one))
         assert "in this run" not in shown(table(three))
