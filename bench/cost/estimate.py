@@ -14,7 +14,7 @@ from gatebench.bench.cost.calibration import STARTUP, Record
 from gatebench.bench.cost.hardware import Hardware
 from gatebench.bench.cost.schedule import StageSchedule, best_order, schedule_of
 from gatebench.bench.cost.workers import foreseen_memory
-from gatebench.bench.executors.clock import Lengths
+from gatebench.bench.executors.clock import StageLengths
 from gatebench.bench.machine import Machine
 from gatebench.bench.models.dimensions import FILES, NAME, dimensions_of
 from gatebench.bench.plan.graph import Plan
@@ -118,16 +118,18 @@ def estimate_cost(
     )
 
 
-def lengths_of(plan: Plan, finished: AbstractSet[str], records: Sequence[Record]) -> Lengths:
+def lengths_of(plan: Plan, finished: AbstractSet[str], records: Sequence[Record]) -> StageLengths:
     """How long each stage is that is left: by what was timed on the machine where that is known of all, else by
     operations."""
     costs = _costs(plan, Rates(records), None)
     left = [key for key in plan.nodes if key not in finished]
     seconds = _seconds(costs, left)
-    return Lengths({key: costs[key].flops for key in left}, False) if seconds is None else Lengths(seconds, True)
+    return (
+        StageLengths({key: costs[key].flops for key in left}, False) if seconds is None else StageLengths(seconds, True)
+    )
 
 
-def order_to_start(plan: Plan, lengths: Lengths, workers: int) -> Sequence[str]:
+def order_to_start(plan: Plan, lengths: StageLengths, workers: int) -> Sequence[str]:
     """The keys of a plan in the order in which a run starts them."""
     return best_order(plan, lengths.of, workers)[0].order
 

@@ -40,7 +40,7 @@ NOTHING, UNKNOWN = Left(0.0, 0.0), Left(0.0, None)
 
 
 @dataclass(frozen=True)
-class Lengths:
+class StageLengths:
     """How long each stage is beside others, by key: in seconds, of what was timed on this machine before, else in
     operations."""
 
@@ -56,8 +56,10 @@ class Clock:
     range whose other is that small stages all take alike.
     """
 
-    def __init__(self, plan: Plan, finished: Collection[str], workers: int, lengths: Lengths | None = None) -> None:
-        self.plan, self.workers, self.lengths = plan, workers, lengths or Lengths({}, False)
+    def __init__(
+        self, plan: Plan, finished: Collection[str], workers: int, lengths: StageLengths | None = None
+    ) -> None:
+        self.plan, self.workers, self.lengths = plan, workers, lengths or StageLengths({}, False)
         self.models = {key: cell.model for cell in reversed(plan.cells) for key in cell.stages.values()}
         self.waiting = {key: node for key, node in plan.nodes.items() if key not in finished}
         self.shares: dict[str, float] = {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gatebench.bench.console import PLAIN
 from gatebench.bench.executors.api import Damaged, Event, Failed, Progressed, Started
-from gatebench.bench.executors.clock import Clock, Lengths, in_words
+from gatebench.bench.executors.clock import Clock, StageLengths, in_words
 from gatebench.bench.plan.graph import Plan
 from gatebench.bench.store.store import Store
 
@@ -24,7 +24,7 @@ class Progress:
     """Listens to a run; also writes its events to log.jsonl. lengths: of the stages, as far as they can be foreseen."""
 
     def __init__(
-        self, plan: Plan, store: Store, workers: int, console: Console, log: Path, lengths: Lengths | None = None
+        self, plan: Plan, store: Store, workers: int, console: Console, log: Path, lengths: StageLengths | None = None
     ) -> None:
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar

@@ -6,7 +6,7 @@ import pytest
 
 from gatebench.bench.cost.schedule import simulate
 from gatebench.bench.executors.api import Finished, Progressed, Started
-from gatebench.bench.executors.clock import Clock, Left, Lengths, in_words
+from gatebench.bench.executors.clock import Clock, Left, StageLengths, in_words
 from gatebench.bench.plan.graph import Cell, Node, Plan
 
 SMALL, LARGE = {"base": 20.0, "train": 10.0, "dynamics": 2.0}, {"base": 90.0, "train": 100.0, "dynamics": 8.0}
@@ -68,10 +68,10 @@ def run(lengths=None, workers=1, loading=0.0):
 
 def foreseen(**off):
     """Seconds of an earlier run, `off` by a factor for each kind."""
-    return Lengths({key: SECONDS[key] * off.get(PLAN.nodes[key].kind, 1.0) for key in SECONDS}, True)
+    return StageLengths({key: SECONDS[key] * off.get(PLAN.nodes[key].kind, 1.0) for key in SECONDS}, True)
 
 
-OPERATIONS = Lengths({key: seconds**1.4 for key, seconds in SECONDS.items()}, False)  # small stages waste more
+OPERATIONS = StageLengths({key: seconds**1.4 for key, seconds in SECONDS.items()}, False)  # small stages waste more
 
 
 def test_before_anything_is_known_nothing_is_claimed():
