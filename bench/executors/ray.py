@@ -124,8 +124,8 @@ class RayExecutor:
         given, index = self.resources, self.begun
         self.begun += 1
         gpus = 1 if given.devices else 0
-        memory = {} if gpus else {"memory": given.memory}  # a GPU's worker needs that much of the GPU's
-        actor = self.ray.remote(Seat).options(num_cpus=given.threads, num_gpus=gpus, **memory).remote()
+        memory = None if gpus else given.memory or None  # a GPU's worker needs that much of the GPU's
+        actor = self.ray.remote(Seat).options(num_cpus=given.threads, num_gpus=gpus, memory=memory).remote()
         own = replace(given, workers=1, devices=0, logs=given.logs.absolute() / f"ray-{index}")
         return Worker(actor, actor.greet.remote(own, self.run_of, self.token, Path.cwd()))
 
