@@ -1,4 +1,4 @@
-"""A Ray cluster of two nodes on loopback, whose processes belong to nobody who runs tests: as one that is there already."""
+"""A Ray cluster of two nodes on loopback; its processes are no children of the tests, as those of a real one."""
 
 from __future__ import annotations
 
