@@ -52,7 +52,7 @@ class RayNodes:
 
     def workers(self) -> list[psutil.Process]:
         """Actors, and the processes in which stages run."""
-        below = [own for node in self.nodes for own in node.children(recursive=True)]
+        below = [own for node in self.nodes if _lives(node) for own in node.children(recursive=True)]
         return [own for own in below if "ray::Seat" in " ".join(_command(own)) or is_stage(own)]
 
     def end(self) -> None:
