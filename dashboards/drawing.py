@@ -22,9 +22,11 @@ PANEL, MARGIN = (2.6, 2.2), 1.3  # inches
 BELOW, LEGEND_LINE = 0.95, 0.16  # inches for two lines of a legend and what stands above it, and for each line more
 IN_A_LEGEND = 28  # what a legend can name
 DRAWN = ("scatter", "bar", "contour")
-AxisValues: TypeAlias = list[Any]  # along an axis: numbers, or words where it is of categories
-Measurement: TypeAlias = tuple[Any, Any, float]  # x, y, z
-STYLE: Any = {
+AxisValue: TypeAlias = Any  # a number, or a word where an axis is of categories
+AxisValues: TypeAlias = list[AxisValue]
+Measurement: TypeAlias = tuple[AxisValue, AxisValue, float]  # x, y, z
+Looks: TypeAlias = Any  # by matplotlib's names
+STYLE: Looks = {
     "font.size": 8, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "pdf.fonttype": 42,
     "svg.fonttype": "none", "svg.hashsalt": "gatebench",  # text as text, and equal figures as equal files
 }  # fmt: skip
@@ -144,7 +146,7 @@ def _line(
     panel: Axes, trace: Figure, x: AxisValues, y: AxisValues, marker: Figure, line: Figure, label: str | None
 ) -> None:
     colour = line.get("color") or marker.get("color") or GREY
-    style: dict[str, Any] = {
+    style: Looks = {
         "color": colour if isinstance(colour, str) else GREY, "label": label, "markersize": 4,
         "marker": MARKERS.get(str(marker.get("symbol")), "o") if "markers" in trace.get("mode", "lines") else "",
         "linestyle": LINES.get(line.get("dash", "solid"), "-") if "lines" in trace.get("mode", "lines") else "",

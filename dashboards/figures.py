@@ -72,9 +72,9 @@ def share_scale(style: Figure, suffixes: Sequence[str]) -> None:
 
 def compared(points: Sequence[Group] | Sequence[CellResult]) -> list[str]:
     """The objectives that stand under more than one gate; all where none does."""
-    gates = {
-        point.objective: {other.gate for other in points if other.objective == point.objective} for point in points
-    }
+    gates = dict[str, set[str]]()
+    for point in points:
+        gates.setdefault(point.objective, set()).add(point.gate)
     return [objective for objective, own in gates.items() if len(own) > 1] or list(gates)
 
 

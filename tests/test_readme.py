@@ -46,7 +46,7 @@ def test_no_placeholder_is_left():
 def test_the_lines_for_a_trainer_that_is_there_work(tmp_path, model_paths, words):
     """Of README.md and docs/trl.md, between the script of the README and its last line."""
     script = block("python", "GatedDPOTrainer").replace("path/or/hub-id", model_paths["llama"])
-    script = script.replace('    gate="seq",\n    gate_alpha=100,\n    gate_tau="q50",  # new\n', "")
+    script = script.replace('    gate="seq",\n    gate_alpha="5/tau",\n    gate_tau="q50",  # new\n', "")
     script = script.replace(
         "from gatebench import GatedDPOConfig, GatedDPOTrainer", "from trl import DPOConfig, DPOTrainer"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gatebench.bench.analysis.table import value_and_interval
 from gatebench.bench.metrics import registry
 
 if TYPE_CHECKING:
@@ -38,18 +39,14 @@ def _difference(claim: ClaimResult) -> str:
     first = claim.contrasts[0] if len(claim.contrasts) == 1 else None
     if first is None or first.value is None:
         return ""
-    return f" ({_interval(first.value, first.lo, first.hi)})"
-
-
-def _interval(value: float, lo: float | None, hi: float | None) -> str:
-    return f"{value:.2f}" if lo is None or hi is None else f"{value:.2f} [{lo:.2f}, {hi:.2f}]"
+    return f" ({value_and_interval(first.value, first.lo, first.hi)})"
 
 
 def _gates(summary: Summary) -> str:
     """Interquartile means over all points, gates in the order of the suite."""
     metric = registry.headline()[0]
     found = [gate for gate in summary.gates if gate.metric == metric]
-    told = [f"{gate.gate} {_interval(gate.iqm.value, gate.iqm.lo, gate.iqm.hi)}" for gate in found]
+    told = [f"{gate.gate} {value_and_interval(gate.iqm.value, gate.iqm.lo, gate.iqm.hi)}" for gate in found]
     if not told:
         return f"{len(summary.finished)} of {len(summary.cells)} cells are finished; the suite claims nothing."
     unit = registry.get_metric(metric).unit

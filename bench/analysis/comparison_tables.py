@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from gatebench.bench.analysis.aggregates import Group
 from gatebench.bench.analysis.comparison import Agreement, Difference, Published, published_gate
-from gatebench.bench.analysis.table import Table, interval, numbers, row, texts
+from gatebench.bench.analysis.table import Table, numbers, row, texts, value_and_interval
 from gatebench.bench.analysis.tables import POINT_COLUMNS, with_interval
 from gatebench.bench.metrics.registry import title
 
@@ -15,7 +15,7 @@ def differences_table(rows: Sequence[Difference]) -> Table:
     """Two runs at the points that both have."""
     shown = tuple(
         row(found.model, found.dataset, found.objective, found.gate, title(found.metric), f"{found.ours:.2f}",
-            f"{found.theirs:.2f}", f"{found.value:.2f} {interval(found.lo, found.hi)}", f"{found.p_holm:.2g}",
+            f"{found.theirs:.2f}", value_and_interval(found.value, found.lo, found.hi), f"{found.p_holm:.2g}",
             str(found.seeds))
         for found in rows
     )  # fmt: skip

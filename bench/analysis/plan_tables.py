@@ -6,6 +6,7 @@ from collections.abc import Set
 
 from gatebench.bench.analysis.table import Table, duration, numbers, row, texts
 from gatebench.bench.cost.estimate import Cost, SuiteCost
+from gatebench.bench.cost.schedule import StageSchedule
 from gatebench.bench.plan.graph import Plan
 
 MOST_CELLS = 100  # listed on the terminal; --json has all
@@ -15,6 +16,31 @@ def plan_tables(plan: Plan, finished: Set[str], found: SuiteCost) -> list[Table]
     """The cells with what is finished of each, how many stages they share, and what is left to pay."""
     kinds = list(dict.fromkeys(node.kind for node in plan.nodes.values()))
     return [_cells(plan, kinds, finished, found), _stages(plan, kinds, finished, found)]
+
+
+def schedule_tables(plan: Plan, found: StageSchedule) -> list[Table]:
+    """How long all takes with so many workers, in this order and in others, and the longest chain of stages."""
+    walls = {"as a run starts them": found.wall, "in the suite's order": found.suite_order,
+             "no order is faster than": found.bound}  # fmt: skip
+    rows = tuple(row(name, duration(wall), f"{found.utilisation(wall):.0%}") for name, wall in walls.items())
+    caption = None
+    if found.workers > found.employable:
+        caption = (
+            f"the critical path takes {duration(found.chain)} and all stages together {duration(found.work)}: "
+            f"no more than {found.employable} workers can be kept busy"
+        )
+    head = (*texts("stages"), *numbers("until the end", "workers busy"))
+    return [Table(f"{found.workers} workers, simulated", head, rows, caption), _critical_path(plan, found)]
+
+
+def _critical_path(plan: Plan, found: StageSchedule) -> Table:
+    last = {step.key for step in found.critical[-1:]}
+    cell = next((f": {cell.id}" for cell in plan.cells if last & set(cell.stages.values())), "")
+    rows = tuple(
+        row(plan.nodes[step.key].kind, step.key, duration(step.start), duration(step.seconds))
+        for step in found.critical
+    )
+    return Table(f"critical path{cell}", (*texts("stage", "key"), *numbers("starts after", "takes")), rows)
 
 
 def _cells(plan: Plan, kinds: list[str], finished: Set[str], found: SuiteCost) -> Table:

@@ -28,6 +28,8 @@ class Answering(Protocol):
     def dataset(self) -> str: ...
     @property
     def warmup(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -62,35 +64,48 @@ def side_by_side(generated: Iterable[tuple[Answering, str]], store: Store, wante
     import pandas
 
     numbers = list(wanted)
+    finished = [(cell, key) for cell, key in generated if store.is_finished("generate", key)]
+    starts = {key: store.inputs("generate", key)["start"] for _, key in finished}
+    policies = warm_up_names((cell, starts[key].name) for cell, key in finished)
     prompts: dict[tuple[str, int], str] = {}
     found: dict[tuple[str, int], list[Sample]] = {}
     shown: set[str] = set()
-    before: dict[str, dict[int, str]] = {}  # the answers of reference policies, by the key of their stage
-    for cell, key in generated:
-        if not store.is_finished("generate", key):
-            continue
+    before: dict[str, dict[tuple[int, int], str]] = {}  # what reference policies answered, by the key of their stage
+    for cell, key in finished:
         axes = {axis: str(getattr(cell, axis)) for axis in NAME_AXES}
-        policy = f"{cell.model}/{cell.dataset}/{cell.warmup} warm-up"
         store.check("generate", key)
-        own, start = store.path("generate", key), store.inputs("generate", key)["start"]
+        own, start = store.path("generate", key), starts[key]
         store.check("generate", start.name)
-        for folder, who, of in ((start, policy, {}), (own, cell.id, axes)):
+        for folder, who, of in ((start, policies[cell.id], {}), (own, cell.id, axes)):
             if who in shown:  # the reference policy of an earlier cell
                 continue
             shown.add(who)
             frame = pandas.read_parquet(folder / ANSWERS_FILE)
+            answers = frame[frame["prompt"].isin(numbers)].to_dict("records")
             if folder == start:
-                before[start.name] = dict(zip(frame["prompt"], frame["response"], strict=True))
-            for answer in frame[frame["prompt"].isin(numbers)].to_dict("records"):
+                before[start.name] = {(one["prompt"], one.get("sample", 0)): one["response"] for one in answers}
+            for answer in answers:
                 place = (cell.dataset, int(answer["prompt"]))
                 prompts[place] = answer["text"]
                 passed = bool(answer["passed"]) if "passed" in answer else None
-                said = answer["response"]
-                changed = changed_spans(before[start.name].get(answer["prompt"], ""), said) if of else ()
+                said, once = answer["response"], before[start.name].get((answer["prompt"], answer.get("sample", 0)), "")
+                changed = changed_spans(once, said) if of else ()
                 named = f"{who}, sample {answer['sample'] + 1}" if "sample" in answer else who
                 sample = Sample(named, of, said, answer["finish_reason"], passed, changed)
                 found.setdefault(place, []).append(sample)
     return [Asked(*place, prompts[place], tuple(found[place])) for place in sorted(found, key=lambda place: place[1])]
+
+
+def warm_up_names(started: Iterable[tuple[Answering, str]]) -> dict[str, str]:
+    """What the reference policy of each cell is called, by the cell's id: with its seed where the seeds' warm-ups are
+    not one. started: cells with the key of the stage that holds their reference policy's answers."""
+    cells = list(started)
+    named = {cell.id: f"{cell.model}/{cell.dataset}/{cell.warmup} warm-up" for cell, _ in cells}
+    stages = dict[str, set[str]]()
+    for cell, key in cells:
+        stages.setdefault(named[cell.id], set()).add(key)
+    several = {name for name, keys in stages.items() if len(keys) > 1}
+    return {cell.id: named[cell.id] + f", seed {cell.seed}" * (named[cell.id] in several) for cell, _ in cells}
 
 
 def changed_spans(before: str, after: str) -> tuple[tuple[int, int], ...]:

@@ -83,6 +83,11 @@ def interval(lo: float | None, hi: float | None, digits: int = 2) -> str:
     return "" if lo is None or hi is None else f"[{lo:.{digits}f}, {hi:.{digits}f}]"
 
 
+def value_and_interval(value: float, lo: float | None, hi: float | None, digits: int = 2) -> str:
+    """A value with its 95 % interval where it has one."""
+    return f"{value:.{digits}f} {interval(lo, hi, digits)}".rstrip()
+
+
 def duration(seconds: float | None) -> str:
     """Seconds as a reader would say them; "?" where nothing like it was timed."""
     if seconds is None:

@@ -10,8 +10,20 @@ from gatebench.bench.analysis.aggregates import Interval as Bounds
 from gatebench.bench.analysis.claims import ClaimResult, ContrastResult
 from gatebench.bench.analysis.remedies import PAID_FOR, PRICES, SIDE_EFFECTS, remedies, strength
 from gatebench.bench.analysis.summary import Summary
-from gatebench.bench.analysis.table import Column, Table, TableCell, TableRow, bold, interval, numbers, row, texts
+from gatebench.bench.analysis.table import (
+    Column,
+    Table,
+    TableCell,
+    TableRow,
+    bold,
+    interval,
+    numbers,
+    row,
+    texts,
+    value_and_interval,
+)
 from gatebench.bench.metrics import registry
+from gatebench.bench.metrics.dynamics import ARGMAX, BY_KIND
 from gatebench.bench.plan.graph import NAME_AXES, POINT_AXES
 from gatebench.bench.stages.registry import kinds
 
@@ -55,15 +67,9 @@ def points_table(summary: Summary, metrics: Sequence[str]) -> Table:
     return Table(title, head, tuple(rows), summary.varied or None)
 
 
-KIND_METRICS = (
-    "delta_chosen", "delta_shared", "delta_rejected", "delta_others", "delta_argmax", "test_delta_chosen",
-    "test_delta_argmax",
-)  # fmt: skip
-
-
 def kinds_table(summary: Summary) -> Table:
     """A row a point and kind of pair, and what its signs are called."""
-    metrics = [name for name in KIND_METRICS if any(name in group.metrics for group in summary.kinds)]
+    metrics = [name for name in BY_KIND if any(name in group.metrics for group in summary.kinds)]
     rows = []
     for before, group in pairwise((None, *summary.kinds)):
         if group is None:
@@ -86,7 +92,7 @@ def phenomenon(group: Group) -> str:
     """What the signs of a point are called, where they are the same in every seed; empty where they have no name."""
     signs = {name: value for name, value in group.metrics.items() if name not in group.unsteady}
     fallen = signs.get("delta_chosen", 0.0) < 0
-    if fallen and signs.get("delta_others", 0.0) < 0 < signs.get("delta_argmax", 0.0):
+    if fallen and signs.get("delta_others", 0.0) < 0 < signs.get(ARGMAX, 0.0):
         return SQUEEZING  # Ren & Sutherland 2025
     if fallen and signs.get("delta_shared", 0.0) < 0:
         return DISPLACEMENT  # Razin et al. 2025
@@ -201,7 +207,7 @@ def _contrast(contrast: ContrastResult) -> tuple[str, ...]:
     note = f" ({contrast.reason})" if contrast.reason else ""
     p, detectable = ("" if number is None else f"{number:.2g}" for number in (contrast.p_holm, contrast.detectable))
     return (
-        f"{contrast.label}{note}", f"{contrast.value:.2f} {interval(contrast.lo, contrast.hi)}", p, detectable,
+        f"{contrast.label}{note}", value_and_interval(contrast.value, contrast.lo, contrast.hi), p, detectable,
         "" if contrast.power is None else f"{contrast.power:.2f}", str(contrast.seeds),
     )  # fmt: skip
 
@@ -225,7 +231,7 @@ def tasks_table(summary: Summary) -> Table:
     """What each gate changes in lm-eval's metrics, paired by item."""
     rows = tuple(
         row(t.model, t.dataset, t.objective, t.gate, registry.title(t.metric), f"{t.gated:.3f}", f"{t.ungated:.3f}",
-            f"{t.value:.3f} {interval(t.lo, t.hi, 3)}", f"{t.p_holm:.2g}", "McNemar" if t.exact else "bootstrap",
+            value_and_interval(t.value, t.lo, t.hi, 3), f"{t.p_holm:.2g}", "McNemar" if t.exact else "bootstrap",
             str(t.seeds), str(t.items), axes={axis: str(getattr(t, axis)) for axis in POINT_AXES})
         for t in summary.tasks
     )  # fmt: skip
@@ -237,7 +243,7 @@ def tasks_table(summary: Summary) -> Table:
 def scale_table(summary: Summary) -> Table:
     """How the gate's effect depends on scale."""
     rows = tuple(
-        row(s.dataset, s.objective, s.gate, f"{s.slope:.2f} {interval(s.lo, s.hi)}", f"{s.p:.2g}", str(len(s.models)),
+        row(s.dataset, s.objective, s.gate, value_and_interval(s.slope, s.lo, s.hi), f"{s.p:.2g}", str(len(s.models)),
             str(s.seeds), axes={"dataset": s.dataset, "objective": s.objective, "gate": s.gate})
         for s in summary.scale
     )  # fmt: skip

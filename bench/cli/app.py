@@ -24,7 +24,6 @@ from gatebench.bench.cli.commands.samples import samples_command
 from gatebench.bench.cli.commands.schema import schema_command
 from gatebench.bench.cli.commands.tune import tune_command
 from gatebench.bench.cli.commands.ui import ui_command
-from gatebench.bench.cli.commands.verdicts import verdicts_command
 from gatebench.bench.cli.commands.vote import vote_command
 from gatebench.bench.console import harmless
 from gatebench.bench.errors import UserError, sentence_of
@@ -40,7 +39,6 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {  # in the order of --he
     "compare": (compare_command, "bench compare results/runs/mine/RUN results/runs/mine/ANOTHER"),
     "samples": (samples_command, "bench samples scale_vs_gate 3 --profile quick"),
     "vote": (vote_command, "bench vote mine.yaml --rater anna"),
-    "verdicts": (verdicts_command, "bench verdicts mine.yaml for-leaderboards"),
     "export": (export_command, "bench export neox-1.3m/toolbox/dpo/seq/0 --to my-model"),
     "ui": (ui_command, "bench ui scale_vs_gate --profile quick --open"),
     "gc": (gc_command, "bench gc mine.yaml scale_vs_gate --delete"),

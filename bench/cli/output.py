@@ -24,7 +24,19 @@ if TYPE_CHECKING:
 TONES = {"": "", "good": "", "bad": "red"}  # of a cell, as rich's styles
 
 
-def estimate_of(prepared: Prepared, hardware: Hardware | None = None) -> tuple[SuiteCost, list[str]]:
+def machine_for(prepared: Prepared, hardware: Hardware | None, workers: int | None) -> Machine:
+    """What stages run on: hardware that is not here, or this machine, with as many workers as are given."""
+    from dataclasses import replace
+
+    from gatebench.bench.cost.workers import machine_of
+
+    machine = hardware.machine if hardware else machine_of(prepared.plan)
+    return replace(machine, workers=workers or machine.workers)
+
+
+def estimate_of(
+    prepared: Prepared, hardware: Hardware | None = None, workers: int | None = None
+) -> tuple[SuiteCost, list[str]]:
     """What the rest of the suite would take here, or on other hardware, and sentences where it does not fit."""
     import shutil
 
@@ -35,23 +47,26 @@ def estimate_of(prepared: Prepared, hardware: Hardware | None = None) -> tuple[S
 
     plan, store = prepared.plan, prepared.store
     finished = store.finished_among(plan.addresses)
-    machine = machine_of(plan)
-    found = estimate.estimate_cost(
-        plan, finished, records(store, machine), hardware.machine if hardware else machine, hardware
-    )
-    told = [*unreadable(store, machine), *estimate.size_cautions(plan)]
+    here, machine = machine_of(plan), machine_for(prepared, hardware, workers)
+    found = estimate.estimate_cost(plan, finished, records(store, here), machine, hardware)
+    told = [*unreadable(store, here), *estimate.size_cautions(plan)]
     if hardware:
         return found, [*told, *too_large(plan, finished, hardware)]
     place = next(place for place in (prepared.results.resolve(), *prepared.results.resolve().parents) if place.exists())
     return found, [*told, *estimate.cost_cautions(found, machine, shutil.disk_usage(place).free)]
 
 
-def show_plan(prepared: Prepared, as_json: bool, hardware: Hardware | None = None, price: float | None = None) -> None:
-    """price: of one device for an hour."""
+def show_plan(
+    prepared: Prepared,
+    as_json: bool,
+    hardware: Hardware | None = None,
+    price: float | None = None,
+    workers: int | None = None,
+) -> None:
+    """price: of one device for an hour; workers: as given, for which the schedule is shown."""
     from rich.console import Console
 
-    from gatebench.bench.analysis.plan_tables import plan_tables
-    from gatebench.bench.cost.workers import machine_of
+    from gatebench.bench.analysis.plan_tables import plan_tables, schedule_tables
     from gatebench.bench.plan.readable import check_rows, copy_cautions, is_here, transcript_cautions
     from gatebench.bench.plan.runnable import check_recipes, not_runnable_here
     from gatebench.bench.plan.task_files import code_cautions
@@ -60,16 +75,18 @@ def show_plan(prepared: Prepared, as_json: bool, hardware: Hardware | None = Non
     check_recipes(made, prepared.sources)
     check_rows(made, prepared.sources, is_here)
     finished = prepared.store.finished_among(made.addresses)
-    found, sentences = estimate_of(prepared, hardware)
+    found, sentences = estimate_of(prepared, hardware, workers)
     sentences = [*sentences, *transcript_cautions(prepared.sources), *code_cautions(prepared.sources)]
     sentences += copy_cautions(prepared.sources)
-    machine = hardware.machine if hardware else machine_of(made)
+    machine = machine_for(prepared, hardware, workers)
     paid = None if price is None or found.wall is None else price * found.wall / 3600 * max(1, machine.gpus)
     sentences += [f"cannot run on this machine: {why}" for why in not_runnable_here(made)]
     if as_json:
         print_json(_plan_as_json(prepared, finished, found, machine, paid) | {"cautions": sentences})
         return
     print_tables(plan_tables(made, finished, found))
+    if workers and found.schedule and found.in_all.seconds:
+        print_tables(schedule_tables(made, found.schedule))
     err = Console(stderr=True)
     for line in _hours(found, machine, hardware, paid):
         print(line)
@@ -84,7 +101,8 @@ def _plan_as_json(
 ) -> dict[str, object]:
     from dataclasses import asdict
 
-    made = prepared.plan
+    made, schedule = prepared.plan, found.schedule
+    simulated = schedule and asdict(schedule) | {"utilisation": schedule.utilisation(schedule.wall)}
     return {
         "suite": made.suite,
         "cells": [
@@ -93,6 +111,7 @@ def _plan_as_json(
         ],
         "stages": {key: {"kind": n.kind, "finished": key in finished} for key, n in made.nodes.items()},
         "estimate": asdict(found.in_all) | {"wall": found.wall, "price": paid, "machine": asdict(machine)},
+        "schedule": simulated,
     }  # fmt: skip
 
 

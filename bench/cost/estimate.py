@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from graphlib import TopologicalSorter
 
 import numpy as np
 
 from gatebench.bench.cost.amounts import StageWork, model_of, works_of
 from gatebench.bench.cost.calibration import STARTUP, Record
 from gatebench.bench.cost.hardware import Hardware
+from gatebench.bench.cost.schedule import StageSchedule, best_order, schedule_of
 from gatebench.bench.cost.workers import foreseen_memory
 from gatebench.bench.machine import Machine
 from gatebench.bench.models.dimensions import FILES, NAME, dimensions_of
@@ -42,12 +41,17 @@ class Cost:
 @dataclass(frozen=True)
 class SuiteCost:
     """by_kind, in_all: of the stages that would run; cells: of all that a cell rests on, what is shared divided
-    among those that share it; wall: seconds until the end with all workers, None where unknown."""
+    among those that share it; schedule: with all workers, None where seconds are unknown."""
 
     by_kind: Mapping[str, Cost]
     cells: Mapping[str, Cost]
     in_all: Cost
-    wall: float | None
+    schedule: StageSchedule | None
+
+    @property
+    def wall(self) -> float | None:
+        """Seconds until the end with all workers, None where unknown."""
+        return None if self.schedule is None else self.schedule.wall
 
 
 class Rates:
@@ -96,10 +100,10 @@ def estimate_cost(
     """The cost of what is left of a plan, from what was timed on the machine where that is known, or on hardware that
     is not here."""
     rates = Rates(records)
-    works = works_of(plan)
-    known = {work: _cost(work, rates, hardware) for work in set(works.values())}
-    costs = {key: known[work] for key, work in works.items()}
+    costs = _costs(plan, rates, hardware)
     left = [key for key in plan.nodes if key not in finished]
+    seconds = _seconds(costs, left)
+    startup = 0.0 if hardware else rates.startup
     by_kind: dict[str, list[Cost]] = defaultdict(list)
     for key in left:
         by_kind[plan.nodes[key].kind].append(costs[key])
@@ -109,14 +113,19 @@ def estimate_cost(
         {kind: _sum(found) for kind, found in by_kind.items()},
         {cell: _sum([costs[key].divided(shared[key]) for key in keys]) for cell, keys in rests.items()},
         _sum([costs[key] for key in left]),
-        _wall(
-            plan,
-            left,
-            {key: cost.seconds for key, cost in costs.items()},
-            machine.workers,
-            0.0 if hardware else rates.startup,
-        ),
+        None if seconds is None else schedule_of(plan, seconds, machine.workers, startup),
     )
+
+
+def order_to_start(plan: Plan, finished: AbstractSet[str], records: Sequence[Record], workers: int) -> Sequence[str]:
+    """The keys of a plan in the order in which a run starts them: by what was timed on the machine where that is known
+    of all that is left, else by operations."""
+    costs = _costs(plan, Rates(records), None)
+    left = [key for key in plan.nodes if key not in finished]
+    lengths = _seconds(costs, left)
+    if lengths is None:
+        lengths = {key: costs[key].flops for key in left}
+    return best_order(plan, lengths, workers)[0].order
 
 
 def size_cautions(plan: Plan) -> list[str]:
@@ -150,6 +159,18 @@ def cost_cautions(found: SuiteCost, machine: Machine, free: int) -> list[str]:
             "set train.keep: none where no answers are wanted, or give --results another disk"
         )
     return sentences
+
+
+def _costs(plan: Plan, rates: Rates, hardware: Hardware | None) -> dict[str, Cost]:
+    works = works_of(plan)
+    known = {work: _cost(work, rates, hardware) for work in set(works.values())}
+    return {key: known[work] for key, work in works.items()}
+
+
+def _seconds(costs: Mapping[str, Cost], left: Sequence[str]) -> dict[str, float] | None:
+    """Of the stages that are left; None where those of one are not known."""
+    known = {key: seconds for key in left if (seconds := costs[key].seconds) is not None}
+    return known if len(known) == len(left) else None
 
 
 def _cost(work: StageWork | None, rates: Rates, hardware: Hardware | None) -> Cost:
@@ -187,27 +208,3 @@ def _sum(costs: Sequence[Cost]) -> Cost:
         max((cost.memory for cost in costs), default=0), sum(cost.disk for cost in costs),
         all(cost.measured for cost in costs),
     )  # fmt: skip
-
-
-def _wall(
-    plan: Plan, left: Sequence[str], seconds: Mapping[str, float | None], workers: int, startup: float
-) -> float | None:
-    """Seconds until the end, each worker taking the first stage in the plan whose inputs are there."""
-    known = {key: own for key in left if (own := seconds[key]) is not None}
-    if len(known) < len(left):
-        return None
-    sorter = TopologicalSorter({key: [i for _, _, i in plan.nodes[key].inputs if i in known] for key in left})
-    sorter.prepare()
-    order = {key: position for position, key in enumerate(left)}
-    ready: list[tuple[int, str]] = []
-    running: list[tuple[float, int, str]] = []
-    now = startup if left else 0.0
-    while sorter.is_active():
-        for key in sorter.get_ready():
-            heapq.heappush(ready, (order[key], key))
-        while ready and len(running) < workers:
-            key = heapq.heappop(ready)[1]
-            heapq.heappush(running, (now + known[key], order[key], key))
-        now, _, key = heapq.heappop(running)
-        sorter.done(key)
-    return now

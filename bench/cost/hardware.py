@@ -99,15 +99,21 @@ class Hardware:
         return peak_memory(work.amount, work.size, work.model) if work.size else 0.0
 
 
-def hardware_of(text: str) -> Hardware:
-    """`NAME` or `COUNTxNAME`. Raises UserError for a device that is not in the table, with the nearest that are."""
+def hardware_of(text: str, workers: int | None = None) -> Hardware:
+    """`NAME` or `COUNTxNAME`; a worker has a device, so that `workers` can stand for the count.
+
+    Raises UserError for a device that is not in the table, with the nearest that are, and for another count.
+    """
     found = re.fullmatch(r"(?:(\d+)\s*x\s*)?(\S+)", text.strip().lower())
     name = found[2] if found else text
     if found is None or name not in DEVICES or found[1] == "0":
         alike = [device for device in DEVICES if device.startswith(f"{name}-")]
         hint = f"did you mean {' or '.join(alike)}?" if alike else nearest(name, DEVICES)
         raise UserError(f"--hardware {text}: expected a device, or a number of them as 8xa100-80gb; {hint}")
-    return Hardware(name, DEVICES[name], int(found[1] or 1))
+    count = int(found[1] or workers or 1)
+    if workers not in (None, count):
+        raise UserError(f"--hardware {text} --workers {workers}: expected one worker a device; leave --workers out")
+    return Hardware(name, DEVICES[name], count)
 
 
 def too_large(plan: Plan, finished: AbstractSet[str], hardware: Hardware) -> list[str]:

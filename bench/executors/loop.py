@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from graphlib import TopologicalSorter
+from collections.abc import Iterable
 
 from gatebench.bench.errors import DiskFull
 from gatebench.bench.executors.api import (
@@ -18,6 +18,7 @@ from gatebench.bench.executors.api import (
     Started,
     Told,
 )
+from gatebench.bench.executors.turns import StageTurns
 from gatebench.bench.plan.graph import Plan, identity
 from gatebench.bench.stages.stage import code_revision
 from gatebench.bench.store.store import Lock, Store
@@ -49,33 +50,40 @@ def check_store(plan: Plan, store: Store) -> list[Damaged]:
     return events
 
 
-def execute(plan: Plan, store: Store, executor: Executor, listen: Listener, fail_fast: bool = False) -> Outcome:
+def execute(
+    plan: Plan,
+    store: Store,
+    executor: Executor,
+    listen: Listener,
+    fail_fast: bool = False,
+    order: Iterable[str] | None = None,
+) -> Outcome:
     """Have every stage of the plan in the store; finished ones are not run again.
 
-    Two runs on one store share the work: a stage that another one makes is waited for.
+    Two runs on one store share the work: a stage that another one makes is waited for. order: every key of the plan,
+    which of the stages that can run goes first; the plan's own where none is given. It changes no result.
     """
-    return _Run(plan, store, executor, listen, fail_fast).to_the_end()
+    turns = StageTurns(plan.inputs, plan.nodes if order is None else order)
+    return _Run(plan, store, executor, listen, fail_fast, turns).to_the_end()
 
 
 class _Run:
-    def __init__(self, plan: Plan, store: Store, executor: Executor, listen: Listener, fail_fast: bool) -> None:
+    def __init__(
+        self, plan: Plan, store: Store, executor: Executor, listen: Listener, fail_fast: bool, turns: StageTurns
+    ) -> None:
         self.plan, self.store, self.executor, self.listen, self.fail_fast = plan, store, executor, listen, fail_fast
+        self.turns = turns
         self.outcome = Outcome()
         self.locks: dict[str, Lock] = {}
-        self.sorter = TopologicalSorter({key: [i for _, _, i in node.inputs] for key, node in plan.nodes.items()})
-        self.order = {key: position for position, key in enumerate(plan.nodes)}
 
     def to_the_end(self) -> Outcome:
-        self.sorter.prepare()
-        ready: list[str] = []
         try:
-            while self.sorter.is_active():
-                ready += self.sorter.get_ready()
-                ready = [key for key in sorted(ready, key=self.order.__getitem__) if not self._take(key)]
+            while not self.turns.over:
+                self._start()
                 if self.locks:
                     for told in self.executor.results():
                         self._note(told)
-                elif ready:
+                elif not self.turns.over:
                     time.sleep(SECONDS_BETWEEN_LOOKS)
         except BaseException:
             self.executor.close()  # before the locks go: another run may take over at once
@@ -85,8 +93,16 @@ class _Run:
                 lock.release()
         return self.outcome
 
+    def _start(self) -> None:
+        """Settle and start stages by turns while there is room."""
+        elsewhere = []
+        while self.executor.has_room() and (key := self.turns.next()) is not None:
+            if not self._take(key):
+                elsewhere.append(key)
+        self.turns.later(elsewhere)
+
     def _take(self, key: str) -> bool:
-        """Settle or start a stage whose inputs are there; False leaves it for later."""
+        """Settle or start a stage whose inputs are there; False where another run has it."""
         node = self.plan.nodes[key]
         if any(i in self.outcome.failed or i in self.outcome.skipped for _, _, i in node.inputs):
             self.outcome.skipped.add(key)
@@ -95,7 +111,7 @@ class _Run:
         elif self.fail_fast and self.outcome.failed:
             self.outcome.skipped.add(key)
         else:
-            lock = self.store.lock(node.kind, key) if self.executor.has_room() else None
+            lock = self.store.lock(node.kind, key)
             if lock is None:
                 return False
             if self.store.is_finished(node.kind, key):  # by another run, while this one was asking
@@ -107,7 +123,7 @@ class _Run:
                 self.executor.start(node, self.store.begin(node.kind, key), inputs)
                 self.listen(Started(node))
                 return True
-        self.sorter.done(key)
+        self.turns.done(key)
         return True
 
     def _note(self, told: Told) -> None:
@@ -125,7 +141,7 @@ class _Run:
             self.outcome.failed[node.key] = told.failure
             self.listen(told)
         self.locks.pop(node.key).release()
-        self.sorter.done(node.key)
+        self.turns.done(node.key)
 
     def _keep(self, made: Made) -> None:
         node = made.node

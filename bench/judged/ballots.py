@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatebench.bench.errors import UserError
@@ -13,7 +12,7 @@ from gatebench.bench.judged.comparisons import Judged
 from gatebench.bench.judges.api import LOSS, OPPONENTS, TIE, WIN
 from gatebench.bench.judges.votes import Vote, VotedOn, score_of_earlier, texts_of
 from gatebench.bench.plan.graph import Cell, Plan, point_of
-from gatebench.bench.stages.generate import ANSWERS_FILE
+from gatebench.bench.stages.generate import first_answers
 from gatebench.bench.stages.judge import BASELINE_FILE
 from gatebench.bench.store.store import Store
 
@@ -35,8 +34,9 @@ class Ballot:
 
 
 def make_ballots(plan: Plan, store: Store, against: str, most: int) -> list[Ballot]:
-    """Pairs of answers of cells and of one opponent (`OPPONENTS`), drawn by chance from all that differ; the same, in
-    the same order, for every rater, so that two of them vote on the same ones. Raises UserError where there are none.
+    """Pairs of answers of cells and of one opponent (`OPPONENTS`), drawn by chance from all that differ; of several
+    samples the first, as judges compare them. The same, in the same order, for every rater, so that two of them vote on
+    the same ones. Raises UserError where there are none.
     """
     found: dict[Ballot, None] = {}
     for cell in plan.cells:
@@ -45,7 +45,7 @@ def make_ballots(plan: Plan, store: Store, against: str, most: int) -> list[Ball
         if key is None or other is None:
             continue
         store.check("generate", key)
-        found |= dict.fromkeys(_pairs(_answers(store.path("generate", key) / ANSWERS_FILE), other))
+        found |= dict.fromkeys(_pairs(first_answers(store.path("generate", key)), other))
     if not found:
         raise UserError(
             f"{plan.suite}: no two answers to vote on; run it with evaluate.generate, or give another --against than "
@@ -58,13 +58,15 @@ def make_ballots(plan: Plan, store: Store, against: str, most: int) -> list[Ball
 
 def _opponent(cell: Cell, plan: Plan, store: Store, against: str) -> pandas.DataFrame | None:
     """The answers of a cell's opponent, None where there are none yet."""
+    import pandas
+
     if against == "baseline":
         key = cell.stages.get("judge", "")
         file = store.path("judge", key) / BASELINE_FILE
         if not key or not store.is_finished("judge", key) or not file.exists():
             return None
         store.check("judge", key)
-        return _answers(file)
+        return pandas.read_parquet(file)
     if against == "warmup":
         key = store.inputs("generate", cell.stages["generate"])["start"].name
     else:
@@ -79,13 +81,7 @@ def _opponent(cell: Cell, plan: Plan, store: Store, against: str) -> pandas.Data
     if not store.is_finished("generate", key):
         return None
     store.check("generate", key)
-    return _answers(store.path("generate", key) / ANSWERS_FILE)
-
-
-def _answers(file: Path) -> pandas.DataFrame:
-    import pandas
-
-    return pandas.read_parquet(file, columns=["prompt", "text", "response"])
+    return first_answers(store.path("generate", key))
 
 
 def _pairs(own: pandas.DataFrame, other: pandas.DataFrame) -> Iterator[Ballot]:

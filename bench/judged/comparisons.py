@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gatebench.bench.analysis.samples import warm_up_names
 from gatebench.bench.plan.graph import Cell, Plan
 from gatebench.bench.stages.judge import BASELINE_FILE, judged_answers
 from gatebench.bench.store.store import Store
@@ -30,19 +31,20 @@ def finished_comparisons(plan: Plan, store: Store) -> Iterator[Judged]:
     """Of every cell whose verdicts are finished and whose answers are still there, one an opponent. Raises Unsound for
     files that are not what the store wrote."""
     by_generate = {cell.stages["generate"]: cell.id for cell in plan.cells if "generate" in cell.stages}
-    for cell in plan.cells:
-        key = cell.stages.get("judge")
-        if key is None or not store.is_finished("judge", key):
-            continue
+    judged = [(cell, key) for cell in plan.cells if (key := cell.stages.get("judge"))]
+    judged = [(cell, key) for cell, key in judged if store.is_finished("judge", key)]
+    rests = {key: store.inputs("judge", key) for _, key in judged}
+    policies = warm_up_names((cell, rests[key]["warmup"].name) for cell, key in judged)
+    for cell, key in judged:
         store.check("judge", key)
-        inputs, spec = store.inputs("judge", key), plan.nodes[key].spec
+        inputs, spec = rests[key], plan.nodes[key].spec
         for place in inputs.values():
             store.check(place.parent.name, place.name)
         folder = store.path("judge", key)
         found = judged_answers(folder, inputs)
         if "response" not in found:
             continue
-        names = {"warmup": f"{cell.model}/{cell.dataset}/{cell.warmup} warm-up"}
+        names = {"warmup": policies[cell.id]}
         if "ungated" in inputs:
             names["ungated"] = by_generate.get(inputs["ungated"].name, f"{cell.id} ungated")
         if (folder / BASELINE_FILE).exists():

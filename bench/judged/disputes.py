@@ -89,8 +89,9 @@ def _of_log_probs(frames: Sequence[pandas.DataFrame]) -> list[Dispute]:
 
 def _ranked(rows: pandas.DataFrame) -> Iterator[tuple[int, str, float, float, int]]:
     """(prompt, opponent, lowest, highest, cells) where cells have different values, the furthest apart first, and equal
-    ones by number."""
-    found = rows.groupby(["prompt", "opponent"])["value"].agg(["std", "min", "max", "count"]).reset_index()
+    ones by number. A cell's value is the mean of its samples."""
+    by_cell = rows.groupby(["prompt", "opponent", "cell"])["value"].mean()
+    found = by_cell.groupby(level=["prompt", "opponent"]).agg(["std", "min", "max", "count"]).reset_index()
     kept = found[found["std"] > 0].sort_values(["std", "prompt"], ascending=[False, True], kind="stable")
     for row in kept.to_dict("records"):
         yield int(row["prompt"]), str(row["opponent"]), float(row["min"]), float(row["max"]), int(row["count"])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gatebench.bench.judges.api import TIE
 from gatebench.bench.keys import Json
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gatebench.bench.judged.comparisons import Judged
 
 JsonRow = dict[str, Json]
+JudgedRow: TypeAlias = Mapping[str, Any]  # a row of a table of verdicts
 CATEGORY = "hard_prompt"  # Arena-Hard's own, for questions that have none
 
 
@@ -86,7 +87,7 @@ def judgments(judged: Judged) -> list[JsonRow]:
     ]  # fmt: skip
 
 
-def _game(row: Mapping[str, Any], order: str, place: str) -> JsonRow | None:
+def _game(row: JudgedRow, order: str, place: str) -> JsonRow | None:
     """place: A or B, the cell's."""
     score, other = row[order], "A" if place == "B" else "B"
     if math.isnan(score):
@@ -99,7 +100,7 @@ def _game(row: Mapping[str, Any], order: str, place: str) -> JsonRow | None:
     return {"score": label, "judgment": {"answer": f"[[{label}]]"}, "prompt": []}
 
 
-def _preference(row: Mapping[str, Any]) -> float | None:
+def _preference(row: JudgedRow) -> float | None:
     win = (row["first"] + row["second"]) / 2
     return None if math.isnan(win) else 1.0 + float(win)
 
@@ -114,19 +115,19 @@ def _metadata(answer: str) -> Json:
     }
 
 
-def _rows(judged: Judged) -> Sequence[dict[str, Any]]:
+def _rows(judged: Judged) -> Sequence[JudgedRow]:
     return judged.rows.to_dict("records")  # type: ignore[return-value]
 
 
-def _question(row: Mapping[str, Any]) -> str:
+def _question(row: JudgedRow) -> str:
     return str(row.get("question", row["text"]))
 
 
-def _uid(row: Mapping[str, Any]) -> str:
+def _uid(row: JudgedRow) -> str:
     return str(row.get("uid", row["prompt"]))
 
 
-def _category(row: Mapping[str, Any]) -> str:
+def _category(row: JudgedRow) -> str:
     return str(row.get("category") or CATEGORY)
 
 

@@ -167,18 +167,8 @@ def _passed_within(answers: Answers, tries: int) -> pandas.Series[float] | None:
 
 for _tries in PASS_TRIES:
     _compute = partial(_passed_within, tries=_tries)
-    register(
-        Metric(
-            f"pass_at_{_tries}",
-            f"pass@{_tries}",
-            SHARE,
-            ANSWERS,
-            _compute,
-            "higher",
-            reported=True,
-            needs=("samples", _tries),
-        )
-    )
+    register(Metric(f"pass_at_{_tries}", f"pass@{_tries}", SHARE, ANSWERS, _compute, "higher", reported=True,
+                    needs=("samples", _tries)))  # fmt: skip
 
 
 def answer_metrics(frame: pandas.DataFrame) -> pandas.DataFrame:

@@ -35,6 +35,10 @@ SHARED = (
     "shared"  # the column of the tokens that the chosen response has in common with the rejected one, before they part
 )
 # Parts of the next-token mass along the rejected response, and the column that has each.
+ARGMAX = "delta_argmax"
+BY_KIND = (  # what tells squeezing from displacement
+    "delta_chosen", "delta_shared", "delta_rejected", "delta_others", ARGMAX, "test_delta_chosen", f"test_{ARGMAX}",
+)  # fmt: skip
 FLOWS = {
     "rejected": "mass_target", "argmax": "mass_top1",
     **{part: f"mass_{part}" for part in ("chosen", "chosen_paraphrases", "rejected_paraphrases", "unrelated", "rest")},

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gatebench.bench.metrics.metric import Metric, Source
 
@@ -17,9 +17,10 @@ ValueWithError = tuple[float, float | None]  # a metric and its standard error, 
 ByItem = Mapping[str, "pandas.Series[float]"]  # name of a metric -> its values by item
 ITEM_DIGITS = 15  # of a document's hash: as many as fit into 64 bits
 TASKS: Source[ByItem] = Source("lm_eval", ())
+Logged: TypeAlias = Mapping[str, Any]  # what lm-eval writes of a run or of a document
 
 
-def task_metrics(results: Mapping[str, Any]) -> dict[str, ValueWithError]:
+def task_metrics(results: Logged) -> dict[str, ValueWithError]:
     """lm-eval's results -> lm_eval/TASK/METRIC -> (value, standard error where it gives one). A filter other than
     "none" stays in the name."""
     found: dict[str, ValueWithError] = {}
@@ -33,7 +34,7 @@ def task_metrics(results: Mapping[str, Any]) -> dict[str, ValueWithError]:
     return found
 
 
-def sample_rows(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[dict[str, object]]:
+def sample_rows(samples: Mapping[str, Sequence[Logged]]) -> Iterator[dict[str, object]]:
     """lm-eval's per-sample logs -> a row a metric that is a number: name, item, value.
 
     item: a number that a document has by its content, so that a question is the same item wherever it is asked; equal

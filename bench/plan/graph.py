@@ -100,6 +100,11 @@ class Plan:
         return [(node.kind, key) for key, node in self.nodes.items()]
 
     @property
+    def inputs(self) -> dict[str, list[str]]:
+        """The keys that each stage rests on."""
+        return {key: [needed for _, _, needed in node.inputs] for key, node in self.nodes.items()}
+
+    @property
     def at_once(self) -> int:
         """How many stages can run at the same time at most: those of the most frequent kind."""
         return max(Counter(node.kind for node in self.nodes.values()).values(), default=1)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gatebench.bench.analysis.summary import CellResult, read_summary
-from gatebench.bench.analysis.table import Column, Table, TableCell, interval, numbers, row, texts
+from gatebench.bench.analysis.table import Column, Table, TableCell, numbers, row, texts, value_and_interval
 from gatebench.bench.errors import UserError
 from gatebench.bench.metrics import registry
 from gatebench.bench.shipped import SUITE_ENDINGS, shipped_suites
@@ -113,6 +113,4 @@ def _figure(cell: CellResult, name: str) -> str:
     """A metric with its 95 % interval over probes; empty where the cell has none."""
     if name not in cell.metrics:
         return ""
-    return (
-        f"{cell.metrics[name]:.2f} {interval(cell.metrics.get(f'{name}_lo'), cell.metrics.get(f'{name}_hi'))}".strip()
-    )
+    return value_and_interval(cell.metrics[name], cell.metrics.get(f"{name}_lo"), cell.metrics.get(f"{name}_hi"))

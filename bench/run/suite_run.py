@@ -17,7 +17,8 @@ from gatebench.bench.analysis import saved_runs
 from gatebench.bench.analysis import summary as summaries
 from gatebench.bench.analysis.saved_runs import BUILT
 from gatebench.bench.console import PLAIN
-from gatebench.bench.cost.calibration import remember, timed
+from gatebench.bench.cost.calibration import records, remember, timed
+from gatebench.bench.cost.estimate import order_to_start
 from gatebench.bench.cost.workers import largest_memory, machine_of, resources_at
 from gatebench.bench.data.source import file_digest
 from gatebench.bench.errors import UserError
@@ -220,7 +221,8 @@ def _make_stages(
     watchers: Sequence[Tracker | LiveReport],
 ) -> Outcome:
     plan, store = prepared.plan, prepared.store
-    missing = prepared.missing
+    finished = store.finished_among(plan.addresses)
+    missing = len(plan.nodes) - len(finished)
     if missing and damaged:
         _check_sources(prepared, manner)
     register_claims(plan, store, prepared.results)
@@ -231,6 +233,7 @@ def _make_stages(
     resources = resources_at(*where, plan.at_once, memory, prepared.folder / "logs", manner.workers, missing)
     count = resources.workers
     err.print(f"{len(plan.cells)} cells, {missing} of {len(plan.nodes)} stages to run, {count} workers", **PLAIN)
+    order = order_to_start(plan, finished, records(store, machine_of(plan)), count)
     executor = make_executor(resources, manner.executor, manner.run_of)
     try:
         with Progress(plan, store, count, err, prepared.folder / "log.jsonl") as progress, ExitStack() as stack:
@@ -244,6 +247,6 @@ def _make_stages(
 
             for event in damaged:
                 progress(event)
-            return execute(plan, store, executor, listen, manner.fail_fast)
+            return execute(plan, store, executor, listen, manner.fail_fast, order)
     finally:
         executor.close()

@@ -11,6 +11,7 @@ HEAD = ("name", "as tables say it", "unit", "better", "tunable")
 MEASURED = {
     "dynamics": "On probes, through training", "geometry": "On probes, before training: `evaluate: {geometry: true}`",
     "generate": "Of answers: `evaluate: {generate: ...}`", "judge": "Of verdicts: `evaluate: {judge: ...}`",
+    "implicit_reward": "Of right and wrong answers: `evaluate: {implicit_reward: ...}`",
 }  # fmt: skip
 
 

@@ -55,7 +55,7 @@ def test_no_page_asks_another_host(site):
     [
         ("reference/suite.html", ["micro_batch_size", "gradient_checkpointing", "strata"]),
         ("reference/metrics.html", ["test_delta_chosen", "judge_vs_ungated_win_rate"]),
-        ("reference/commands.html", ["bench tune", "--hardware DEVICE", "results/published/gate_dpo.csv"]),
+        ("reference/commands.html", ["bench tune", "--hardware DEVICE", "bench init"]),
         ("reference/python.html", ["TRL's DPOConfig with a gate", "PairLogProbs", "SqueezingCallback"]),
         ("papers.html", ["trl:discopop", "2605.02626", "objectives/losses/bdpo.py"]),
     ],

@@ -98,7 +98,7 @@ def test_two_raters_vote_and_their_votes_are_a_judge(suite):
     (gated,) = (c["metrics"] for c in summary_of(newest(suite.parent))["cells"] if c["gate"] == "seq")
     assert gated["judge_vs_ungated_win_rate"] == 1.0  # anna likes what is longer
     assert gated["judge_vs_ungated_missing"] == 0
-    exported = bench("verdicts", judged, suite.parent / "exported", "--results", results)
+    exported = bench("report", judged, "--judged", suite.parent / "exported", "--results", results)
     assert exported.returncode == 0, exported.stderr
     (file,) = (suite.parent / "exported/alpaca_eval/ungated").glob("*/annotations.json")
     assert [row["preference"] for row in json.loads(file.read_text())] == [2.0] * 6
@@ -143,4 +143,4 @@ def test_no_votes_and_no_verdicts_are_one_sentence(suite, tmp_path):
     results = suite.parent / "results"
     other = write(tmp_path, ASKING.replace("name: good", "name: other"))
     assert "no votes; `bench vote" in bench("vote", other, "--results", results, "--agreement").stderr
-    assert "no cell has verdicts" in bench("verdicts", suite, tmp_path / "out", "--results", results).stderr
+    assert "no cell has verdicts" in bench("report", suite, "--judged", tmp_path / "out", "--results", results).stderr

@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from gatebench.bench.cli.options import DEFAULT_RESULTS, AsJson, DataFolder, Only, Profile, Results, Settings, SuiteFile
+from gatebench.bench.cli.options import (
+    DEFAULT_RESULTS,
+    AsJson,
+    DataFolder,
+    Only,
+    Profile,
+    Results,
+    Settings,
+    SuiteFile,
+    Workers,
+)
 from gatebench.bench.cli.output import show_plan
 from gatebench.bench.run.prepare import prepare
 
@@ -23,6 +33,7 @@ def plan_command(
     hardware: Annotated[
         str | None, typer.Option(metavar="DEVICE", help="Estimate for h100, 8xa100-80gb, rtx4090 ...")
     ] = None,
+    workers: Workers = None,
     price: Annotated[float | None, typer.Option(min=0, help="Of one device for an hour: prints the cost.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -37,7 +48,7 @@ def plan_command(
     if why is None:
         from gatebench.bench.cost.hardware import hardware_of
 
-        show_plan(prepared, as_json, hardware_of(hardware) if hardware else None, price)
+        show_plan(prepared, as_json, hardware_of(hardware, workers) if hardware else None, price, workers)
         return
     from gatebench.bench.plan.explain import explain, find_cell
 

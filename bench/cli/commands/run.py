@@ -57,11 +57,11 @@ def run_command(
     get_executor(executor, address)
     prepared = prepare(suite, profile, results, settings, only, data)
     if dry_run:
-        show_plan(prepared, as_json)
+        show_plan(prepared, as_json, workers=workers)
         return
     err = Console(stderr=True)
     sources = prepared.sources
-    cautions = [*plan_cautions(prepared.plan), *estimate_of(prepared)[1]]
+    cautions = [*plan_cautions(prepared.plan), *estimate_of(prepared, workers=workers)[1]]
     cautions += [*transcript_cautions(sources), *code_cautions(sources)]
     for sentence in cautions:
         err.print(f"caution: {sentence}", style="yellow", **PLAIN)

@@ -44,7 +44,8 @@ class Stages:
         return self.path(kind, key).exists()
 
     def inputs(self, kind, key):
-        return {"start": self.path(kind, "start")}
+        own = self.path(kind, f"start of {key}")
+        return {"start": own if own.exists() else self.path(kind, "start")}
 
     def check(self, kind, key):
         assert self.is_finished(kind, key)
@@ -56,6 +57,16 @@ def stages(tmp_path):
     found.add("start", ["start 0", "start 1"])
     found.add("own", ["yes", "long answer"])
     return found
+
+
+def test_a_cell_stands_beside_the_warm_up_of_its_own_seed(stages):
+    stages.add("start of other", ["yes", "start one"])
+    stages.add("other", ["yes", "start two"])
+    (asked,) = side_by_side([(Cell("m", seed=0), "own"), (Cell("m", seed=1), "other")], stages, [1])
+    assert [sample.who for sample in asked.answers] == [
+        "m/toolbox/sft warm-up, seed 0", "m/toolbox/dpo/seq/0", "m/toolbox/sft warm-up, seed 1", "m/toolbox/dpo/seq/1",
+    ]  # fmt: skip
+    assert [sample.response[start:end] for sample in asked.answers[3:] for start, end in sample.changed] == ["two"]
 
 
 def test_the_reference_policy_comes_once_and_before_its_cells(stages):

@@ -30,20 +30,19 @@ def ask(model, tokenizer, prompts, sampling=SAMPLING):
     return generate(model, tokenizer, prompts, sampling, no_report)
 
 
-def with_end(model, tokenizer, prompts, at=3):
-    """The model, of which the token that its first answer draws at a place is one more end; that token."""
+def with_end(model, tokenizer, prompts):
+    """The model, of which a token that its first answer draws, not at first, is one more end; that token's place."""
     drawn = ask(model, tokenizer, prompts)[0].tokens
-    end = drawn[at]
-    assert end not in drawn[:at]
-    model.generation_config = GenerationConfig(eos_token_id=[tokenizer.eos_token_id, end])
-    return end
+    at = next(place for place in range(2, len(drawn)) if drawn[place] not in drawn[:place])
+    model.generation_config = GenerationConfig(eos_token_id=[tokenizer.eos_token_id, drawn[at]])
+    return drawn[at], at
 
 
 def test_an_answer_ends_at_any_end_token_of_the_models_own_list(model, tokenizer, prompts):
     whole = ask(model, tokenizer, prompts)[0]
-    end = with_end(model, tokenizer, prompts)
+    end, at = with_end(model, tokenizer, prompts)
     found = ask(model, tokenizer, prompts)[0]
-    assert found.tokens == whole.tokens[:3]
+    assert found.tokens == whole.tokens[:at]
     assert found.finish_reason == "stop"
     assert found.text == tokenizer.decode(list(found.tokens), skip_special_tokens=True)
     wanted = response_log_prob(model, prompts[0], [*found.tokens, end])
@@ -58,7 +57,7 @@ def padded_with(tokenizer, token):
 
 @pytest.mark.parametrize("padding", ["an end", "an ordinary token"])
 def test_no_padding_counts_whatever_token_it_is(model, tokenizer, prompts, padding):
-    end = with_end(model, tokenizer, prompts)
+    end, _ = with_end(model, tokenizer, prompts)
     tokenizer = padded_with(tokenizer, tokenizer.convert_ids_to_tokens(end if padding == "an end" else 70))
     for found, prompt in zip(ask(model, tokenizer, prompts), prompts, strict=True):
         ended = [end] if found.finish_reason == "stop" else []

@@ -63,3 +63,15 @@ def test_what_a_judge_said_is_by_texts_as_votes_are():
     })  # fmt: skip
     judged = Judged(SimpleNamespace(id="m"), "warmup", "start", "exact", rows)
     assert scores_of_judges([judged]) == {"exact": {("p0", "a", "b"): 0.0, ("p2", "a", "b"): 0.5}}
+
+
+def test_of_several_samples_the_first_is_voted_on_as_judges_compare_it(tmp_path):
+    stages = Answers(tmp_path)
+    for key in ("none", "seq"):
+        stages.add("generate", key, ANSWERS_FILE, prompt=[0, 0], sample=[0, 1], text=["p", "p"],
+                   response=[f"{key} first", f"{key} second"])  # fmt: skip
+    cells = tuple(
+        Cell(f"m/{gate}", "m", "toolbox", "dpo", "dpo", "sft", gate, 0, {"generate": gate}, gate != "none")
+        for gate in ("none", "seq")
+    )
+    assert make_ballots(Plan("mine", cells, {}), stages, "ungated", 10) == [Ballot("p", "none first", "seq first")]

@@ -57,3 +57,16 @@ def test_one_cell_has_its_prompts_in_their_order(tmp_path):
         2,
     ]
     assert most_disputed([], stages, 3) == []
+
+
+def test_several_samples_are_one_value_of_their_cell(tmp_path):
+    stages = Stages(tmp_path)
+    cells = []
+    for name, log_probs in (("one", [-1.0, -9.0, -2.0, -2.0]), ("other", [-9.0, -1.0, -4.0, -4.0])):
+        key = stages.add("generate", name, ANSWERS_FILE, prompt=[0, 0, 1, 1], sample=[0, 1] * 2, log_prob=log_probs,
+                         tokens=1)  # fmt: skip
+        cells.append(AnsweredCell(SimpleNamespace(id=name), key))
+    first, second = most_disputed(cells, stages, 10)
+    assert (first.number, second.number) == (1, 0)
+    assert first.why == "Log-probs of the answers: -2.00 to -1.00 nats a token over 2 cells."
+    assert second.why == ""  # what differs within a cell is no dispute between cells

@@ -13,12 +13,17 @@ from tests.architectures import save
 from tests.helpers import GOOD, plan_of, run_stage
 
 UNGATED_DPO = GOOD.replace("[dpo, extended_sft]", "[dpo]").replace(", {kind: seq, alpha: 50, tau: q50}", "")
-# the warm-up's rows are too much alike to be packed here (tests/bench/stages/training/test_packing.py)
 # a training measures its probes itself, so that what is joined of them later has nothing more to say
-BLIND = {"base": "", "warmup": "", "reference": "scoring", "dynamics": "scoring", "train": "layout one_row, scoring"}
+BLIND = {
+    "base": "",
+    "warmup": "packing",
+    "reference": "scoring",
+    "dynamics": "scoring",
+    "train": "layout one_row, scoring",
+}
 SAID = {
     "mistral, window": BLIND,
-    "bloom": {**dict.fromkeys(BLIND, ""), "train": "layout one_row"},
+    "bloom": {**dict.fromkeys(BLIND, ""), "warmup": "packing", "train": "layout one_row"},
     "gemma2": dict.fromkeys(BLIND, ""),
     "gpt_neo": dict.fromkeys(BLIND, ""),
     "mamba": BLIND,

@@ -59,7 +59,7 @@ def test_columns_are_recognised_and_the_suite_plans(tmp_path, form):
     sources = resolve(suite, tmp_path / "mine.yaml")
     plan = make_plan(suite, sources)
     check_rows(plan, sources)
-    assert len(plan.cells) == 12
+    assert len(plan.cells) == 18
     assert suite.gates[1].alpha == "5/tau"
     assert suite.datasets[0].train + suite.datasets[0].test == 40
     lines = [line.strip() for line in text.splitlines()]
@@ -150,9 +150,7 @@ def test_what_is_written_runs_as_it_is(tmp_path):
     made = bench("init", "mine.yaml", "--data", "data/pairs.jsonl", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     assert "24 pairs (prompt from 'question', chosen from 'better', rejected from 'worse')" in made.stderr
-    done = bench(
-        "run", "mine.yaml", "--only", "model=neox-0.3m,objective=dpo", "--set", "base.tokens=8192", cwd=tmp_path
-    )
+    done = bench("run", "mine.yaml", "--only", "model=neox-0.3m,seed=0", "--set", "base.tokens=8192", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     listed = json.loads(bench("ls", "--json", cwd=tmp_path).stdout)
     assert "mine.yaml" in [suite["name"] for suite in listed["suites"]]
