@@ -8,11 +8,11 @@ folder that every node sees.
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,16 @@ from typing import Any
 from gatebench.bench.errors import UserError
 from gatebench.bench.executors.api import ExecutorKind, Failed, Failure, Made, Progressed, Resources, Told
 from gatebench.bench.executors.local import LocalExecutor
+from gatebench.bench.executors.ray_cluster import connected, deciding_versions, room
 from gatebench.bench.plan.graph import Node
-from gatebench.bench.stages.stage import Run, library_versions
+from gatebench.bench.stages.stage import Run
+from gatebench.bench.store.files import remove
 from gatebench.bench.store.store import clear
 
 LOOK = 0.5  # seconds that an actor waits for news before it can be told something else
-PATIENCE = 120.0  # seconds until the first worker has to be there
+PATIENCE = 60.0  # seconds until the first worker has to be there
 FAREWELL = 15.0  # seconds that workers have for their end before they are killed
-RETRIES = 3  # of a stage whose node was lost
+RETRIES = 3  # of a stage whose worker was lost, and of a worker that is lost before it is there
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Seat:
             os.environ["OMP_NUM_THREADS"] = str(resources.threads)  # before its process loads anything that reads it
             self.local = LocalExecutor(resources, run_of)
         context = ray.get_runtime_context()
-        return Greeting(context.get_node_id(), ray.util.get_node_ip_address(), sees, _versions())
+        return Greeting(context.get_node_id(), ray.util.get_node_ip_address(), sees, deciding_versions())
 
     def start(self, node: Node, place: Path, inputs: Mapping[str, Path]) -> list[Told]:
         assert self.local is not None
@@ -76,7 +78,7 @@ class Seat:
 
 @dataclass(frozen=True)
 class Work:
-    """A stage that was begun. losses: how often its node was lost."""
+    """A stage that was begun. losses: how often its worker was lost."""
 
     node: Node
     place: Path
@@ -96,25 +98,32 @@ class Worker:
 
 
 class RayExecutor:
-    """Warm actors; those of a lost node are replaced as soon as the cluster has room."""
+    """Warm actors; those of a lost node are replaced as soon as the cluster has room.
+
+    Raises UserError where nodes cannot work for this run: none has room, or has another folder or other libraries.
+    """
 
     def __init__(self, resources: Resources, run_of: Callable[[str], Run]) -> None:
-        self.ray = _connected(resources.address)
+        self.ray = connected(resources.address)
         self.resources, self.run_of = resources, run_of
         resources.logs.mkdir(parents=True, exist_ok=True)
         self.token = resources.logs.absolute() / f".ray-{uuid.uuid4().hex}"
         self.token.touch()
         self.begun = 0
+        self.unborn = 0  # workers lost one after another before they were there
         self.made_at: dict[str, str] = {}  # key -> the node whose cache has the stage's files
-        self.waiting: deque[Work] = deque()  # of lost nodes
+        self.waiting: deque[Work] = deque()  # of lost workers
         self.workers = [self._begin() for _ in range(resources.workers)]
         try:
-            self._welcome(PATIENCE)
-            if all(worker.at is None for worker in self.workers):
-                raise UserError(
-                    f"--executor ray: no worker has started within {PATIENCE:.0f} s; `ray status` says what the "
-                    "cluster is busy with, and --workers asks for fewer"
-                )
+            until = time.monotonic() + PATIENCE
+            while all(worker.at is None for worker in self.workers):
+                left = until - time.monotonic()
+                if left <= 0:
+                    raise UserError(
+                        f"--executor ray: no worker has started within {PATIENCE:.0f} s; `ray status` says what the "
+                        "cluster is busy with, and --workers asks for fewer"
+                    )
+                self._welcome(left)
         except BaseException:
             self.close()
             raise
@@ -155,8 +164,8 @@ class RayExecutor:
     def _heard(self, worker: Worker) -> Iterator[Told]:
         try:
             reply = self.ray.get(worker.call)
-        except self.ray.exceptions.RayActorError as error:
-            yield from self._lost(worker, error)
+        except self.ray.exceptions.RayError as error:  # of the actor, or of what cannot be run in it
+            yield from self._lost(worker, _first_line(error))
             return
         if worker.work is None:
             self._take_in(worker, reply)
@@ -182,32 +191,39 @@ class RayExecutor:
                 f"--executor ray: node {greeting.host} does not see {Path.cwd()} or {self.token.parent}; start in "
                 "a folder that all nodes share, and let --results name one"
             )
-        there, here = ({f"{name} {found}" for name, found in has.items()} for has in (greeting.has, _versions()))
+        there, here = (
+            {f"{name} {found}" for name, found in has.items()} for has in (greeting.has, deciding_versions())
+        )
         if there != here:
             raise UserError(
                 f"--executor ray: node {greeting.host} has {', '.join(sorted(there - here))} and this machine "
                 f"{', '.join(sorted(here - there))}; install the same on both"
             )
-        worker.at, worker.call = greeting.node, None
+        worker.at, worker.call, self.unborn = greeting.node, None, 0
 
-    def _lost(self, worker: Worker, error: Exception) -> Iterator[Told]:
+    def _lost(self, worker: Worker, reason: str) -> Iterator[Told]:
         self.ray.kill(worker.actor)  # one that only cannot be reached must not go on either
+        self.unborn += worker.at is None
+        if self.unborn > RETRIES:
+            raise UserError(
+                f"--executor ray: {self.unborn} workers were lost before they could begin: {reason}; what they need "
+                "has to be installed on every node"
+            )
         self.workers[self.workers.index(worker)] = self._begin()
         work = worker.work
         if work is None:
             return
         if work.losses == RETRIES:
-            reason = str(error).strip().splitlines()[0]
-            yield Failed(
-                work.node, Failure(work.node.kind, work.node.key, f"its worker was lost {RETRIES + 1} times: {reason}")
-            )
+            sentence = f"its worker was lost {RETRIES + 1} times: {reason}"
+            yield Failed(work.node, Failure(work.node.kind, work.node.key, sentence))
             return
         # another folder: a node that is cut off from the cluster, not from the disk, would write on into the old one
         place = work.place.with_name(f"{work.place.name.partition('~')[0]}~{work.losses + 1}")
+        remove([place])  # of a run that was killed
         work.place.rename(place)
         clear(place)
         self.waiting.append(replace(work, place=place, losses=work.losses + 1))
-        yield Progressed(work.node, 0.0, "its node was lost, so it is begun again on another")
+        yield Progressed(work.node, 0.0, "its worker was lost, so it is begun again on another")
 
     def close(self) -> None:
         """End what runs, by its own executor first; what does not answer is killed."""
@@ -222,46 +238,10 @@ class RayExecutor:
         self.ray.shutdown()
 
 
-def room(address: str | None, threads: int, memory: int) -> tuple[int, int, int]:
-    """(workers, threads each, GPUs) of a cluster as it stands: a worker a GPU, else as many as cores and memory hold.
-
-    Raises UserError where Ray is not installed, the cluster does not answer, or no node has room for one worker.
-    """
-    nodes = [node["Resources"] for node in _connected(address).nodes() if node["Alive"]]
-    gpus = [node for node in nodes if node.get("GPU", 0) >= 1]
-    if gpus:
-        threads = max(1, min(int(node.get("CPU", 0) // node["GPU"]) for node in gpus))
-        count = int(sum(node["GPU"] for node in gpus))
-        return count, threads, count
-    threads = max(1, min(threads, max(int(node.get("CPU", 0)) for node in nodes)))
-    workers = sum(int(min(node.get("CPU", 0) // threads, node.get("memory", 0) // memory)) for node in nodes)
-    if not workers:
-        raise UserError(
-            f"--executor ray: none of the cluster's {len(nodes)} nodes has {threads} CPUs and {memory / 1e9:.1f} GB of "
-            "memory for a worker; `ray status` shows what they have"
-        )
-    return workers, threads, 0
-
-
-def _versions() -> dict[str, str]:
-    return {**library_versions(), "gatebench": version("gatebench")}
-
-
-def _connected(address: str | None) -> Any:
-    """Ray, connected to the cluster of an address; without one by Ray's own rule: RAY_ADDRESS, else a cluster that runs
-    on this machine, else one of this process alone."""
-    try:
-        import ray
-    except ImportError:
-        raise UserError("--executor ray: Ray is not installed; pip install 'gatebench[ray]'") from None
-    if not ray.is_initialized():
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers of a cluster that starts here
-        try:
-            ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(f"--address {address}: {reason}; `ray status` on the head node tells its address") from None
-    return ray
+def _first_line(error: Exception) -> str:
+    """What is at the bottom of an error of Ray's, without the traceback that its text is."""
+    lines = str(getattr(error, "cause", None) or error).strip().splitlines()
+    return lines[0].rstrip(".:") if lines else type(error).__name__
 
 
 EXECUTOR = ExecutorKind("ray", RayExecutor, room)
