@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatebench.bench.errors import DiskFull
-from gatebench.bench.executors.api import Failed, OutOfDisk, Progressed, Resources
+from gatebench.bench.executors.api import Failed, Made, OutOfDisk, Progressed, Resources
 from gatebench.bench.executors.progress import SECONDS_BETWEEN_LINES
 from gatebench.bench.executors.registry import make_executor
 from gatebench.bench.plan.graph import Node
@@ -79,6 +79,8 @@ def run_trials(task: Task, err: Console, resources: Resources, executor: str) ->
                     if isinstance(told, Progressed):
                         continue
                     running -= 1
+                    if isinstance(told, Made):
+                        told.place.rmdir()  # trials write into the store alone
                     if isinstance(told, Failed) and restarts < MOST_RESTARTS:
                         restarts += 1
                         waiting.append(told.node)
