@@ -56,7 +56,8 @@ class RayNodes:
         return [own for own in below if "ray::Seat" in " ".join(_command(own)) or is_stage(own)]
 
     def end(self) -> None:
-        for own in [*self.workers(), *self.own()]:
+        below = [own for node in self.nodes if _lives(node) for own in node.children(recursive=True)]
+        for own in [*below, *self.own()]:
             if _lives(own):
                 own.send_signal(signal.SIGKILL)
 

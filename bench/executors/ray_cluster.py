@@ -54,7 +54,8 @@ def connected(address: str | None) -> Any:
     """Ray, connected to the cluster of an address; without one by Ray's own rule: RAY_ADDRESS, else a cluster that runs
     on this machine, else one of this process alone.
 
-    Raises UserError where Ray is not installed, nobody answers at the address, or another Ray or Python does.
+    Raises UserError where Ray is not installed, nobody answers at the address, another Ray or Python does, or one that
+    asks for another token.
     """
     wanted = address or os.environ.get("RAY_ADDRESS") or ""
     remote = bool(wanted) and wanted not in RAYS_OWN
@@ -71,6 +72,11 @@ def connected(address: str | None) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers of a cluster that starts here
     try:
         ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    except ray.exceptions.AuthenticationError:
+        raise UserError(
+            f"--address {wanted}: the cluster asks for another token than this machine has; give all nodes "
+            "RAY_AUTH_MODE=token and the same RAY_AUTH_TOKEN, or the same ~/.ray/auth_token"
+        ) from None
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise UserError(f"--address {wanted or 'auto'}: {_reason(str(error))}") from None
     return ray

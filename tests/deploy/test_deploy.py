@@ -13,7 +13,7 @@ import psutil
 import pytest
 import yaml
 
-from tests.helpers import ROOT, free_port, wait_for
+from tests.helpers import DPO, ROOT, wait_for, write
 from tests.ray_nodes import SLOW
 
 DEPLOY = ROOT / "deploy"
@@ -22,6 +22,9 @@ IMAGES = sorted(DEPLOY.glob("Dockerfile.*"))
 CLAIM, CLUSTER = yaml.safe_load_all((DEPLOY / "raycluster.yaml").read_text())
 GROUPS = [CLUSTER["spec"]["headGroupSpec"], *CLUSTER["spec"]["workerGroupSpecs"]]
 NODES = 'import ray; ray.init(logging_level="ERROR"); print("nodes", sum(node["Alive"] for node in ray.nodes()))'
+COMMANDS = """python -c "$0"
+RAY_AUTH_TOKEN=another bench run "$1" --executor ray
+echo code $?"""
 STAND_INS = {  # of commands that only a node of Slurm's has: what is told to run on other nodes runs here
     "srun": 'while [[ "$1" == --* ]]; do shift; done; exec "$@"',
     "scontrol": 'printf "first\\nsecond\\n"',
@@ -82,15 +85,19 @@ def test_the_slurm_script_has_a_command_run_on_all_nodes_and_leaves_nothing(tmp_
         file.write_text(f"#!/bin/bash\n{body}\n")
         file.chmod(0o755)
     folder = tempfile.mkdtemp(prefix="ray")  # short: the paths of sockets must be
-    place = {"RAY_TMPDIR": folder, "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_ID": str(free_port() - 20000)}
+    place = {"RAY_TMPDIR": folder, "SLURM_JOB_NODELIST": "n[1-2]", "SLURM_JOB_ID": str(os.getpid())}
     path = os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]])
     try:
         done = subprocess.run(
-            ["bash", DEPLOY / "ray.sbatch", "python", "-c", NODES], capture_output=True, text=True, check=False,
+            ["bash", DEPLOY / "ray.sbatch", "bash", "-c", COMMANDS, NODES, write(tmp_path, DPO)],
+            capture_output=True, text=True, check=False, cwd=tmp_path,
             env={**os.environ, **SLOW, **place, "PATH": path}, timeout=500,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         assert "nodes 2" in done.stdout
+        assert "the cluster asks for another token than this machine has" in done.stderr
+        assert "code 2" in done.stdout
+        assert "Traceback" not in done.stderr
 
         def left():
             return [
