@@ -72,13 +72,8 @@ def connected(address: str | None) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers of a cluster that starts here
     try:
         ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    except ray.exceptions.AuthenticationError:
-        raise UserError(
-            f"--address {wanted}: the cluster asks for another token than this machine has; give all nodes "
-            "RAY_AUTH_MODE=token and the same RAY_AUTH_TOKEN, or the same ~/.ray/auth_token"
-        ) from None
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"--address {wanted or 'auto'}: {_reason(str(error))}") from None
+    except Exception as error:  # Ray raises bare ones too
+        raise UserError(f"--address {wanted or 'auto'}: {_reason(f'{error}{chr(10)}{error.__cause__}')}") from None
     return ray
 
 
@@ -95,7 +90,12 @@ def _check_answers(address: str) -> None:
 
 
 def _reason(said: str) -> str:
-    """One sentence of what Ray says when it cannot connect."""
+    """One sentence of what Ray says, line by line, when it cannot connect."""
+    if "uthenticat" in said:
+        return (
+            "the cluster asks for another token than this machine has; give all nodes RAY_AUTH_MODE=token and the same "
+            "RAY_AUTH_TOKEN, or the same ~/.ray/auth_token"
+        )
     found = [" ".join(pair) for pair in re.findall(r"(Ray|Python): (\S+)", said)]
     if said.startswith("Version mismatch") and len(found) == 4:
         theirs, ours = " and ".join(found[:2]), " and ".join(found[2:])
