@@ -27,9 +27,9 @@ from gatebench.bench.store.files import remove
 from gatebench.bench.store.store import clear
 
 LOOK = 0.5  # seconds that an actor waits for news before it can be told something else
-PATIENCE = 60.0  # seconds until the first worker has to be there
+FIRST_WORKER = 60.0  # seconds until the first worker has to be there
 FAREWELL = 15.0  # seconds that workers have for their end before they are killed
-RETRIES = 3  # of a stage whose worker was lost, and of a worker that is lost before it is there
+MOST_LOSSES = 3  # of a stage whose worker was lost, and of a worker that is lost before it is there
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Seat:
 
 
 @dataclass(frozen=True)
-class Work:
+class Begun:
     """A stage that was begun. losses: how often its worker was lost."""
 
     node: Node
@@ -94,7 +94,7 @@ class Worker:
     actor: Any
     call: Any
     at: str | None = None
-    work: Work | None = None
+    work: Begun | None = None
 
 
 class RayExecutor:
@@ -112,15 +112,15 @@ class RayExecutor:
         self.begun = 0
         self.unborn = 0  # workers lost one after another before they were there
         self.made_at: dict[str, str] = {}  # key -> the node whose cache has the stage's files
-        self.waiting: deque[Work] = deque()  # of lost workers
+        self.waiting: deque[Begun] = deque()  # of lost workers
         self.workers = [self._begin() for _ in range(resources.workers)]
         try:
-            until = time.monotonic() + PATIENCE
+            until = time.monotonic() + FIRST_WORKER
             while all(worker.at is None for worker in self.workers):
                 left = until - time.monotonic()
                 if left <= 0:
                     raise UserError(
-                        f"--executor ray: no worker has started within {PATIENCE:.0f} s; `ray status` says what the "
+                        f"--executor ray: no worker has started within {FIRST_WORKER:.0f} s; `ray status` says what the "
                         "cluster is busy with, and --workers asks for fewer"
                     )
                 self._welcome(left)
@@ -144,9 +144,9 @@ class RayExecutor:
         return not self.waiting and any(worker.call is None for worker in self.workers)
 
     def start(self, node: Node, place: Path, inputs: Mapping[str, Path]) -> None:
-        self._give(Work(node, place.absolute(), {role: path.absolute() for role, path in inputs.items()}))
+        self._give(Begun(node, place.absolute(), {role: path.absolute() for role, path in inputs.items()}))
 
-    def _give(self, work: Work) -> None:
+    def _give(self, work: Begun) -> None:
         """To an idle worker, if there can be on the node that made most of what the stage reads."""
         idle = [worker for worker in self.workers if worker.call is None]
         worker = max(idle, key=lambda one: sum(self.made_at.get(path.name) == one.at for path in work.inputs.values()))
@@ -204,7 +204,7 @@ class RayExecutor:
     def _lost(self, worker: Worker, reason: str) -> Iterator[Told]:
         self.ray.kill(worker.actor)  # one that only cannot be reached must not go on either
         self.unborn += worker.at is None
-        if self.unborn > RETRIES:
+        if self.unborn > MOST_LOSSES:
             raise UserError(
                 f"--executor ray: {self.unborn} workers were lost before they could begin: {reason}; what they need "
                 "has to be installed on every node"
@@ -213,8 +213,8 @@ class RayExecutor:
         work = worker.work
         if work is None:
             return
-        if work.losses == RETRIES:
-            sentence = f"its worker was lost {RETRIES + 1} times: {reason}"
+        if work.losses == MOST_LOSSES:
+            sentence = f"its worker was lost {MOST_LOSSES + 1} times: {reason}"
             yield Failed(work.node, Failure(work.node.kind, work.node.key, sentence))
             return
         # another folder: a node that is cut off from the cluster, not from the disk, would write on into the old one

@@ -11,7 +11,7 @@ from gatebench.bench.cli.options import (
     Address,
     AsJson,
     DataFolder,
-    Executor,
+    ExecutorName,
     Only,
     Profile,
     Results,
@@ -40,7 +40,7 @@ def run_command(
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Start nothing more after a failure.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and run nothing.")] = False,
     live: Annotated[bool, typer.Option("--live", help="Keep the report up to date while the run goes on.")] = False,
-    executor: Executor = "local",
+    executor: ExecutorName = "local",
     address: Address = None,
     as_json: AsJson = False,
 ) -> None:
