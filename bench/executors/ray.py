@@ -120,8 +120,8 @@ class RayExecutor:
                 left = until - time.monotonic()
                 if left <= 0:
                     raise UserError(
-                        f"--executor ray: no worker has started within {FIRST_WORKER:.0f} s; `ray status` says what the "
-                        "cluster is busy with, and --workers asks for fewer"
+                        f"--executor ray: no worker has started within {FIRST_WORKER:.0f} s; `ray status` says what "
+                        "the cluster is busy with, and --workers asks for fewer"
                     )
                 self._welcome(left)
         except BaseException:
