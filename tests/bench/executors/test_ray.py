@@ -197,7 +197,6 @@ class TestCluster:
         assert metrics(theirs) == metrics(ours)
         made = [manifest.parents[1].name for manifest in (tmp_path / "results/store").glob("*/*/manifest.json")]
         assert sorted(stages(tmp_path, "started")) == sorted(stages(tmp_path, "finished")) == sorted(made)
-        assert list((tmp_path / "results/runs").rglob("ray-2"))  # a worker that took the place of the lost one
         assert not list((tmp_path / "results/store/.partial").glob("*"))
 
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
