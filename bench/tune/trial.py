@@ -17,7 +17,7 @@ from gatebench.bench.errors import StageFailed
 from gatebench.bench.models.source import FLOAT32
 from gatebench.bench.plan.graph import Node, Plan, identity
 from gatebench.bench.plan.planner import make_plan
-from gatebench.bench.stages.stage import code_revision
+from gatebench.bench.stages.stage import Report, code_revision
 from gatebench.bench.store.store import Store
 from gatebench.bench.tune.answering import AnswerScorer
 from gatebench.bench.tune.pruning import is_hopeless
@@ -41,9 +41,10 @@ class Surplus(Exception):
 
 @dataclass
 class Runner:
-    """Optuna's objective function. Needs the finished stages of `Task.shared`."""
+    """Optuna's objective function. Needs the finished stages of `Task.shared`. report: told how far a training is."""
 
     task: Task
+    report: Report = lambda share, text: None
     store: Store = field(init=False)
 
     def __post_init__(self) -> None:
@@ -101,7 +102,7 @@ class Runner:
             inputs = {role: self.store.path(kind, key) for role, kind, key in node.inputs}
             place = self.store.begin("train", node.key)
             try:
-                facts = train.run(node.spec, inputs, place, lambda share, text: None, self._watch(trial))
+                facts = train.run(node.spec, inputs, place, self.report, self._watch(trial))
                 facts["seconds"] = time.monotonic() - started
                 manifest = {**identity("train", node.spec, node.inputs), **facts, "code": code_revision()}
                 self.store.commit(place, "train", node.key, manifest)
