@@ -36,6 +36,12 @@ def _leave_no_semaphore() -> None:
     tqdm.set_lock(threading.RLock())
 
 
+def obituary(code: int | None) -> str:
+    """A sentence on a process that ended without a word, by its exit code."""
+    hint = "; signal 9 is often the system's answer to too little memory" if code == -9 else ""
+    return f"its process was killed (exit code {code}{hint})"
+
+
 def die_with_parent() -> None:
     """Linux: be killed at once when the parent is, so that no orphan writes what the next run writes."""
     if sys.platform == "linux":

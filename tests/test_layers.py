@@ -31,7 +31,7 @@ LAYERS = (
     ("gatebench.bench.engines", "gatebench.bench.data"),
     ("gatebench.bench.store",),
     ("gatebench.bench.loopback",),
-    tuple(f"gatebench.bench.{name}" for name in "machine console process secrets keys errors shipped".split()),
+    tuple(f"gatebench.bench.{name}" for name in "machine console process peak secrets keys errors shipped".split()),
     ("gatebench",),  # the public face: its __init__ hands on names of the objectives
     ("gatebench.objectives",),
 )

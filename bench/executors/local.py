@@ -22,6 +22,7 @@ from gatebench.bench.executors.api import (
 )
 from gatebench.bench.executors.worker import FromWorker, Job, Reported, Succeeded, Unable, run_jobs
 from gatebench.bench.plan.graph import Node
+from gatebench.bench.process import obituary
 from gatebench.bench.stages.stage import Run
 
 
@@ -72,7 +73,7 @@ class LocalExecutor:
             except (EOFError, ConnectionResetError):  # the latter where something of ours was not read yet
                 worker.process.join()
                 self.workers[self.workers.index(worker)] = self._spawn(self.workers.index(worker))
-                yield Failed(node, Failure(node.kind, node.key, _obituary(worker.process.exitcode)))
+                yield Failed(node, Failure(node.kind, node.key, obituary(worker.process.exitcode)))
                 continue
             if isinstance(reply, Reported):
                 yield Progressed(node, reply.share, reply.text)
@@ -81,7 +82,8 @@ class LocalExecutor:
             if isinstance(reply, Succeeded):
                 yield Made(node, place, reply.facts)
                 continue
-            shutil.rmtree(place, ignore_errors=True)  # only a killed stage has something to go on from
+            if not (isinstance(reply, Unable) and reply.goes_on):  # only a killed stage has something to go on from
+                shutil.rmtree(place, ignore_errors=True)
             if isinstance(reply, Unable):
                 yield Failed(node, Failure(node.kind, node.key, reply.sentence, reply.tail))
             else:
@@ -100,11 +102,6 @@ class LocalExecutor:
             if worker.process.is_alive():
                 worker.process.kill()
         self.workers = []
-
-
-def _obituary(code: int | None) -> str:
-    hint = "; signal 9 is often the system's answer to too little memory" if code == -9 else ""
-    return f"its process was killed (exit code {code}{hint})"
 
 
 EXECUTOR = ExecutorKind("local", LocalExecutor)

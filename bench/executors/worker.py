@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import cast
 
-from gatebench.bench.errors import StageFailed, UserError, is_disk_full
-from gatebench.bench.executors import peak
+from gatebench.bench import peak
+from gatebench.bench.errors import ProcessKilled, StageFailed, UserError, is_disk_full
 from gatebench.bench.process import become_worker
 from gatebench.bench.stages.stage import Facts, Run
 
@@ -43,10 +44,11 @@ class Succeeded:
 
 @dataclass(frozen=True)
 class Unable:
-    """The stage failed; tail: the last lines of its output."""
+    """The stage failed; tail: the last lines of its output; goes_on: whether its folder lets it go on."""
 
     sentence: str
     tail: str
+    goes_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,12 @@ def _run(connection: Connection, job: Job, log: Path) -> None:
     peak.begin()
     try:
         facts = job.run(job.spec, job.inputs, job.out, report)
-        connection.send(Succeeded({**facts, "seconds": time.monotonic() - started, "peak_memory": peak.taken()}))
+        most = max(
+            peak.taken(), cast("int", facts.get("peak_memory", 0))
+        )  # that of its own processes
+        connection.send(Succeeded({**facts, "seconds": time.monotonic() - started, "peak_memory": most}))
+    except ProcessKilled as killed:
+        connection.send(Unable(str(killed), _tail(log, at), goes_on=True))
     except (StageFailed, UserError) as failure:
         connection.send(Unable(str(failure), _tail(log, at)))
     except Exception as error:  # a failing stage must not take the other cells with it

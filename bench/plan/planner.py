@@ -146,6 +146,7 @@ def _policy(
             drawn.warmup,
             weights=model.weights,
             attention=model.attention,
+            spread=model.spread,
         )
         policy = nodes.add("warmup", warm, base=base_node)
         found["warmup"] = policy.key
@@ -198,7 +199,7 @@ class _Cells:
                           model.weights, model.attention,
                           policy.followed.data if recipe.keep != "all" else None,
                           policy.followed.profile * (recipe.keep != "all"),
-                          policy.followed.confidence and recipe.keep != "all")  # fmt: skip
+                          policy.followed.confidence and recipe.keep != "all", model.spread)  # fmt: skip
         read, found = {}, dict(policy.stages)
         if get_loss(axes["loss"]).reference or gate.compares or gate.reads_reference:
             read["reference"] = self.nodes.add("reference", policy.scored, policy=policy.node)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from gatebench.bench.data.source import ROWS_A_STEP, DataSource
 from gatebench.bench.models.encoding import Lengths
-from gatebench.bench.models.source import FLOAT32, Adapter
+from gatebench.bench.models.source import FLOAT32, Adapter, Spread
 from gatebench.bench.stages.stage import (
     BYTES,
     CAUTIONS,
@@ -50,6 +50,7 @@ class Spec:
     seed: int = 0
     weights: str = field(default="", metadata={"key": "given"})
     attention: str = field(default="", metadata={"key": "given"})
+    spread: Spread | None = field(default=None, metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
