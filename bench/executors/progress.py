@@ -66,13 +66,14 @@ class Clock:
 
     def remaining(self, now: float) -> float | None:
         """Seconds until the end with all workers busy; None before anything was timed."""
-        total = 0.0
+        total, places = 0.0, 0
         for key, node in self.waiting.items():
             expected = self.expected(node, now)
             if expected is None:
                 return None
-            total += expected * (1 - self.shares.get(key, 0.0))
-        return total / min(self.workers, max(1, len(self.waiting)))
+            own = min(node.devices, self.workers)
+            total, places = total + own * expected * (1 - self.shares.get(key, 0.0)), places + own
+        return total / min(self.workers, max(1, places))
 
 
 class Progress:

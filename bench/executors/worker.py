@@ -9,7 +9,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import cast
 
 from gatebench.bench import peak
 from gatebench.bench.errors import ProcessKilled, StageFailed, UserError, is_disk_full
+from gatebench.bench.machine import VISIBLE
 from gatebench.bench.process import become_worker
 from gatebench.bench.stages.stage import Facts, Run
 
@@ -29,6 +31,7 @@ class Job:
     spec: object  # what `run` takes
     inputs: Mapping[str, Path]
     out: Path
+    gpus: str | None = None  # for the processes that a stage of several devices starts, by names of CUDA's
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def run_jobs(connection: Connection, threads: int, device: int | None, log: Path
         if job is None:
             return
         _run(connection, job, log)
+        peak.give_device_back()
 
 
 def _run(connection: Connection, job: Job, log: Path) -> None:
@@ -87,10 +91,9 @@ def _run(connection: Connection, job: Job, log: Path) -> None:
     started, at = time.monotonic(), os.fstat(sys.stdout.fileno()).st_size
     peak.begin()
     try:
-        facts = job.run(job.spec, job.inputs, job.out, report)
-        most = max(
-            peak.taken(), cast("int", facts.get("peak_memory", 0))
-        )  # that of its own processes
+        with _lending(job.gpus):
+            facts = job.run(job.spec, job.inputs, job.out, report)
+        most = max(peak.taken(), cast("int", facts.get("peak_memory", 0)))  # that of its own processes
         connection.send(Succeeded({**facts, "seconds": time.monotonic() - started, "peak_memory": most}))
     except ProcessKilled as killed:
         connection.send(Unable(str(killed), _tail(log, at), goes_on=True))
@@ -103,6 +106,19 @@ def _run(connection: Connection, job: Job, log: Path) -> None:
         traceback.print_exc()
         sys.stderr.flush()
         connection.send(Unable(f"{type(error).__name__}: {error}", _tail(log, at)))
+
+
+@contextmanager
+def _lending(gpus: str | None) -> Iterator[None]:
+    """Processes that are started here see these GPUs; this one goes on with its own."""
+    before = os.environ.get(VISIBLE)
+    if gpus is not None:
+        os.environ[VISIBLE] = gpus
+    try:
+        yield
+    finally:
+        if gpus is not None and before is not None:
+            os.environ[VISIBLE] = before
 
 
 def _tail(log: Path, at: int, lines: int = 20) -> str:

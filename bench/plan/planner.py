@@ -18,6 +18,7 @@ from gatebench.bench.metrics.dynamics import PROFILE
 from gatebench.bench.models.source import ModelSource
 from gatebench.bench.plan.graph import Axes, Cell, Node, Plan, Questions, Sources, Where, identity, matches, point_of
 from gatebench.bench.plan.lengths import too_long
+from gatebench.bench.plan.shares import not_shareable
 from gatebench.bench.stages import base, dynamics, generate, geometry, judge, reference, train, warmup
 from gatebench.bench.stages.stage import library_versions
 from gatebench.bench.suite.recipes import Generate, Train, Warmup
@@ -55,7 +56,8 @@ def plan_cautions(plan: Plan) -> list[str]:
 def make_plan(suite: Suite, sources: Sources, only: Callable[[Where], bool] = lambda axes: True) -> Plan:
     """The plan of a suite; `only` keeps the cells it is true of (all by default).
 
-    Raises UserError for claims about cells that the suite does not have, and for rows that a model cannot read.
+    Raises UserError for claims about cells that the suite does not have, for rows that a model cannot read, and for
+    batches that its devices cannot share.
     """
     nodes, cells = _Nodes(), []
     stages_of = _Cells(suite, sources, nodes).stages
@@ -66,6 +68,7 @@ def make_plan(suite: Suite, sources: Sources, only: Callable[[Where], bool] = la
         identifier = "/".join((*point_of(axes), str(axes["seed"])))
         cells.append(Cell(id=identifier, **axes, stages=stages_of(axes), gated=axes["gate"] not in ungated))
     mistakes = too_long(cells, nodes.by_key, {name: model.context for name, model in sources.models.items()})
+    mistakes += not_shareable(cells, nodes.by_key)
     if mistakes:
         raise UserError(*mistakes)
     if sources.judge:

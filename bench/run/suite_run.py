@@ -229,7 +229,7 @@ def _make_stages(
         return Outcome(cached=set(plan.nodes))
     prepared.folder.mkdir(parents=True, exist_ok=True)
     count, threads, devices = workers_of(plan)
-    count = min(manner.workers or count, missing)
+    count = min(manner.workers or count, sum(node.devices for key, node in plan.nodes.items() if key not in finished))
     if devices:  # several workers share a GPU, whose bits do not depend on the processor's threads
         threads = max(1, cores() // count)
     err.print(f"{len(plan.cells)} cells, {missing} of {len(plan.nodes)} stages to run, {count} workers", **PLAIN)

@@ -27,14 +27,16 @@ from gatebench.bench.stages.stage import (
     Inputs,
     Report,
     Stage,
+    like_spread,
 )
 from gatebench.bench.stages.training import change
 from gatebench.bench.stages.training.callbacks import CHECKPOINTS, Watch, every_callback, saver, watch_callback
-from gatebench.bench.stages.training.dealing import check_even, dealing
+from gatebench.bench.stages.training.dealing import check_even
 from gatebench.bench.stages.training.following import FOLLOWED, Follower
 from gatebench.bench.stages.training.processes import on_devices
 from gatebench.bench.stages.training.resume import TRAINER
 from gatebench.bench.stages.training.rows import in_numbers, training_rows
+from gatebench.bench.stages.training.sharding import gathered, shard, team_trainer
 from gatebench.bench.stages.training.team import ALONE, Team
 from gatebench.bench.suite.recipes import Train
 
@@ -198,10 +200,10 @@ class Given:
         return self.spec.weights or FLOAT32
 
     def whole(self, model: CausalLM) -> CausalLM:
-        """The model with all its weights on the first process, see Team."""
+        """See `gathered`."""
         from gatebench.bench.models.loading import load_policy
 
-        return self.team.whole(model, lambda: load_policy(self.policy, self.weights))
+        return gathered(model, self.team, lambda: load_policy(self.policy, self.weights))
 
     def change(self, model: CausalLM) -> Change:
         """How far the trained model is from the policy that it began as."""
@@ -254,7 +256,7 @@ class Given:
             self.follower.attention = advised
         if not spec.attention and flex_serves(recipe.layout) and model._supports_flex_attn:
             model.set_attn_implementation(FLEX)
-        trainer = dealing(GatedDPOTrainer, recipe.batch_size, self.team)(
+        trainer = team_trainer(GatedDPOTrainer, recipe.batch_size, self.team)(
             model=model, args=arguments, train_dataset=self.rows, processing_class=self.tokenizer,
             peft_config=lora_config(spec.adapter, model) if spec.adapter else None,
             callbacks=[
@@ -267,6 +269,7 @@ class Given:
         if trainer.layout_caution:
             model.set_attn_implementation(attention)
         point = restore(model, self.out, self.team)  # the layout was decided by the weights before the first step
+        shard(trainer, self.team)
         without_lines(trainer)
         trainer.train(resume_from_checkpoint=point)
         return trainer
@@ -293,20 +296,21 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
     if pairs is None:
         return None
     recipe = spec.recipe
-    micro = recipe.micro_batch_size or recipe.batch_size
+    micro = recipe.micro_batch_size or recipe.batch_size // (spec.spread.devices if spec.spread else 1)
     width, states = recipe.lengths.max_length, recipe.states
     flops = (FROZEN if spec.adapter else TRAINING) + FORWARD * recipe.gradient_checkpointing
     units = steps_of(recipe, pairs) * recipe.batch_size
     times = checkpoints_of(recipe, pairs)
     read = times * KINDS_A_PROBE * spec.followed.probes_among(pairs) if spec.followed else 0
     slower = [name for name in ("gradient_checkpointing", "torch_compile") if getattr(recipe, name)]
-    like = (recipe.lengths, recipe.batch_size, micro, recipe.layout, *slower)
+    like = (recipe.lengths, recipe.batch_size, micro, recipe.layout, *slower, *like_spread(spec.spread))
     saved = {"none": 0, "final": 1, "all": times}[recipe.keep]
     kept = FLOAT32 if spec.adapter or recipe.keep == "all" else spec.dtype
     return Amount(units, 2 * width, flops, micro * 2 * width, states, saved, like,
                   held=BYTES[spec.weights or FLOAT32], written=BYTES[kept],
                   saves_adapter=spec.adapter is not None,
-                  checkpointing=recipe.gradient_checkpointing, responses=2, read=read)  # fmt: skip
+                  checkpointing=recipe.gradient_checkpointing, responses=2, read=read,
+                  spread=spec.spread)  # fmt: skip
 
 
 def steps_of(recipe: Train, pairs: int) -> int:

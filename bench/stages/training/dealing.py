@@ -19,16 +19,22 @@ if TYPE_CHECKING:
 Kind = TypeVar("Kind", bound="type[Trainer]")
 
 
-def check_even(rows: int, batch_size: int, steps: int | None, devices: int) -> None:
-    """Raise StageFailed where the last batch of an epoch cannot be shared out evenly. steps: of the optimizer, None
+def uneven(rows: int, batch_size: int, steps: int | None, devices: int) -> str | None:
+    """Why the last batch of an epoch cannot be shared out evenly, if it comes to that. steps: of the optimizer, None
     where whole epochs are trained."""
     over = rows % devices
-    if over and (steps is None or steps * batch_size > rows):
-        raise StageFailed(
-            f"{rows} training rows cannot be shared out evenly over {devices} devices at the end of an epoch, {over} "
-            f"would be left over: give the data set fewer rows with `train`, or end before with steps: "
-            f"{max(1, rows // batch_size)}"
-        )
+    if not over or (steps is not None and steps * batch_size <= rows):
+        return None
+    return (
+        f"{rows} rows cannot be shared out evenly over {devices} devices at the end of an epoch, {over} would be left: "
+        "give the data set fewer rows with its `train`, or another number of devices"
+    )
+
+
+def check_even(rows: int, batch_size: int, steps: int | None, devices: int) -> None:
+    """Raise StageFailed for what is uneven."""
+    if sentence := uneven(rows, batch_size, steps, devices):
+        raise StageFailed(sentence)
 
 
 class Dealt:

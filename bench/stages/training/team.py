@@ -6,14 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TypeVar, cast
 
 from gatebench.bench.stages.training.memory import with_smaller_batches
-
-if TYPE_CHECKING:
-    from torch.nn import Module
-
-    from gatebench.objectives.causal_lm import CausalLM
 
 T = TypeVar("T")
 # That others may take between two exchanges, while the first measures or saves. A dead one is noticed by its pipe.
@@ -72,22 +67,6 @@ class Team:
     def fitted(self, micro: int, attempt: Callable[[int], T], clear: Callable[[], None]) -> tuple[T, int]:
         """`with_smaller_batches`; of several processes all have to start anew, so whoever started them tries."""
         return (attempt(self.micro), self.micro) if self.micro else with_smaller_batches(micro, attempt, clear)
-
-    def whole(self, model: CausalLM, fresh: Callable[[], CausalLM]) -> CausalLM:
-        """The model with all its weights, on the first process; on others anything. fresh: one of the same shape. All
-        processes have to ask."""
-        if not self.sharded:
-            return model
-        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-
-        weights = get_model_state_dict(
-            cast("Module", model), options=StateDictOptions(full_state_dict=True, cpu_offload=True)
-        )
-        if not self.leads:
-            return model
-        gathered = fresh()
-        cast("Module", gathered).load_state_dict(weights)
-        return gathered
 
 
 ALONE = Team()
