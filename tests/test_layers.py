@@ -38,6 +38,7 @@ LAYERS = (
 ROOMS = {room: floor for floor, rooms in enumerate(LAYERS) for room in rooms}
 SIDEWAYS = {  # (from, to): what rooms of one line may import of each other, one way only
     ("gatebench.bench.judges", "gatebench.bench.models"),
+    ("gatebench.bench.process", "gatebench.bench.machine"),
 }
 HEAVY = set(
     "torch transformers trl peft accelerate datasets tokenizers safetensors vllm lm_eval mlflow optuna pandas pyarrow"

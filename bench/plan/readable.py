@@ -32,8 +32,9 @@ def is_here(source: ModelSource) -> bool:
 def check_rows(plan: Plan, sources: Sources, wanted: Callable[[ModelSource], bool] = lambda source: True) -> None:
     """Encode the training pairs of every model, of those that are wanted, and local data set that meet in a cell.
 
-    Raises UserError, all at once, where more of them than max_dropped cannot be encoded, where a chat template refuses a
-    system's turn, and where several devices cannot share the rows at the end of an epoch. Data sets of the hub are checked by the first stage that has them.
+    Raises UserError, all at once, where more of them than max_dropped cannot be encoded, where a chat template refuses
+    a system's turn, and where several devices cannot share the rows at the end of an epoch. Data sets of the hub are
+    checked by the first stage that has them.
     """
     mistakes: list[str] = []
     for model, dataset, lengths in _meetings(plan):

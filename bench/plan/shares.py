@@ -23,8 +23,8 @@ def _of_cell(cell: Cell, nodes: Mapping[str, Node]) -> Iterator[str]:
     for kind, recipe in recipes.items():
         if recipe.batch_size % devices:
             yield (
-                f"{kind}.batch_size: {recipe.batch_size} pairs cannot be shared out evenly over {over}; write a multiple "
-                f"of {devices}"
+                f"{kind}.batch_size: {recipe.batch_size} pairs cannot be shared out evenly over {over}; write a "
+                f"multiple of {devices}"
             )
     own, micro = spec.recipe.batch_size // devices, spec.recipe.micro_batch_size
     if micro and spec.recipe.batch_size % devices == 0 and own % micro:
@@ -39,9 +39,8 @@ def uneven_ends(cells: Iterable[Cell], nodes: Mapping[str, Node], pairs: int) ->
         train = nodes[cell.stages["train"]].spec
         if train.spread is None:
             continue
-        devices, found = train.spread.devices, [
-            uneven(pairs, train.recipe.batch_size, train.recipe.steps, devices)
-        ]  # fmt: skip
+        devices = train.spread.devices
+        found = [uneven(pairs, train.recipe.batch_size, train.recipe.steps, devices)]
         if "warmup" in cell.stages:
             warm = nodes[cell.stages["warmup"]].spec
             rows = min(pairs, warm.recipe.pairs or pairs) * (2 if warm.kind == "extended_sft" else 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -35,11 +35,18 @@ from gatebench.objectives.gates import BAND, CONTROLS, RC, REWEIGHTERS, UNGATED,
 from gatebench.objectives.names import UnknownWord, nearest
 
 Attention = Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"]
+STRATEGIES = get_args(Strategy)
 WARMUPS = ("sft", "extended_sft", "none")
 
 
 def _named(value: object, key: str = "path") -> object:
     return {key: value} if isinstance(value, str) else value
+
+
+def _known_strategy(value: object) -> object:
+    if isinstance(value, str) and value not in STRATEGIES:
+        raise UnknownWord("strategy", value, STRATEGIES)
+    return value
 
 
 class Model(Strict):
@@ -59,7 +66,7 @@ class Model(Strict):
     adapter: Adapter | None = None
     attention: Attention | Literal[""] = ""
     devices: Count = 1
-    strategy: Strategy | None = None
+    strategy: Annotated[Strategy | None, BeforeValidator(_known_strategy)] = None
 
     @model_validator(mode="before")
     @classmethod
