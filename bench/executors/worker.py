@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import cast
 
 from gatebench.bench import peak
 from gatebench.bench.errors import ProcessKilled, StageFailed, UserError, is_disk_full
@@ -93,7 +92,7 @@ def _run(connection: Connection, job: Job, log: Path) -> None:
     try:
         with _lending(job.gpus):
             facts = job.run(job.spec, job.inputs, job.out, report)
-        most = max(peak.taken(), cast("int", facts.get("peak_memory", 0)))  # that of its own processes
+        most = facts.get("peak_memory") or peak.taken()  # the former of the stage's own processes
         connection.send(Succeeded({**facts, "seconds": time.monotonic() - started, "peak_memory": most}))
     except ProcessKilled as killed:
         connection.send(Unable(str(killed), _tail(log, at), goes_on=True))
