@@ -11,7 +11,7 @@ import pytest
 from gatebench.bench.errors import ProcessKilled
 from gatebench.bench.stages import train
 from gatebench.bench.stages.training.processes import MEMBER, on_devices
-from gatebench.bench.stages.training.resume import TRAINER
+from gatebench.bench.stages.training.resume import SEAL, TRAINER
 from tests.end_to_end.devices_member import killed_midway
 from tests.helpers import DPO, ROOT, bench, plan_of, run_folder, start_bench, summary_of, wait_for, write
 
@@ -32,7 +32,9 @@ SPREAD = (
 DDP_ALONE = SPREAD.replace("  - {path: builtin:ladder/neox-0.3m, name: one}\n", "").replace(
     "  - {path: builtin:ladder/neox-0.3m, name: fsdp, devices: 2, strategy: fsdp}\n", ""
 )
-CLOSE = 1e-6  # of a loss, in nats; 4e-7 was seen
+# model -> (of a loss, of the gate's weights, of what is measured in nats): rounding, which RMSprop magnifies; seen were
+# 6e-7, 3e-6 and 4e-4 with ddp, 2e-6, 3e-5 and 4e-3 with fsdp
+CLOSE = {"ddp": (1e-6, 1e-5, 2e-3), "fsdp": (1e-5, 1e-4, 2e-2)}
 COUNTED = ("gate/mean", "gate/closed", "gate/q05", "gate/q50", "gate/q95")
 
 
@@ -55,7 +57,7 @@ def read(folder, cell, name):
 @pytest.mark.parametrize("gate", ["seq", "shuffled"])
 @pytest.mark.parametrize("model", ["ddp", "fsdp"])
 def test_two_devices_make_the_experiment_of_one(ran, model, gate):
-    cells = cells_of(ran)
+    cells, (of_loss, of_gate, of_probe) = cells_of(ran), CLOSE[model]
     one, two = cells["one", gate], cells[model, gate]
     assert one["stages"]["train"]["key"] != two["stages"]["train"]["key"]
     assert one["stages"]["base"]["key"] == two["stages"]["base"]["key"]
@@ -63,14 +65,14 @@ def test_two_devices_make_the_experiment_of_one(ran, model, gate):
     assert facts[0]["gate"] == pytest.approx(facts[1]["gate"], rel=1e-5)  # of all pairs, of all processes
     curves = [read(ran, cell, "curves") for cell in (one, two)]
     assert list(curves[0]["step"]) == list(curves[1]["step"]) == [5, 8]
-    assert list(curves[1]["loss"]) == pytest.approx(list(curves[0]["loss"]), abs=CLOSE)
+    assert list(curves[1]["loss"]) == pytest.approx(list(curves[0]["loss"]), abs=of_loss)
     for name in set(COUNTED) & set(curves[0].columns):
-        assert list(curves[1][name]) == pytest.approx(list(curves[0][name]), abs=1e-5)
+        assert list(curves[1][name]) == pytest.approx(list(curves[0][name]), abs=of_gate)
     assert list(curves[1]["num_tokens"]) == list(curves[0]["num_tokens"])
     probes = [read(ran, cell, "probes").select_dtypes("float") for cell in (one, two)]
-    pandas.testing.assert_frame_equal(*probes, atol=2e-3, rtol=0)
+    pandas.testing.assert_frame_equal(*probes, atol=of_probe, rtol=0)
     for name, value in one["metrics"].items():
-        assert two["metrics"][name] == pytest.approx(value, abs=2e-3)
+        assert two["metrics"][name] == pytest.approx(value, abs=of_probe)
 
 
 @pytest.mark.parametrize("model", ["ddp", "fsdp"])
@@ -84,7 +86,7 @@ def test_a_killed_process_ends_the_others_and_the_training_goes_on_to_the_same_b
     with pytest.raises(ProcessKilled, match=r"killed \(exit code -9"):
         on_devices(spec.spread, 8, 2, killed_midway, spec, inputs, out, lambda share, text: None, lambda: None)
     assert not members()
-    assert [folder.name for folder in (out / TRAINER).iterdir()] == ["checkpoint-5"]
+    assert (out / TRAINER / "checkpoint-5" / SEAL).exists()
     reports = []
     train.run(spec, inputs, out, lambda share, text: reports.append(share))
     assert min(reports) > 5 / 8  # it went on
@@ -101,19 +103,15 @@ def test_a_run_that_is_killed_leaves_no_process(ran, tmp_path, number):
     shutil.copytree(ran / "results/store", tmp_path / "results/store", ignore=shutil.ignore_patterns(".locks", "train"))
     suite = write(tmp_path, DDP_ALONE.replace("steps: 8", "steps: 4000"))
     running = start_bench("run", suite, "--results", tmp_path / "results")
-    everyone = wait_for(lambda: below(running.pid), "process of a training")
+    wait_for(lambda: list((tmp_path / "results/store").rglob("probes/000004.parquet")), "step of a training")
+    everyone = [process.pid for process in psutil.Process(running.pid).children(recursive=True)]
+    assert len(members(psutil.Process(running.pid).children(recursive=True))) >= 2
     if number == signal.SIGINT:
         os.killpg(running.pid, number)  # as a terminal does
     else:
         running.kill()
     running.communicate()
     wait_for(lambda: not any(psutil.pid_exists(pid) for pid in everyone), "end of its processes", seconds=30)
-
-
-def below(pid):
-    """All below a run, once both processes of a training are there."""
-    found = psutil.Process(pid).children(recursive=True)
-    return [process.pid for process in found] if len(members(found)) == 2 else []
 
 
 def members(processes=None):

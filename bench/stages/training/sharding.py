@@ -69,6 +69,9 @@ def _sharding(kind: Kind, team: Team) -> Kind:
     if not team.sharded:
         return kind
 
+    def _load_from_checkpoint(self: Any, *_: object) -> None:
+        """Nothing: `restore` put the weights in before they were shared out."""
+
     def _save(self: Any, output_dir: str, state_dict: object = None) -> None:
         weights = _whole_weights(self.model)
         if self.args.should_save:
@@ -107,6 +110,6 @@ def _sharding(kind: Kind, team: Team) -> Kind:
         self.optimizer.load_state_dict(found)
         self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint, SCHEDULER), weights_only=True))
 
-    own = (_save, _save_optimizer_and_scheduler, _load_optimizer_and_scheduler)
+    own = (_load_from_checkpoint, _save, _save_optimizer_and_scheduler, _load_optimizer_and_scheduler)
     made: Kind = type(kind.__name__, (kind,), {method.__name__: method for method in own})  # type: ignore[assignment]
     return made
