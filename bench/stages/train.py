@@ -36,7 +36,7 @@ from gatebench.bench.stages.training.following import FOLLOWED, Follower
 from gatebench.bench.stages.training.processes import on_devices
 from gatebench.bench.stages.training.resume import TRAINER
 from gatebench.bench.stages.training.rows import in_numbers, training_rows
-from gatebench.bench.stages.training.sharding import gathered, shard, team_trainer
+from gatebench.bench.stages.training.sharding import gathered_model, shard, team_trainer
 from gatebench.bench.stages.training.team import ALONE, Team
 from gatebench.bench.suite.recipes import Train
 
@@ -200,10 +200,10 @@ class Given:
         return self.spec.weights or FLOAT32
 
     def whole(self, model: CausalLM) -> CausalLM:
-        """See `gathered`."""
+        """See `gathered_model`."""
         from gatebench.bench.models.loading import load_policy
 
-        return gathered(model, self.team, lambda: load_policy(self.policy, self.weights))
+        return gathered_model(model, self.team, lambda: load_policy(self.policy, self.weights))
 
     def change(self, model: CausalLM) -> Change:
         """How far the trained model is from the policy that it began as."""

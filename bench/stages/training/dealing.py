@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gatebench.bench.stages.training.team import Team
 
-Kind = TypeVar("Kind", bound="type[Trainer]")
+TrainerKind = TypeVar("TrainerKind", bound="type[Trainer]")
 
 
 def uneven(rows: int, batch_size: int, steps: int | None, devices: int) -> str | None:
@@ -75,7 +75,7 @@ class Dealt:
         return [size for size in sizes for _ in range(self.team.size)]
 
 
-def dealing(kind: Kind, batch_size: int, team: Team) -> Kind:
+def dealing(kind: TrainerKind, batch_size: int, team: Team) -> TrainerKind:
     """A class of trainers that shares its batches out so; `kind` itself on one device."""
     if team.size == 1:
         return kind
@@ -91,5 +91,5 @@ def dealing(kind: Kind, batch_size: int, team: Team) -> Kind:
         self.accelerator.dataloader_config.even_batches = False  # they are
         return self.accelerator.prepare(DataLoader(rows, batch_sampler=sampler, collate_fn=self.data_collator))
 
-    made: Kind = type(kind.__name__, (kind,), {"get_train_dataloader": get_train_dataloader})  # type: ignore[assignment]
+    made: TrainerKind = type(kind.__name__, (kind,), {"get_train_dataloader": get_train_dataloader})  # type: ignore[assignment]
     return made

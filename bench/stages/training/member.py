@@ -12,17 +12,17 @@ from multiprocessing.connection import Connection
 from gatebench.bench import peak
 from gatebench.bench.errors import StageFailed, UserError
 from gatebench.bench.process import die_with_parent
-from gatebench.bench.stages.training.processes import Raised, Returned, Task, Told
+from gatebench.bench.stages.training.processes import MemberTask, MemberTold, Raised, Returned
 
 
-def serve(connection: Connection) -> None:
+def run_member(connection: Connection) -> None:
     """Run the one task that comes."""
-    task: Task = connection.recv()
+    task: MemberTask = connection.recv()
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
 
     def report(share: float, text: str) -> None:
         if task.team.leads:
-            connection.send(Told(share, text))
+            connection.send(MemberTold(share, text))
 
     peak.begin()
     try:
@@ -53,6 +53,6 @@ def _sendable(error: Exception) -> Exception:
 
 if __name__ == "__main__":
     die_with_parent()
-    serve(Connection(int(sys.argv[1])))
+    run_member(Connection(int(sys.argv[1])))
     sys.stdout.flush()
     os._exit(0)  # no library's farewell may wait for a process that has gone

@@ -27,24 +27,25 @@ from gatebench.bench.stages.training.team import Team
 
 MEMBER = "gatebench.bench.stages.training.member"
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
-Inputs = Mapping[str, Path]
-Share: TypeAlias = Callable[[Any, Inputs, Path, Report, Team], Facts]  # of a stage of some kind, whose Spec comes first
+TeamRun: TypeAlias = Callable[
+    [Any, Mapping[str, Path], Path, Report, Team], Facts
+]  # of a stage of some kind, whose Spec comes first
 
 
 @dataclass(frozen=True)
-class Task:
+class MemberTask:
     """What a process is started for. meeting: see Team.join."""
 
-    share: Share
+    share: TeamRun
     spec: object
-    inputs: Inputs
+    inputs: Mapping[str, Path]
     out: Path
     team: Team
     meeting: Path
 
 
 @dataclass(frozen=True)
-class Told:
+class MemberTold:
     share: float
     text: str
 
@@ -59,16 +60,16 @@ class Raised:
     error: Exception
 
 
-FromMember = Told | Returned | Raised
+FromMember = MemberTold | Returned | Raised
 
 
 def on_devices(
     spread: Spread,
     batch_size: int,
     micro: int | None,
-    share: Share,
+    share: TeamRun,
     spec: object,
-    inputs: Inputs,
+    inputs: Mapping[str, Path],
     out: Path,
     report: Report,
     clear: Callable[[], None],
@@ -82,14 +83,14 @@ def on_devices(
     def attempt(size: int) -> Facts:
         team = Team(spread.devices, 0, spread.strategy == "fsdp", size)
         with tempfile.TemporaryDirectory() as folder:
-            task = Task(share, spec, inputs, out, team, Path(folder, "meeting"))
+            task = MemberTask(share, spec, inputs, out, team, Path(folder, "meeting"))
             return _together([replace(task, team=replace(team, rank=rank)) for rank in range(team.size)], report)
 
     facts, _ = with_smaller_batches(micro or batch_size // spread.devices, attempt, clear)
     return facts
 
 
-def _together(tasks: Sequence[Task], report: Report) -> Facts:
+def _together(tasks: Sequence[MemberTask], report: Report) -> Facts:
     """What the first of the processes returns, once all are done."""
     members: dict[Connection, subprocess.Popen[bytes]] = {}
     try:
@@ -106,7 +107,7 @@ def _together(tasks: Sequence[Task], report: Report) -> Facts:
                     told: FromMember = connection.recv()
                 except (EOFError, OSError):
                     raise ProcessKilled(obituary(members[connection].wait())) from None
-                if isinstance(told, Told):
+                if isinstance(told, MemberTold):
                     report(told.share, told.text)
                 elif isinstance(told, Raised):
                     raise told.error

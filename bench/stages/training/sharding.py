@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from gatebench.bench.stages.training.dealing import dealing
+from gatebench.bench.stages.training.dealing import TrainerKind, dealing
 
 if TYPE_CHECKING:
     import torch
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from gatebench.bench.stages.training.team import Team
     from gatebench.objectives.causal_lm import CausalLM
 
-Kind = TypeVar("Kind", bound="type[Trainer]")
-M = TypeVar("M", bound="CausalLM")
+Gathered = TypeVar("Gathered", bound="CausalLM")
 OPTIMIZER, SCHEDULER = "optimizer-{}.pt", "scheduler.pt"
 
 
@@ -38,7 +37,7 @@ def shard(trainer: Trainer, team: Team) -> None:
     cast("Any", trainer).is_distributed_loading_by_transformers = True  # placed and reduced by its own hooks
 
 
-def gathered(model: M, team: Team, fresh: Callable[[], M]) -> M:
+def gathered_model(model: Gathered, team: Team, fresh: Callable[[], Gathered]) -> Gathered:
     """The model with all its weights, on the first process; on others anything. fresh: makes one of the same shape,
     for them to lie in. All processes have to ask."""
     if not team.sharded:
@@ -59,13 +58,13 @@ def _whole_weights(model: CausalLM) -> dict[str, torch.Tensor]:
     return cast("dict[str, torch.Tensor]", get_model_state_dict(cast("torch.nn.Module", model), options=options))
 
 
-def team_trainer(kind: Kind, batch_size: int, team: Team) -> Kind:
+def team_trainer(kind: TrainerKind, batch_size: int, team: Team) -> TrainerKind:
     """The class of a team's trainers: its batches are dealt evenly, and its checkpoints are those of a model in parts
     where it lies in parts; `kind` itself on one device."""
     return _sharding(dealing(kind, batch_size, team), team)
 
 
-def _sharding(kind: Kind, team: Team) -> Kind:
+def _sharding(kind: TrainerKind, team: Team) -> TrainerKind:
     if not team.sharded:
         return kind
 
@@ -111,5 +110,5 @@ def _sharding(kind: Kind, team: Team) -> Kind:
         self.lr_scheduler.load_state_dict(torch.load(Path(checkpoint, SCHEDULER), weights_only=True))
 
     own = (_load_from_checkpoint, _save, _save_optimizer_and_scheduler, _load_optimizer_and_scheduler)
-    made: Kind = type(kind.__name__, (kind,), {method.__name__: method for method in own})  # type: ignore[assignment]
+    made: TrainerKind = type(kind.__name__, (kind,), {method.__name__: method for method in own})  # type: ignore[assignment]
     return made

@@ -16,7 +16,7 @@ from gatebench.bench.stages.training.dealing import check_even
 from gatebench.bench.stages.training.divergence import divergence_callback
 from gatebench.bench.stages.training.packing import Row, collator
 from gatebench.bench.stages.training.resume import TRAINER, checkpoint_callback, restore
-from gatebench.bench.stages.training.sharding import gathered, shard, team_trainer
+from gatebench.bench.stages.training.sharding import gathered_model, shard, team_trainer
 from gatebench.bench.stages.training.team import ALONE, Team
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def fit(
         shard(trainer, team)
         without_lines(trainer)
         trainer.train(resume_from_checkpoint=point)
-        return gathered(model, team, make_model), trainer.state.global_step, caution
+        return gathered_model(model, team, make_model), trainer.state.global_step, caution
 
     clear = partial(drop_checkpoints, out)
     (model, done, caution), micro = team.fitted(batch_size, attempt, clear)

@@ -12,7 +12,7 @@ from gatebench.bench.stages.training.memory import with_smaller_batches
 
 T = TypeVar("T")
 # That others may take between two exchanges, while the first measures or saves. A dead one is noticed by its pipe.
-PATIENCE = timedelta(days=1)
+LONGEST_SILENCE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Team:
         # by a file and not by a port, which would be open to the whole network
         torch.distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if on_gpu else "gloo", init_method=meeting.as_uri(), rank=self.rank,
-            world_size=self.size, timeout=PATIENCE,
+            world_size=self.size, timeout=LONGEST_SILENCE,
         )  # fmt: skip
 
     def leave(self) -> None:
