@@ -32,6 +32,10 @@ class StageFailed(Exception):
     """A stage that ran and cannot give a result: the sentence says at which step and why."""
 
 
+class ProcessKilled(Exception):
+    """A process of a stage is no more, and the stage with it; what is in its folder lets it go on from there."""
+
+
 FULL = ("No space left on device", "database or disk is full")  # the system's words and sqlite's
 
 

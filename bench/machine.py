@@ -6,10 +6,12 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 MEMORY_A_WORKER = 1_500_000_000  # bytes at least: torch, TRL and a small model in training take 1.2 GB
 
 
@@ -116,7 +118,18 @@ def cores() -> int:
 
 def _gpus() -> int:
     """GPUs by their driver's files, so that the parent need not import torch; CUDA_VISIBLE_DEVICES counts."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return len([device for device in visible.split(",") if device.strip() and device != "-1"])
-    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    named = _named_gpus()
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*"))) if named is None else len(named)
+
+
+def _named_gpus() -> list[str] | None:
+    visible = os.environ.get(VISIBLE)
+    if visible is None:
+        return None
+    return [device.strip() for device in visible.split(",") if device.strip() and device.strip() != "-1"]
+
+
+def visible(devices: Sequence[int]) -> str:
+    """How a process is told which GPUs it has, by their places among those that this one has."""
+    named = _named_gpus()
+    return ",".join(str(place) if named is None else named[place] for place in devices)

@@ -6,18 +6,21 @@ import os
 import sys
 from pathlib import Path
 
+from gatebench.bench.machine import VISIBLE, visible
+
 QUIET = {
     "TOKENIZERS_PARALLELISM": "false", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "warning",
 }  # fmt: skip
 
 
 def become_worker(threads: int, device: int | None, log: Path) -> None:
-    """To be called first in a spawned process: its own output goes to `log`; device: the one GPU it sees."""
+    """To be called first in a spawned process: its own output goes to `log`; device: the one GPU it sees,
+    of those that its parent does."""
     os.environ["OMP_NUM_THREADS"] = str(threads)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     if device is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(device)
+        os.environ[VISIBLE] = visible([device])
     log.parent.mkdir(parents=True, exist_ok=True)  # it may have been removed since the run began
     with log.open("a", buffering=1) as file:
         os.dup2(file.fileno(), 1)
@@ -34,6 +37,12 @@ def _leave_no_semaphore() -> None:
     from tqdm import tqdm  # type: ignore[import-untyped]
 
     tqdm.set_lock(threading.RLock())
+
+
+def obituary(code: int | None) -> str:
+    """A sentence on a process that ended without a word, by its exit code."""
+    hint = "; signal 9 is often the system's answer to too little memory" if code == -9 else ""
+    return f"its process was killed (exit code {code}{hint})"
 
 
 def die_with_parent() -> None:

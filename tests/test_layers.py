@@ -31,13 +31,14 @@ LAYERS = (
     ("gatebench.bench.engines", "gatebench.bench.data"),
     ("gatebench.bench.store",),
     ("gatebench.bench.loopback",),
-    tuple(f"gatebench.bench.{name}" for name in "machine console process secrets keys errors shipped".split()),
+    tuple(f"gatebench.bench.{name}" for name in "machine console process peak secrets keys errors shipped".split()),
     ("gatebench",),  # the public face: its __init__ hands on names of the objectives
     ("gatebench.objectives",),
 )
 ROOMS = {room: floor for floor, rooms in enumerate(LAYERS) for room in rooms}
 SIDEWAYS = {  # (from, to): what rooms of one line may import of each other, one way only
     ("gatebench.bench.judges", "gatebench.bench.models"),
+    ("gatebench.bench.process", "gatebench.bench.machine"),
 }
 HEAVY = set(
     "torch transformers trl peft accelerate datasets tokenizers safetensors vllm lm_eval mlflow optuna pandas pyarrow"

@@ -136,7 +136,8 @@ def calibrate(plan: Plan, store: Store, err: Console) -> None:
                     break
                 if number == 0 and made and spent > 3 * LONGEST:
                     break
-                copies = range(turn * workers, (turn + 1) * workers)
+                at_once = max(1, workers // max(node.devices for node in chain))
+                copies = range(turn * at_once, (turn + 1) * at_once)
                 made.append(
                     _time(_short(chain, sets[turn], copies), Store(place / str(number)), executor, workers, err)
                 )

@@ -33,6 +33,10 @@ class Cost:
     disk: float
     measured: bool
 
+    def of_all(self, devices: int) -> Cost:
+        """With the seconds of all workers that a stage takes together."""
+        return self if self.seconds is None else replace(self, seconds=self.seconds * devices)
+
     def divided(self, by: int) -> Cost:
         """One share of a cost that several have in common; memory is needed whole."""
         seconds = None if self.seconds is None else self.seconds / by
@@ -104,6 +108,7 @@ def estimate_cost(
     costs = _costs(plan, rates, hardware)
     left = [key for key in plan.nodes if key not in finished]
     seconds = _seconds(costs, left)
+    costs = {key: cost.of_all(plan.nodes[key].devices) for key, cost in costs.items()}
     startup = 0.0 if hardware else rates.startup
     by_kind: dict[str, list[Cost]] = defaultdict(list)
     for key in left:

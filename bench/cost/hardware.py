@@ -79,8 +79,8 @@ class Hardware:
         return Machine(label, self.count, self.count, int(self.device.memory * USABLE))
 
     def seconds(self, work: StageWork, computed: float, measured: float) -> float | None:
-        """Of one stage on one device, of so many operations in its model's type and so many more in float32; None where
-        the size of its model is not known."""
+        """Of one stage on its devices, which share its operations evenly: so many in its model's type and so many more
+        in float32; None where the size of its model is not known."""
         if not work.amount.units or not work.amount.held:
             return 0.0
         if work.size is None:
@@ -88,7 +88,7 @@ class Hardware:
         amount, n = work.amount, work.size.parameters
         is_wide = amount.wide or work.model.dtype == FLOAT32
         busy = computed / (self.device.wide if is_wide else self.device.narrow) + measured / self.device.wide
-        taken = START + amount.held * n / LOADING + busy / UTILISATION
+        taken = START + amount.held * n / LOADING + busy / UTILISATION / amount.devices
         if amount.at_once:
             passes = -(-amount.units // amount.at_once) * amount.writes
             taken += passes * amount.held * n / (self.device.bandwidth * READING)
@@ -119,6 +119,8 @@ def hardware_of(text: str, workers: int | None = None) -> Hardware:
 def too_large(plan: Plan, finished: AbstractSet[str], hardware: Hardware) -> list[str]:
     """A sentence for each kind of stage and model that does not fit one device, with what would make it fit."""
     room = hardware.machine.memory
+    widest = max((node.devices for key, node in plan.nodes.items() if key not in finished), default=1)
+    few = [f"a training wants {widest} devices at once and there are {hardware.count}; write {widest}x{hardware.name}"]
     worst: dict[tuple[str, str], StageWork] = {}
     for cell in plan.cells:
         for key in plan.keys_of(cell) - finished:
@@ -126,7 +128,7 @@ def too_large(plan: Plan, finished: AbstractSet[str], hardware: Hardware) -> lis
             if work and hardware.memory(work) > room:
                 place = (plan.nodes[key].kind, cell.model)
                 worst[place] = max(work, worst.get(place, work), key=hardware.memory)
-    return [
+    return [*(few if widest > hardware.count else ())] + [
         f"{kind} of {model} needs about {hardware.memory(work) / 1e9:.0f} GB and one {hardware.name} gives "
         f"{room / 1e9:.0f}; {_remedy(work, hardware)}"
         for (kind, model), work in sorted(worst.items(), key=lambda item: item[0])

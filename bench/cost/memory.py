@@ -23,7 +23,8 @@ TWO_TILES = (
 
 
 def peak_memory(amount: Amount, size: Dimensions, model: ModelSource) -> float:
-    """Bytes of weights, gradients, optimizer, activations and logits together; not what the process itself takes."""
+    """Bytes of weights, gradients, optimizer, activations and logits together, on each of its devices; not what the
+    process itself takes."""
     n = size.parameters
     adapter = size.adapter_parameters(model.adapter.r) if model.adapter else 0
     trained = adapter or n
@@ -31,12 +32,25 @@ def peak_memory(amount: Amount, size: Dimensions, model: ModelSource) -> float:
         return amount.held * n + _cache(amount, size) + _logits(amount, size)
     cast = BYTES[model.dtype] * trained if model.dtype != FLOAT32 else 0  # autocast keeps the weights it has cast
     weights = amount.held * n + WIDE * (adapter + amount.states * trained) + cast
-    training = weights + _activations(amount, size, model) + (_logits(amount, size) or TWO_TILES)
+    parts, more = 1, 0.0
+    if amount.spread and amount.spread.strategy == "fsdp":
+        parts, more = amount.spread.devices, WIDE * _largest_part(size)
+    elif amount.spread:
+        more = WIDE * trained  # the gradients once more, as DDP exchanges them
+    training = weights / parts + more + _activations(amount, size, model) + (_logits(amount, size) or TWO_TILES)
     if not amount.read:
         return training
-    # probes are measured between two steps, without gradients, beside a float32 copy of the first policy
-    measuring = amount.held * n + WIDE * (n + adapter + (amount.states - 1) * trained)
+    # probes are measured between two steps, without gradients, beside a float32 copy of the first policy, and where
+    # devices hold parts of the weights on a copy with all of them
+    kept = amount.held * n + WIDE * (adapter + (amount.states - 1) * trained)
+    measuring = kept / parts + WIDE * n * (1 if parts == 1 else 2) + more
     return max(training, measuring + WIDE * SCORE_COPIES * SCORED_LOGITS)
+
+
+def _largest_part(size: Dimensions) -> float:
+    """Weights that FSDP has whole at a time: those outside the layers, beside one layer's."""
+    layer = sum(rows * columns for rows, columns in size.linear) // max(1, size.layers)
+    return size.parameters - layer * (size.layers - 1)
 
 
 def _activations(amount: Amount, size: Dimensions, model: ModelSource) -> float:

@@ -1,7 +1,8 @@
 """What becomes of a plan with so many workers: a discrete simulation by the turns that the real loop takes. Pure.
 
-Workers are alike, a stage takes one of them from its start to its end, and a free one takes the next stage at once:
-list scheduling (Graham 1966). No order is faster than the longest chain of stages, nor than all work divided evenly.
+Workers are alike, a stage takes one of them from its start to its end, or as many as it has devices, and those that are
+free take the next stage at once: list scheduling (Graham 1966). No order is faster than the longest chain of stages,
+nor than all work divided evenly.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from gatebench.bench.plan.graph import Plan
 Needs = Mapping[str, Sequence[str]]  # the keys that each key rests on, which stand before it
 Takes = Mapping[str, float]  # what a stage takes, by key, in any unit; a finished one is missing and takes nothing
 
+NOTHING: Mapping[str, int] = {}
 # Share of the time in the suite's order that another one must stay below, to be worth that no cell is finished early.
 WORTH = 0.99
 
@@ -32,8 +34,8 @@ class CriticalStage:
 @dataclass(frozen=True)
 class StageSchedule:
     """What is left of a plan, in seconds. wall: until the end, in the order that a run starts the stages;
-    suite_order: in that of the suite; work: of all stages together; startup: before the first;
-    critical: the longest chain of stages, each waiting for the one before it."""
+    suite_order: in that of the suite; work: of all stages, by each worker that they take; startup: before
+    the first; critical: the longest chain of stages, each waiting for the one before it."""
 
     workers: int
     wall: float
@@ -77,7 +79,8 @@ def schedule_of(plan: Plan, seconds: Takes, workers: int, startup: float = 0.0) 
     chosen, by_suite = best_order(plan, seconds, workers)
     path = [key for key in critical_path(plan.inputs, seconds) if seconds.get(key)]
     steps = tuple(CriticalStage(key, begin + chosen.starts[key], seconds[key]) for key in path)
-    return StageSchedule(workers, begin + chosen.wall, begin + by_suite.wall, sum(seconds.values()), begin, steps)
+    work = sum(taken * min(plan.nodes[key].devices, workers) for key, taken in seconds.items())
+    return StageSchedule(workers, begin + chosen.wall, begin + by_suite.wall, work, begin, steps)
 
 
 def best_order(plan: Plan, takes: Takes, workers: int) -> tuple[Simulated, Simulated]:
@@ -86,25 +89,35 @@ def best_order(plan: Plan, takes: Takes, workers: int) -> tuple[Simulated, Simul
     A run keeps the suite's order, which has its first cells finished early, unless the longest cells first are faster
     by more than 1 - WORTH.
     """
-    inputs = plan.inputs
-    by_suite = simulate(inputs, takes, list(plan.nodes), workers)
-    longest = simulate(inputs, takes, longest_first(plan, takes), workers)
+    inputs, places = plan.inputs, {key: node.devices for key, node in plan.nodes.items() if node.devices > 1}
+    by_suite = simulate(inputs, takes, list(plan.nodes), workers, places)
+    longest = simulate(inputs, takes, longest_first(plan, takes), workers, places)
     return longest if longest.wall < WORTH * by_suite.wall else by_suite, by_suite
 
 
-def simulate(inputs: Needs, takes: Takes, order: Sequence[str], workers: int) -> Simulated:
-    """What becomes of the stages; what takes nothing needs no worker."""
+def simulate(
+    inputs: Needs, takes: Takes, order: Sequence[str], workers: int, places: Mapping[str, int] = NOTHING
+) -> Simulated:
+    """What becomes of the stages; what takes nothing needs no worker. places: how many workers a stage takes, where
+    that is more than one: it waits for them, and nothing passes it."""
     turns, starts, now = StageTurns(inputs, order), dict[str, float](), 0.0
     running: list[tuple[float, int, str]] = []  # (its end, how many were started before, key)
+    free, waiting = workers, None
     while not turns.over:
-        while len(running) < workers and (key := turns.next()) is not None:
+        while free and (key := waiting or turns.next()) is not None:
+            taken, own = takes.get(key), min(places.get(key, 1), workers)
+            waiting = key if taken and own > free else None
+            if waiting:
+                break
             starts[key] = now
-            if taken := takes.get(key):
+            if taken:
+                free -= own
                 heapq.heappush(running, (now + taken, len(starts), key))
             else:
                 turns.done(key)
         if running:
             now, _, key = heapq.heappop(running)
+            free += min(places.get(key, 1), workers)
             turns.done(key)
     return Simulated(order, starts, now)
 

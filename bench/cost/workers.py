@@ -40,10 +40,17 @@ def workers_of(plan: Plan) -> tuple[int, int, int]:
 
 
 def resources_at(
-    executor: str, address: str | None, at_once: int, memory: int, logs: Path, asked: int | None, left: int
+    executor: str,
+    address: str | None,
+    at_once: int,
+    memory: int,
+    logs: Path,
+    asked: int | None,
+    left: int,
+    width: int = 1,
 ) -> Resources:
     """What an executor may use for stages of which `at_once` can run together, the largest taking so many bytes of
-    memory; asked: by --workers; left: stages to run.
+    memory; asked: by --workers; left: places that the stages to run take; width: that the widest of them takes.
 
     A worker on a cluster has the threads that it would have here, as far as a node has as many cores, so that the bits
     are those of a run here. Raises UserError where the cluster is not there or has no room for one worker.
@@ -51,11 +58,11 @@ def resources_at(
     count, threads, devices = default_workers(at_once, memory)
     room = get_executor(executor, address).room
     if room is not None:
-        count, threads, devices = room(address, threads, max(MEMORY_A_WORKER, memory))
+        count, threads, devices = room(address, threads, max(MEMORY_A_WORKER, memory), width)
     count = min(asked or min(count, at_once), left)
     if devices and room is None:  # several workers share a GPU, whose bits do not depend on the processor's threads
         threads = max(1, cores() // count)
-    return Resources(count, threads, devices, logs, memory, address)
+    return Resources(count, threads, devices, logs, memory, address, width)
 
 
 def machine_of(plan: Plan) -> Machine:

@@ -111,7 +111,7 @@ class Executor(Protocol):
 class Resources:
     """What an executor may use. workers: stages at once; threads: of each; devices: GPUs; logs: a folder for the
     output of its processes; memory: bytes that the largest stage takes, 0 where that is not known; address: of the
-    cluster, for an executor that has one."""
+    cluster, for an executor that has one; width: devices that a worker there holds, those of the widest stage."""
 
     workers: int
     threads: int
@@ -119,14 +119,15 @@ class Resources:
     logs: Path
     memory: int = 0
     address: str | None = None
+    width: int = 1
 
 
 @dataclass(frozen=True)
 class ExecutorKind:
     """make: (resources, what makes a stage of a kind) -> an executor that is ready. room: of one that runs stages on
-    other machines, (address, threads that a worker has here, bytes that it takes) -> (workers, threads each, GPUs)
-    there."""
+    other machines, (address, threads that a worker has here, bytes that it takes, devices that it holds) -> (workers,
+    threads a device, GPUs) there."""
 
     name: str
     make: Callable[[Resources, Callable[[str], Run]], Executor]
-    room: Callable[[str | None, int, int], tuple[int, int, int]] | None = None
+    room: Callable[[str | None, int, int, int], tuple[int, int, int]] | None = None

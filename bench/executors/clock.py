@@ -90,7 +90,7 @@ class Clock:
             for _, _, needed in node.inputs:
                 before = before.longer(ends.get(needed, NOTHING))
             ends[key] = before.plus(own)
-            work, chain = work.plus(own), chain.longer(ends[key])
+            work, chain = work.plus(own.times(min(node.devices, self.workers))), chain.longer(ends[key])
         if self.waiting and work == UNKNOWN:
             return None
         return work.times(1 / self.workers).longer(chain)

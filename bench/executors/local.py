@@ -1,10 +1,14 @@
-"""Stages on this machine: spawned processes that stay warm, one device each where there are GPUs."""
+"""Stages on this machine: spawned processes that stay warm, one device each where there are GPUs.
+
+A stage of several devices runs in one of them, which starts processes of its own, and takes as many places: the others
+stay idle meanwhile and lend it their GPUs.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -21,7 +25,9 @@ from gatebench.bench.executors.api import (
     Told,
 )
 from gatebench.bench.executors.worker import FromWorker, Job, Reported, Succeeded, Unable, run_jobs
+from gatebench.bench.machine import visible
 from gatebench.bench.plan.graph import Node
+from gatebench.bench.process import obituary
 from gatebench.bench.stages.stage import Run
 
 
@@ -31,6 +37,16 @@ class _Worker:
     connection: Connection
     node: Node | None = None
     place: Path | None = None
+    lent_to: _Worker | None = None
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A stage that was started and waits until as many workers are idle as it takes places."""
+
+    node: Node
+    place: Path
+    inputs: Mapping[str, Path]
 
 
 class LocalExecutor:
@@ -41,6 +57,7 @@ class LocalExecutor:
         self.context = multiprocessing.get_context("spawn")
         resources.logs.mkdir(parents=True, exist_ok=True)
         self.workers = [self._spawn(index) for index in range(resources.workers)]
+        self.waiting: _Waiting | None = None
 
     def _spawn(self, index: int) -> _Worker:
         ours, theirs = self.context.Pipe()
@@ -52,13 +69,46 @@ class LocalExecutor:
         theirs.close()
         return _Worker(process, ours)
 
+    @property
+    def _idle(self) -> list[_Worker]:
+        return [worker for worker in self.workers if worker.node is None and worker.lent_to is None]
+
     def has_room(self) -> bool:
-        return any(worker.node is None for worker in self.workers)
+        return self.waiting is None and bool(self._idle)
 
     def start(self, node: Node, place: Path, inputs: Mapping[str, Path]) -> None:
-        worker = next(worker for worker in self.workers if worker.node is None)
+        self.waiting = _Waiting(node, place, inputs)
+        self._begin()
+
+    def _begin(self) -> None:
+        """What waits for workers, if they are idle; nothing passes it meanwhile."""
+        if self.waiting is None:
+            return
+        node, place, inputs = self.waiting.node, self.waiting.place, self.waiting.inputs
+        taken = self._idle[: min(node.devices, len(self.workers))]
+        if len(taken) < min(node.devices, len(self.workers)):
+            return
+        self.waiting, worker = None, taken[0]
         worker.node, worker.place = node, place
-        worker.connection.send(Job(self.run_of(node.kind), node.spec, dict(inputs), place))
+        for other in taken[1:]:
+            other.lent_to = worker
+        gpus = visible(self._gpus(taken, node.devices)) if node.devices > 1 and self.resources.devices else None
+        worker.connection.send(Job(self.run_of(node.kind), node.spec, dict(inputs), place, gpus))
+
+    def _gpus(self, taken: Sequence[_Worker], count: int) -> list[int]:
+        """Those of the workers that a stage takes; where these have fewer, others, first such that no worker has."""
+        all_of, own = self.resources.devices, [self.workers.index(worker) for worker in taken]
+        owned = [index % all_of for index in range(len(self.workers))]
+        order = [*(index % all_of for index in own), *sorted(range(all_of), key=lambda gpu: gpu in owned)]
+        return list(dict.fromkeys(order))[:count]
+
+    def _end(self, worker: _Worker) -> None:
+        """Its places are free again."""
+        worker.node = worker.place = None
+        for other in self.workers:
+            if other.lent_to is worker:
+                other.lent_to = None
+        self._begin()
 
     def results(self) -> Iterator[Told]:
         busy = [worker for worker in self.workers if worker.node is not None]
@@ -72,16 +122,18 @@ class LocalExecutor:
             except (EOFError, ConnectionResetError):  # the latter where something of ours was not read yet
                 worker.process.join()
                 self.workers[self.workers.index(worker)] = self._spawn(self.workers.index(worker))
-                yield Failed(node, Failure(node.kind, node.key, _obituary(worker.process.exitcode)))
+                self._end(worker)
+                yield Failed(node, Failure(node.kind, node.key, obituary(worker.process.exitcode)))
                 continue
             if isinstance(reply, Reported):
                 yield Progressed(node, reply.share, reply.text)
                 continue
-            worker.node = worker.place = None
+            self._end(worker)
             if isinstance(reply, Succeeded):
                 yield Made(node, place, reply.facts)
                 continue
-            shutil.rmtree(place, ignore_errors=True)  # only a killed stage has something to go on from
+            if not (isinstance(reply, Unable) and reply.goes_on):  # only a killed stage has something to go on from
+                shutil.rmtree(place, ignore_errors=True)
             if isinstance(reply, Unable):
                 yield Failed(node, Failure(node.kind, node.key, reply.sentence, reply.tail))
             else:
@@ -100,11 +152,6 @@ class LocalExecutor:
             if worker.process.is_alive():
                 worker.process.kill()
         self.workers = []
-
-
-def _obituary(code: int | None) -> str:
-    hint = "; signal 9 is often the system's answer to too little memory" if code == -9 else ""
-    return f"its process was killed (exit code {code}{hint})"
 
 
 EXECUTOR = ExecutorKind("local", LocalExecutor)

@@ -132,10 +132,12 @@ class RayExecutor:
         """A worker that Ray starts where there is room."""
         given, index = self.resources, self.begun
         self.begun += 1
-        gpus = 1 if given.devices else 0
+        gpus = given.width if given.devices else 0
         memory = None if gpus else given.memory or None  # a GPU's worker needs that much of the GPU's
-        actor = self.ray.remote(Seat).options(num_cpus=given.threads, num_gpus=gpus, memory=memory).remote()
-        own = replace(given, workers=1, devices=0, logs=given.logs.absolute() / f"ray-{index}")
+        actor = (
+            self.ray.remote(Seat).options(num_cpus=given.threads * given.width, num_gpus=gpus, memory=memory).remote()
+        )
+        own = replace(given, workers=1, devices=gpus, logs=given.logs.absolute() / f"ray-{index}")
         return Worker(actor, actor.greet.remote(own, self.run_of, self.token, Path.cwd()))
 
     def has_room(self) -> bool:

@@ -16,30 +16,36 @@ ANSWER = 5.0  # seconds that a head node has to answer
 RAYS_OWN = ("auto", "local")  # addresses: a cluster that runs on this machine; one for this command alone
 
 
-def room(address: str | None, threads: int, memory: int) -> tuple[int, int, int]:
+def room(address: str | None, threads: int, memory: int, width: int = 1) -> tuple[int, int, int]:
     """`divided_cluster` of the cluster of an address as it stands.
 
     Raises UserError where Ray is not installed, the cluster does not answer, or no node has room for one worker.
     """
     nodes = connected(address).nodes()
-    return divided_cluster([node["Resources"] for node in nodes if node["Alive"]], threads, memory)
+    return divided_cluster([node["Resources"] for node in nodes if node["Alive"]], threads, memory, width)
 
 
-def divided_cluster(nodes: Sequence[Mapping[str, float]], threads: int, memory: int) -> tuple[int, int, int]:
-    """(workers, threads each, GPUs): a worker a GPU, else as many as the nodes' cores and memory (bytes) hold.
+def divided_cluster(
+    nodes: Sequence[Mapping[str, float]], threads: int, memory: int, width: int = 1
+) -> tuple[int, int, int]:
+    """(workers, threads a device, GPUs): a worker for each `width` GPUs, else as many as the nodes' cores and memory
+    (bytes) hold.
 
-    nodes: what each has, by Ray's names of resources; threads: that a worker has here, which no node need have.
+    nodes: what each has, by Ray's names of resources; threads: that a device has here, which no node need have.
     """
-    gpus = [node for node in nodes if node.get("GPU", 0) >= 1]
+    gpus = [node for node in nodes if node.get("GPU", 0) >= width]
+    if not gpus and any(node.get("GPU", 0) >= 1 for node in nodes):
+        raise UserError(f"--executor ray: a training wants {width} GPUs at once, which no node of the cluster has")
     if gpus:
         threads = max(1, min(int(node.get("CPU", 0) // node["GPU"]) for node in gpus))
-        count = int(sum(node["GPU"] for node in gpus))
-        return count, threads, count
-    threads = max(1, min(threads, max((int(node.get("CPU", 0)) for node in nodes), default=0)))
-    workers = sum(int(min(node.get("CPU", 0) // threads, node.get("memory", 0) // memory)) for node in nodes)
+        count = sum(int(node["GPU"] // width) for node in gpus)
+        return count, threads, count * width
+    threads = max(1, min(threads, max((int(node.get("CPU", 0) // width) for node in nodes), default=0)))
+    own = width * threads
+    workers = sum(int(min(node.get("CPU", 0) // own, node.get("memory", 0) // memory)) for node in nodes)
     if not workers:
         raise UserError(
-            f"--executor ray: none of the cluster's {len(nodes)} nodes has {threads} CPUs and {memory / 1e9:.1f} GB of "
+            f"--executor ray: none of the cluster's {len(nodes)} nodes has {own} CPUs and {memory / 1e9:.1f} GB of "
             "memory for a worker; `ray status` shows what they have"
         )
     return workers, threads, 0

@@ -9,13 +9,15 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from gatebench.bench.errors import StageFailed, UserError, is_disk_full
-from gatebench.bench.executors import peak
+from gatebench.bench import peak
+from gatebench.bench.errors import ProcessKilled, StageFailed, UserError, is_disk_full
+from gatebench.bench.machine import VISIBLE
 from gatebench.bench.process import become_worker
 from gatebench.bench.stages.stage import Facts, Run
 
@@ -28,6 +30,7 @@ class Job:
     spec: object  # what `run` takes
     inputs: Mapping[str, Path]
     out: Path
+    gpus: str | None = None  # for the processes that a stage of several devices starts, by names of CUDA's
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,11 @@ class Succeeded:
 
 @dataclass(frozen=True)
 class Unable:
-    """The stage failed; tail: the last lines of its output."""
+    """The stage failed; tail: the last lines of its output; goes_on: whether its folder lets it go on."""
 
     sentence: str
     tail: str
+    goes_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ def run_jobs(connection: Connection, threads: int, device: int | None, log: Path
         if job is None:
             return
         _run(connection, job, log)
+        peak.give_device_back()
 
 
 def _run(connection: Connection, job: Job, log: Path) -> None:
@@ -85,8 +90,12 @@ def _run(connection: Connection, job: Job, log: Path) -> None:
     started, at = time.monotonic(), os.fstat(sys.stdout.fileno()).st_size
     peak.begin()
     try:
-        facts = job.run(job.spec, job.inputs, job.out, report)
-        connection.send(Succeeded({**facts, "seconds": time.monotonic() - started, "peak_memory": peak.taken()}))
+        with _lending(job.gpus):
+            facts = job.run(job.spec, job.inputs, job.out, report)
+        most = facts.get("peak_memory") or peak.taken()  # the former of the stage's own processes
+        connection.send(Succeeded({**facts, "seconds": time.monotonic() - started, "peak_memory": most}))
+    except ProcessKilled as killed:
+        connection.send(Unable(str(killed), _tail(log, at), goes_on=True))
     except (StageFailed, UserError) as failure:
         connection.send(Unable(str(failure), _tail(log, at)))
     except Exception as error:  # a failing stage must not take the other cells with it
@@ -96,6 +105,19 @@ def _run(connection: Connection, job: Job, log: Path) -> None:
         traceback.print_exc()
         sys.stderr.flush()
         connection.send(Unable(f"{type(error).__name__}: {error}", _tail(log, at)))
+
+
+@contextmanager
+def _lending(gpus: str | None) -> Iterator[None]:
+    """Processes that are started here see these GPUs; this one goes on with its own."""
+    before = os.environ.get(VISIBLE)
+    if gpus is not None:
+        os.environ[VISIBLE] = gpus
+    try:
+        yield
+    finally:
+        if gpus is not None and before is not None:
+            os.environ[VISIBLE] = before
 
 
 def _tail(log: Path, at: int, lines: int = 20) -> str:

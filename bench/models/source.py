@@ -14,6 +14,7 @@ from gatebench.bench.models import ladder
 
 BUILTIN = "builtin:"
 FLOAT32, NF4 = "float32", "nf4"
+Strategy = Literal["ddp", "fsdp"]
 NEVER_LOADED = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".ot", ".onnx", ".gguf", ".tflite", ".mlmodel")
 CONVERTER = 1  # of GGUF files; raised whenever the same file becomes another folder
 LOADED_FOLDERS = ("additional_chat_templates",)
@@ -45,11 +46,20 @@ class Adapter:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """The devices that each training of a model is shared out over, a process each: by ddp every one holds the whole
+    model, by fsdp (FSDP2) a part of every weight. Sums over devices round otherwise, so it is in a training's key."""
+
+    devices: int
+    strategy: Strategy = "ddp"
+
+
+@dataclass(frozen=True)
 class ModelSource:
     """content stands for the weights in stage keys; the path does not. dtype: the type that training computes in;
     attention: transformers' name of how it computes attention, "" for what it advises; context: the most tokens that
     the model reads, None where it has no limit or, on the hub, is not known yet; parts: of a GGUF file, where its bytes
-    lie (gguf/parts.py), empty for any other model."""
+    lie (gguf/parts.py), empty for any other model; spread: None for trainings on one device."""
 
     content: str
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -59,11 +69,12 @@ class ModelSource:
     context: int | None = field(default=None, metadata={"key": False})
     parts: tuple[str, ...] = field(default=(), metadata={"key": False})
     attention: str = field(default="", metadata={"key": "given"})
+    spread: Spread | None = field(default=None, metadata={"key": "given"})
 
     @property
     def as_base(self) -> ModelSource:
         """What is the same however the model is trained: its files, which all adapters on it share."""
-        return replace(self, adapter=None, attention="")
+        return replace(self, adapter=None, attention="", spread=None)
 
     @property
     def weights(self) -> str:

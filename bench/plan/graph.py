@@ -44,6 +44,12 @@ class Node:
     inputs: tuple[tuple[str, str, str], ...]  # (role, kind, key)
     key: str
 
+    @property
+    def devices(self) -> int:
+        """How many of an executor's devices, or of its places on a CPU, the stage takes at once."""
+        spread = getattr(self.spec, "spread", None)
+        return spread.devices if spread else 1
+
     def of(self, spec: object) -> Node:
         """The same stage with other parameters."""
         return Node(self.kind, spec, self.inputs, keys.digest_of_json(identity(self.kind, spec, self.inputs)))
@@ -112,8 +118,11 @@ class Plan:
 
     @property
     def at_once(self) -> int:
-        """How many stages can run at the same time at most: those of the most frequent kind."""
-        return max(Counter(node.kind for node in self.nodes.values()).values(), default=1)
+        """How many places stages can take at the same time at most: those of the kind that takes the most."""
+        places = Counter[str]()
+        for node in self.nodes.values():
+            places[node.kind] += node.devices
+        return max(places.values(), default=1)
 
     def keys_of(self, cell: Cell) -> set[str]:
         """The keys of every stage the cell rests on."""

@@ -18,6 +18,7 @@ from gatebench.bench.metrics.dynamics import PROFILE
 from gatebench.bench.models.source import ModelSource
 from gatebench.bench.plan.graph import Axes, Cell, Node, Plan, Questions, Sources, Where, cell_name, identity, matches
 from gatebench.bench.plan.lengths import too_long
+from gatebench.bench.plan.shares import not_shareable
 from gatebench.bench.stages import base, dynamics, generate, geometry, judge, reference, train, warmup
 from gatebench.bench.stages.stage import library_versions
 from gatebench.bench.suite.recipes import Generate, Train, Warmup
@@ -55,7 +56,8 @@ def plan_cautions(plan: Plan) -> list[str]:
 def make_plan(suite: Suite, sources: Sources, only: Callable[[Where], bool] = lambda axes: True) -> Plan:
     """The plan of a suite; `only` keeps the cells it is true of (all by default).
 
-    Raises UserError for claims about cells that the suite does not have, and for rows that a model cannot read.
+    Raises UserError for claims about cells that the suite does not have, for rows that a model cannot read, and for
+    batches that its devices cannot share.
     """
     nodes = _Nodes()
     stages_of = _Cells(suite, sources, nodes).stages
@@ -67,6 +69,7 @@ def make_plan(suite: Suite, sources: Sources, only: Callable[[Where], bool] = la
         for axes in filter(only, points)
     ]
     mistakes = too_long(cells, nodes.by_key, {name: model.context for name, model in sources.models.items()})
+    mistakes += not_shareable(cells, nodes.by_key)
     if mistakes:
         raise UserError(*mistakes)
     if sources.judge:
@@ -147,6 +150,7 @@ def _policy(
             drawn.warmup,
             weights=model.weights,
             attention=model.attention,
+            spread=model.spread,
         )
         policy = nodes.add("warmup", warm, base=base_node)
         found["warmup"] = policy.key
@@ -199,7 +203,7 @@ class _Cells:
                           model.weights, model.attention,
                           policy.followed.data if recipe.keep != "all" else None,
                           policy.followed.profile * (recipe.keep != "all"),
-                          policy.followed.confidence and recipe.keep != "all")  # fmt: skip
+                          policy.followed.confidence and recipe.keep != "all", model.spread)  # fmt: skip
         read, found = {}, dict(policy.stages)
         if get_loss(axes["loss"]).reference or gate.compares or gate.reads_reference:
             read["reference"] = self.nodes.add("reference", policy.scored, policy=policy.node)

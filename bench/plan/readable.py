@@ -17,6 +17,7 @@ from gatebench.bench.models.chat_template import OUT_OF_BOUNDS, REFUSES
 from gatebench.bench.models.encoding import Encoder, Lengths
 from gatebench.bench.models.gguf.source import gguf_tokenizer, has_template
 from gatebench.bench.plan.graph import Plan, Sources
+from gatebench.bench.plan.shares import uneven_ends
 
 if TYPE_CHECKING:
     from gatebench.bench.models.source import ModelSource
@@ -31,18 +32,21 @@ def is_here(source: ModelSource) -> bool:
 def check_rows(plan: Plan, sources: Sources, wanted: Callable[[ModelSource], bool] = lambda source: True) -> None:
     """Encode the training pairs of every model, of those that are wanted, and local data set that meet in a cell.
 
-    Raises UserError, all at once, where more of them than max_dropped cannot be encoded, and where a chat template
-    refuses a system's turn. Data sets of the hub are checked by the first stage that has them.
+    Raises UserError, all at once, where more of them than max_dropped cannot be encoded, where a chat template refuses
+    a system's turn, and where several devices cannot share the rows at the end of an epoch. Data sets of the hub are
+    checked by the first stage that has them.
     """
     mistakes: list[str] = []
     for model, dataset, lengths in _meetings(plan):
         source, data = sources.models[model], sources.datasets[dataset]
         if data.is_on_hub or not wanted(source):
             continue
-        rows = load(data).train
-        if source.is_builtin and all(_surely_fits(pair, lengths) for pair in rows):
-            continue  # what its tokenizer would have to be trained for is known already
-        _, dropped = Encoder(_tokenizer(source, data), lengths).pairs(rows)
+        rows, dropped = load(data).train, list[Dropped]()
+        # else what its tokenizer would have to be trained for is known already
+        if not (source.is_builtin and all(_surely_fits(pair, lengths) for pair in rows)):
+            _, dropped = Encoder(_tokenizer(source, data), lengths).pairs(rows)
+        met = [cell for cell in plan.cells if (cell.model, cell.dataset) == (model, dataset)]
+        mistakes += uneven_ends(met, plan.nodes, len(rows) - len(dropped))
         mistakes += _sentences(f"model {model}, data set {dataset}", data, rows, dropped)
     if mistakes:
         raise UserError(*dict.fromkeys(mistakes))

@@ -162,7 +162,7 @@ def _model(model: Model, file: Path, key: str, mistakes: list[str]) -> ModelSour
         mistakes += (f"{at(file, None, key + '.path')}: {model.path!r}: {sentence}" for sentence in found.wrong)
     return ModelSource(
         model_content(path, model.revision), model.dtype, model.adapter, path, model.revision, context,
-        attention=model.attention,
+        attention=model.attention, spread=model.spread,
     )  # fmt: skip
 
 
@@ -173,7 +173,7 @@ def _gguf(model: Model, path: str, file: Path, key: str, mistakes: list[str]) ->
         mistakes.append(f"{at(file, None, key + '.revision')}: {why}")
     found, wrong = gguf_source(path, dict.fromkeys((file.parent.resolve(), Path.cwd())))
     mistakes += (f"{at(file, None, key + '.path')}: {model.path!r}: {sentence}" for sentence in wrong)
-    return replace(found, dtype=model.dtype, adapter=model.adapter, attention=model.attention)
+    return replace(found, dtype=model.dtype, adapter=model.adapter, attention=model.attention, spread=model.spread)
 
 
 def _dataset(dataset: Dataset, file: Path, key: str, probes: int, mistakes: list[str], data: Path | None) -> DataSource:

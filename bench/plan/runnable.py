@@ -50,10 +50,13 @@ def check_recipes(plan: Plan, sources: Sources) -> None:
 
 def not_runnable_here(plan: Plan) -> list[str]:
     """A sentence for each thing in the recipes of a plan that this machine lacks."""
-    has_gpu, found = bool(default_workers()[2]), list[str]()
+    gpus, found = default_workers()[2], list[str]()
+    has_gpu = bool(gpus)
     for node in plan.nodes.values():
         if node.kind not in ("warmup", "train"):
             continue
+        if has_gpu and node.devices > gpus:
+            found.append(f"devices: a training wants {node.devices} GPUs at once, and this machine has {gpus}")
         recipe, adapter, attention = node.spec.recipe, node.spec.adapter, node.spec.attention
         if of_bitsandbytes(recipe.optimizer):
             why = _lacks(has_gpu, "bitsandbytes")

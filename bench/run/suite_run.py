@@ -241,7 +241,10 @@ def _make_stages(
         return Outcome(cached=set(plan.nodes))
     prepared.folder.mkdir(parents=True, exist_ok=True)
     where, memory = (manner.executor, manner.address), largest_memory(plan)
-    resources = resources_at(*where, plan.at_once, memory, prepared.folder / "logs", manner.workers, missing)
+    wanted = [node.devices for key, node in plan.nodes.items() if key not in finished]
+    resources = resources_at(
+        *where, plan.at_once, memory, prepared.folder / "logs", manner.workers, sum(wanted), max(wanted)
+    )
     count = resources.workers
     err.print(f"{len(plan.cells)} cells, {missing} of {len(plan.nodes)} stages to run, {count} workers", **PLAIN)
     lengths = lengths_of(plan, finished, records(store, machine_of(plan)))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from gatebench.bench.keys import Json
 from gatebench.bench.metrics.tasks import ByItem, ValueWithError
+from gatebench.bench.models.source import Spread
 
 if TYPE_CHECKING:
     import pandas
@@ -53,7 +54,8 @@ class Amount:
     them; at_once, writes: answers written together, and the most tokens of one, of a stage that writes some;
     checkpointing: whether activations are computed again in the backward pass; responses: to one prompt in a unit,
     whose lengths the rows of the data then tell; read: further responses that are read in float32 without being trained
-    on, each of half a unit's tokens; wide: whether all is computed in float32, whatever the model's type.
+    on, each of half a unit's tokens; wide: whether all is computed in float32, whatever the model's type; spread: the
+    devices that share it out, where batch_tokens, logits and memory are those of each.
     """
 
     units: float
@@ -74,11 +76,21 @@ class Amount:
     responses: int = 0
     read: float = 0.0
     wide: bool = False
+    spread: Spread | None = None
+
+    @property
+    def devices(self) -> int:
+        return self.spread.devices if self.spread else 1
 
     @property
     def timed(self) -> float:
         """What seconds grow with: units, and what is read beside them by the operations that it takes."""
         return self.units + (self.read / 2 * FORWARD / self.flops_a_token if self.read else 0.0)
+
+
+def like_spread(spread: Spread | None) -> tuple[object, ...]:
+    """What Amount.like has of it: nothing on one device, whose groups are those of before."""
+    return (spread,) if spread else ()
 
 
 Inputs = Mapping[str, Any]  # the specs of the stages that a stage rests on, by role

@@ -8,12 +8,13 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.errors import StageFailed
-from gatebench.bench.models.source import FLOAT32, Adapter
+from gatebench.bench.models.source import FLOAT32, Adapter, Spread
 from gatebench.bench.stages.probing import PROBES, followed
 from gatebench.bench.stages.stage import (
     BYTES,
@@ -26,12 +27,17 @@ from gatebench.bench.stages.stage import (
     Inputs,
     Report,
     Stage,
+    like_spread,
 )
 from gatebench.bench.stages.training import change
 from gatebench.bench.stages.training.callbacks import CHECKPOINTS, Watch, every_callback, saver, watch_callback
+from gatebench.bench.stages.training.dealing import check_even
 from gatebench.bench.stages.training.following import FOLLOWED, Follower
+from gatebench.bench.stages.training.processes import on_devices
 from gatebench.bench.stages.training.resume import TRAINER
 from gatebench.bench.stages.training.rows import in_numbers, training_rows
+from gatebench.bench.stages.training.sharding import gathered_model, shard, team_trainer
+from gatebench.bench.stages.training.team import ALONE, Team
 from gatebench.bench.suite.recipes import Train
 
 if TYPE_CHECKING:
@@ -74,19 +80,35 @@ class Spec:
     followed: DataSource | None = field(default=None, metadata={"key": "given"})
     profile: int = field(default=0, metadata={"key": "given"})
     confidence: bool = field(default=False, metadata={"key": "given"})
+    spread: Spread | None = field(default=None, metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch: Watch | None = None) -> Facts:
-    """Train the cell into `out`. inputs: policy, and reference where the loss or the gate reads it.
+    """Train the cell into `out`. inputs: policy, and reference where the loss or the gate reads it; watch: of one
+    device's training.
 
     Raises Stopped where `watch` ends it before its last step."""
+    if spec.spread is None:
+        return _share(spec, inputs, out, report, ALONE, watch)
+    recipe, clear = spec.recipe, partial(_clear, out)
+    return on_devices(spec.spread, recipe.batch_size, recipe.micro_batch_size, _share, spec, inputs, out, report, clear)
+
+
+def _clear(out: Path) -> None:
+    for folder in (TRAINER, CHECKPOINTS, FOLLOWED):
+        shutil.rmtree(out / folder, ignore_errors=True)
+
+
+def _share(
+    spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, team: Team, watch: Watch | None = None
+) -> Facts:
+    """One process's share of the training; the first makes the stage of it and has its facts."""
     import pandas
     import torch
 
     from gatebench.bench.models.encoding import Encoder
     from gatebench.bench.models.loading import MODEL, POINTER, load_tokenizer
     from gatebench.bench.stages.reference import REFERENCE_FILE, facts_of
-    from gatebench.bench.stages.training.memory import with_smaller_batches
     from gatebench.objectives.controls import small_batch_caution
     from gatebench.objectives.gates import REWEIGHTERS, UNGATED
     from gatebench.objectives.registry import coupling_caution, unanchored_caution
@@ -102,28 +124,29 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, watch
     if spec.followed:
         probes = followed(tokenizer, spec.followed, recipe.lengths, profile=spec.profile, confidence=spec.confidence)
     follower = Follower(probes, inputs["policy"], spec.weights or FLOAT32, out, report) if probes else None
-    given = Given(spec, gate, rows, tokenizer, inputs["policy"], out, report, watch, follower)
-
-    def clear() -> None:
-        for folder in (TRAINER, CHECKPOINTS, FOLLOWED):
-            shutil.rmtree(out / folder, ignore_errors=True)
-
-    trainer, micro = with_smaller_batches(recipe.micro_batch_size or recipe.batch_size, given.train, clear)
+    check_even(len(rows), recipe.batch_size, recipe.steps, team.size)
+    given = Given(spec, gate, rows, tokenizer, inputs["policy"], out, report, team, watch, follower)
+    whole_micro = recipe.micro_batch_size or recipe.batch_size
+    trainer, micro = team.fitted(whole_micro, given.train, partial(_clear, out))
     if trainer.state.global_step < trainer.state.max_steps:
         raise Stopped
-    finite = all(bool(torch.isfinite(parameter).all()) for parameter in trainer.model.parameters())
+    model = given.whole(trainer.model)
+    team.leave()
+    if not team.leads:
+        return {}
+    finite = all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters())
     steps = trainer.state.global_step
     if not finite:
         raise StageFailed(f"weights are not finite after step {steps}; {change.ADVICE}")
-    moved = given.change(trainer.model)
+    moved = given.change(model)
     moved.check(steps)
     if follower:
-        follower.measure(steps, 1.0, trainer.model)
+        follower.measure(steps, 1.0, model)
         follower.measured().to_parquet(out / PROBES)
     if recipe.keep != "none":
         if follower and not spec.adapter:  # nothing is measured from them any more
-            cast("torch.nn.Module", trainer.model).to(getattr(torch, spec.dtype))
-        trainer.model.save_pretrained(out / MODEL)
+            cast("torch.nn.Module", model).to(getattr(torch, spec.dtype))
+        model.save_pretrained(out / MODEL)
         tokenizer.save_pretrained(out / MODEL)
     if spec.adapter and recipe.keep != "none":
         # a partial folder lies as deep in the store as a finished one, so the relative path survives the rename
@@ -168,12 +191,19 @@ class Given:
     policy: Path
     out: Path
     report: Report
+    team: Team = ALONE
     watch: Watch | None = None
     follower: Follower | None = None
 
     @property
     def weights(self) -> str:
         return self.spec.weights or FLOAT32
+
+    def whole(self, model: CausalLM) -> CausalLM:
+        """See `gathered_model`."""
+        from gatebench.bench.models.loading import load_policy
+
+        return gathered_model(model, self.team, lambda: load_policy(self.policy, self.weights))
 
     def change(self, model: CausalLM) -> Change:
         """How far the trained model is from the policy that it began as."""
@@ -205,7 +235,8 @@ class Given:
             gate, output_dir=str(self.out / TRAINER), layout=recipe.layout,
             loss=spec.loss, loss_parameters=loss.values(spec.parameters), beta=loss.beta(spec.parameters) or 0.1,
             precompute_ref_log_probs=True,
-            per_device_train_batch_size=micro, gradient_accumulation_steps=recipe.batch_size // micro,
+            per_device_train_batch_size=micro,
+            gradient_accumulation_steps=recipe.batch_size // (micro * self.team.size),
             num_train_epochs=recipe.epochs, max_steps=recipe.steps or -1, max_length=recipe.max_length, seed=spec.seed,
             logging_steps=LOGGING_STEPS, save_strategy="no", save_total_limit=1, report_to=[], disable_tqdm=True,
             dataloader_pin_memory=False, bf16=spec.dtype != FLOAT32, use_cpu=not torch.cuda.is_available(),
@@ -225,29 +256,37 @@ class Given:
             self.follower.attention = advised
         if not spec.attention and flex_serves(recipe.layout) and model._supports_flex_attn:
             model.set_attn_implementation(FLEX)
-        trainer = GatedDPOTrainer(
+        trainer = team_trainer(GatedDPOTrainer, recipe.batch_size, self.team)(
             model=model, args=arguments, train_dataset=self.rows, processing_class=self.tokenizer,
             peft_config=lora_config(spec.adapter, model) if spec.adapter else None,
             callbacks=[
                 callback_for(self.report, f"{spec.loss} x {gate.kind}"),
                 divergence_callback(may_rest=may_rest, may_grow=bool(spec.adapter)),
-                *self._kept(), checkpoint_callback(LOGGING_STEPS, self.out),
+                *self._kept(), checkpoint_callback(LOGGING_STEPS, self.out, self.team),
                 *([watch_callback(self.watch)] if self.watch else []),
             ],
         )  # fmt: skip
         if trainer.layout_caution:
             model.set_attn_implementation(attention)
-        point = restore(model, self.out)  # the layout was decided by the weights before the first step
+        point = restore(model, self.out, self.team)  # the layout was decided by the weights before the first step
+        shard(trainer, self.team)
         without_lines(trainer)
         trainer.train(resume_from_checkpoint=point)
         return trainer
 
     def _kept(self) -> list[TrainerCallback]:
         """What is measured, or saved to be measured later, as training goes."""
-        every = self.spec.recipe.evaluate_every
-        if self.follower:
-            return [every_callback(every, self.follower.measure)]
-        return [every_callback(every, saver(self.out))] if self.spec.recipe.keep == "all" else []
+        keeps_all = self.spec.recipe.keep == "all"
+        act = self.follower.measure if self.follower else saver(self.out) if keeps_all else None
+        if act is None:
+            return []
+
+        def of_whole(step: int, share: float, model: CausalLM) -> None:
+            found = self.whole(model)
+            if self.team.leads:
+                act(step, share, found)
+
+        return [every_callback(self.spec.recipe.evaluate_every, of_whole)]
 
 
 KINDS_A_PROBE = 12  # responses of one prompt that are followed, about
@@ -257,20 +296,21 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
     if pairs is None:
         return None
     recipe = spec.recipe
-    micro = recipe.micro_batch_size or recipe.batch_size
+    micro = recipe.micro_batch_size or recipe.batch_size // (spec.spread.devices if spec.spread else 1)
     width, states = recipe.lengths.max_length, recipe.states
     flops = (FROZEN if spec.adapter else TRAINING) + FORWARD * recipe.gradient_checkpointing
     units = steps_of(recipe, pairs) * recipe.batch_size
     times = checkpoints_of(recipe, pairs)
     read = times * KINDS_A_PROBE * spec.followed.probes_among(pairs) if spec.followed else 0
     slower = [name for name in ("gradient_checkpointing", "torch_compile") if getattr(recipe, name)]
-    like = (recipe.lengths, recipe.batch_size, micro, recipe.layout, *slower)
+    like = (recipe.lengths, recipe.batch_size, micro, recipe.layout, *slower, *like_spread(spec.spread))
     saved = {"none": 0, "final": 1, "all": times}[recipe.keep]
     kept = FLOAT32 if spec.adapter or recipe.keep == "all" else spec.dtype
     return Amount(units, 2 * width, flops, micro * 2 * width, states, saved, like,
                   held=BYTES[spec.weights or FLOAT32], written=BYTES[kept],
                   saves_adapter=spec.adapter is not None,
-                  checkpointing=recipe.gradient_checkpointing, responses=2, read=read)  # fmt: skip
+                  checkpointing=recipe.gradient_checkpointing, responses=2, read=read,
+                  spread=spec.spread)  # fmt: skip
 
 
 def steps_of(recipe: Train, pairs: int) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from gatebench.bench.data.source import ROWS_A_STEP, DataSource
 from gatebench.bench.models.encoding import Lengths
-from gatebench.bench.models.source import FLOAT32, Adapter
+from gatebench.bench.models.source import FLOAT32, Adapter, Spread
 from gatebench.bench.stages.stage import (
     BYTES,
     CAUTIONS,
@@ -23,8 +24,12 @@ from gatebench.bench.stages.stage import (
     Inputs,
     Report,
     Stage,
+    like_spread,
 )
 from gatebench.bench.stages.training import change
+from gatebench.bench.stages.training.processes import on_devices
+from gatebench.bench.stages.training.supervised import drop_checkpoints
+from gatebench.bench.stages.training.team import ALONE, Team
 from gatebench.bench.suite.recipes import Warmup
 
 if TYPE_CHECKING:
@@ -50,9 +55,18 @@ class Spec:
     seed: int = 0
     weights: str = field(default="", metadata={"key": "given"})
     attention: str = field(default="", metadata={"key": "given"})
+    spread: Spread | None = field(default=None, metadata={"key": "given"})
 
 
 def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
+    if spec.spread is None:
+        return _share(spec, inputs, out, report, ALONE)
+    clear = partial(drop_checkpoints, out)
+    return on_devices(spec.spread, spec.recipe.batch_size, None, _share, spec, inputs, out, report, clear)
+
+
+def _share(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report, team: Team) -> Facts:
+    """One process's share of the warm-up; the first makes the stage of it and has its facts."""
     import torch
     from transformers import set_seed
 
@@ -84,7 +98,11 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     recipe = spec.recipe
     fitted = fit(make_model, rows, learning_rate=recipe.learning_rate, batch_size=recipe.batch_size,
                  epochs=recipe.epochs, seed=spec.seed, report=report, out=out, dtype=spec.dtype,
-                 optimizer=recipe.optimizer, gradient_checkpointing=recipe.gradient_checkpointing)  # fmt: skip
+                 optimizer=recipe.optimizer, gradient_checkpointing=recipe.gradient_checkpointing,
+                 team=team)  # fmt: skip
+    team.leave()
+    if not team.leads:
+        return {}
     model = fitted.model
     if spec.adapter:
         moved = change.of_adapter(model, getattr(torch, held))
@@ -106,12 +124,15 @@ def amount(spec: Spec, inputs: Inputs, pairs: int | None) -> Amount | None:
         return None
     rows = min(spec.recipe.pairs or pairs, pairs) * (2 if spec.kind == "extended_sft" else 1)
     batch, width, recipe = spec.recipe.batch_size, spec.lengths.max_length, spec.recipe
+    at_once = batch // (spec.spread.devices if spec.spread else 1)
     flops = (FROZEN if spec.adapter else TRAINING) + FORWARD * recipe.gradient_checkpointing
-    like = (spec.lengths, batch, *(["gradient_checkpointing"] if recipe.gradient_checkpointing else []))
+    slower = ["gradient_checkpointing"] if recipe.gradient_checkpointing else []
+    like = (spec.lengths, batch, *slower, *like_spread(spec.spread))
     # an adapter is merged in float32
-    return Amount(rows * recipe.epochs, width, flops, batch * width, recipe.states, 1, like,
-                  held=BYTES[FLOAT32 if spec.adapter else spec.weights or FLOAT32], logits=batch * width,
-                  copies=LOSS_COPIES, responses=1, checkpointing=recipe.gradient_checkpointing)  # fmt: skip
+    return Amount(rows * recipe.epochs, width, flops, at_once * width, recipe.states, 1, like,
+                  held=BYTES[FLOAT32 if spec.adapter else spec.weights or FLOAT32], logits=at_once * width,
+                  copies=LOSS_COPIES, responses=1, checkpointing=recipe.gradient_checkpointing,
+                  spread=spec.spread)  # fmt: skip
 
 
 def shorten(spec: Spec, steps: int, copy: int) -> Spec:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -12,7 +12,7 @@ from gatebench.bench.data.source import TOOLBOX
 from gatebench.bench.metrics import registry
 from gatebench.bench.models.gguf.wheels import WHEEL
 from gatebench.bench.models.ladder import NAMES
-from gatebench.bench.models.source import Adapter
+from gatebench.bench.models.source import Adapter, Spread, Strategy
 from gatebench.bench.suite.claims import Claim
 from gatebench.bench.suite.losses import with_loss
 from gatebench.bench.suite.recipes import (
@@ -36,11 +36,18 @@ from gatebench.objectives.gates import BAND, CONTROLS, RC, REWEIGHTERS, UNGATED,
 from gatebench.objectives.names import UnknownWord, nearest
 
 Attention = Literal["eager", "sdpa", "flash_attention_2", "flash_attention_3", "flex_attention"]
+STRATEGIES = get_args(Strategy)
 WARMUPS = ("sft", "extended_sft", "none")
 
 
 def _named(value: object, key: str = "path") -> object:
     return {key: value} if isinstance(value, str) else value
+
+
+def _known_strategy(value: object) -> object:
+    if isinstance(value, str) and value not in STRATEGIES:
+        raise UnknownWord("strategy", value, STRATEGIES)
+    return value
 
 
 class Model(Strict):
@@ -49,6 +56,8 @@ class Model(Strict):
     dtype: the type that training computes in. Weights that are trained, and their optimizer's, are float32 with either
     (bfloat16 is autocast, as bf16=True is in TRL); those that lie frozen under an adapter are held in it.
     attention: transformers' name of how training computes it; by default the one that transformers advises.
+    devices: over how many each of its trainings is shared out, batch_size staying that of all together; strategy: ddp,
+    the default, has the whole model on each, fsdp a part of every weight.
     """
 
     path: Place
@@ -57,6 +66,8 @@ class Model(Strict):
     dtype: Literal["float32", "bfloat16"] = "float32"
     adapter: Adapter | None = None
     attention: Attention | Literal[""] = ""
+    devices: Count = 1
+    strategy: Annotated[Strategy | None, BeforeValidator(_known_strategy)] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -73,7 +84,16 @@ class Model(Strict):
             raise UnknownWord("built-in model", self.path, NAMES)
         if self.adapter and self.adapter.bits and self.dtype != "bfloat16":
             raise ValueError("adapter.bits: weights of 4 bits are computed with in bfloat16; write dtype: bfloat16")
+        if self.strategy and self.devices == 1:
+            raise ValueError(f"strategy {self.strategy} shares a training out over several devices; write devices: 2")
+        if self.strategy == "fsdp" and self.adapter:
+            raise ValueError("strategy fsdp trains all weights, and an adapter leaves them as they are; write ddp")
         return self
+
+    @property
+    def spread(self) -> Spread | None:
+        """None on one device."""
+        return Spread(self.devices, self.strategy or "ddp") if self.devices > 1 else None
 
 
 class LocalCopy(Strict):

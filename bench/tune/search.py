@@ -78,6 +78,11 @@ def tune(suite: Suite, sources: Sources, results: Path, err: Console, manner: su
         raise UserError(
             "this suite has no tune block; add one, as in  tune: {trials: 40, maximize: [delta_chosen, margin]}"
         )
+    if spread := [model.name for model in tuned_point(suite, block).models if model.devices > 1]:
+        raise UserError(
+            f"bench tune trains each trial on one device, where it can be stopped at a rung, and {spread[0]} is to be "
+            "trained on several: leave out devices, or tune another model with  tune: {at: {model: ...}}"
+        )
     own = "gate" if block.over == "gates" else "ungated loss"
     blocks = {own: block, **({"ungated loss": block.of_ungated()} if block.fair else {})}
     blocks |= {f"{RIVAL}{name}": block.of_rival(name) for name in block.rivals}

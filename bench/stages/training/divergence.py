@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from gatebench.bench.errors import StageFailed
@@ -41,13 +42,13 @@ def divergence_callback(
             self, args: object, state: TrainerState, control: TrainerControl, *, model: CausalLM, **_: object
         ) -> None:
             if not may_grow:
-                self.start = float(torch.nn.utils.get_total_norm(model.parameters()))
+                self.start = float(_norm(model.parameters()))
 
         def on_pre_optimizer_step(
             self, args: object, state: TrainerState, control: TrainerControl, *, model: CausalLM, **_: object
         ) -> None:
             found = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-            self.norms.append(torch.nn.utils.get_total_norm(found))
+            self.norms.append(_norm(found))
 
         def on_log(
             self, args: object, state: TrainerState, control: TrainerControl, *, model: CausalLM,
@@ -60,7 +61,7 @@ def divergence_callback(
                 self.judge_gradient(step, norm)
             self.norms = []
             if not may_grow:
-                self.judge_size(now, float(torch.nn.utils.get_total_norm(model.parameters())))
+                self.judge_size(now, float(_norm(model.parameters())))
             self.judge_loss(now, logs["loss"], now >= state.max_steps)
 
         def judge_gradient(self, step: int, norm: float) -> None:
@@ -91,6 +92,15 @@ def divergence_callback(
                 )
 
     return Diverged()
+
+
+def _norm(tensors: Iterable[Tensor]) -> Tensor:
+    """Of all together, [], also where they lie in parts on several processes."""
+    import torch
+    from torch.distributed.tensor import DTensor
+
+    norm = torch.nn.utils.get_total_norm(tensors)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
 
 
 def has_an_end(loss: AnyLoss, parameters: object) -> bool:

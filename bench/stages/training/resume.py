@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING
 
 from gatebench.bench.stages.training.callbacks import CHECKPOINTS
 from gatebench.bench.stages.training.following import FOLLOWED
+from gatebench.bench.stages.training.team import ALONE
 
 if TYPE_CHECKING:
     from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+    from gatebench.bench.stages.training.team import Team
     from gatebench.objectives.causal_lm import CausalLM
 
 TRAINER, SEAL = "trainer", "seal.json"
@@ -39,19 +41,19 @@ def resume_point(out: Path) -> str | None:
     return None
 
 
-def restore(model: CausalLM, out: Path) -> str | None:
+def restore(model: CausalLM, out: Path, team: Team = ALONE) -> str | None:
     """Put the weights of the newest checkpoint into the model and return the checkpoint's folder, if there is one.
 
     The Trainer's own loading skips parameters that a checkpoint names otherwise than the model does (the head of a
     GPT-NeoX), with no more than a warning; from_pretrained knows both names. Adapters are left to the Trainer.
     """
-    point = resume_point(out)
+    point = team.agreed(lambda: resume_point(out))
     if point is not None and not (Path(point) / "adapter_config.json").exists():
         model.load_state_dict(type(model).from_pretrained(point, dtype=model.dtype).state_dict())
     return point
 
 
-def checkpoint_callback(logging_steps: int, out: Path) -> TrainerCallback:
+def checkpoint_callback(logging_steps: int, out: Path, team: Team = ALONE) -> TrainerCallback:
     """Saves the trainer's whole state about every SECONDS_BETWEEN_CHECKPOINTS, right after a logging step, so that
     no half-accumulated metric is lost, and seals it. When it saves does not change what it computes."""
     from transformers import TrainerCallback
@@ -60,13 +62,16 @@ def checkpoint_callback(logging_steps: int, out: Path) -> TrainerCallback:
         last = time.monotonic()
 
         def on_step_end(self, args: object, state: TrainerState, control: TrainerControl, **_: object) -> None:
-            due = time.monotonic() - self.last >= SECONDS_BETWEEN_CHECKPOINTS
-            if due and state.global_step % logging_steps == 0 and state.global_step < state.max_steps:
+            if state.global_step % logging_steps or state.global_step >= state.max_steps:
+                return
+            if team.agreed(lambda: time.monotonic() - self.last >= SECONDS_BETWEEN_CHECKPOINTS):
                 control.should_save = True
 
         def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+            team.wait()  # each process writes its own random state
             folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-            (folder / SEAL).write_text(json.dumps(_sums(out, folder)))  # half of one is no JSON
+            if team.leads:
+                (folder / SEAL).write_text(json.dumps(_sums(out, folder)))  # half of one is no JSON
             self.last = time.monotonic()
 
     return Checkpoint()

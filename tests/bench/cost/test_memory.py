@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from gatebench.bench.cost.memory import peak_memory
 from gatebench.bench.models.dimensions import KNOWN
-from gatebench.bench.models.source import Adapter, ModelSource
+from gatebench.bench.models.source import Adapter, ModelSource, Spread
 from gatebench.bench.stages.stage import ADAMW, FORWARD, SCORE_COPIES, SCORED_LOGITS, TRAINING, Amount
 
 LLAMA, QWEN = (KNOWN[name].dimensions() for name in ("huggyllama/llama-7b", "Qwen/Qwen2.5-0.5B"))
@@ -36,3 +36,12 @@ def test_the_bounds_of_scoring_are_those_it_has():
     from gatebench.objectives.layout import scoring
 
     assert (SCORED_POSITIONS, SCORED_LOGITS) == (scoring.POSITIONS_A_BATCH, scoring.LOGITS_A_BATCH)
+
+
+def test_ddp_takes_more_of_each_device_and_fsdp_a_part():
+    alone = peak_memory(TRAINED, LLAMA, WHOLE)
+    ddp, fsdp = (replace(TRAINED, spread=Spread(4, strategy)) for strategy in ("ddp", "fsdp"))
+    assert peak_memory(ddp, LLAMA, WHOLE) - alone == 4 * LLAMA.parameters  # the gradients, as they are exchanged
+    assert alone / 4 < peak_memory(fsdp, LLAMA, WHOLE) < alone / 2
+    followed = replace(fsdp, read=100.0)
+    assert peak_memory(followed, LLAMA, WHOLE) > 2 * 4 * LLAMA.parameters  # the whole model beside the first policy

@@ -229,3 +229,11 @@ def test_a_machine_on_which_nothing_was_timed_has_no_schedule(tmp_path):
     done = bench("plan", write(tmp_path, DPO), "--results", tmp_path / "results", "--workers", "4")
     assert "simulated" not in done.stdout
     assert "add --calibrate" in done.stderr
+
+
+def test_a_stage_of_several_places_waits_for_them_and_nothing_passes_it():
+    inputs, takes = {"a": [], "wide": [], "b": [], "done": []}, {"a": 3.0, "wide": 2.0, "b": 1.0}
+    found = simulate(inputs, takes, list(inputs), 2, {"wide": 2})
+    assert found.starts == {"a": 0.0, "wide": 3.0, "b": 5.0, "done": 5.0}
+    assert found.wall == 6.0
+    assert simulate(inputs, takes, list(inputs), 1, {"wide": 2}).wall == 6.0  # one place is all that it can have

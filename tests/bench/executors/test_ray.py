@@ -65,6 +65,14 @@ def test_a_worker_a_gpu_or_what_cores_and_memory_hold():
     assert divided_cluster([small, {"CPU": 16.0, "GPU": 4.0, "memory": 1e9}], 1, 10**12) == (4, 4, 4)
 
 
+def test_a_worker_holds_what_the_widest_stage_takes():
+    nodes = [{"CPU": 16.0, "GPU": 4.0}, {"CPU": 4.0, "GPU": 1.0}, {"CPU": 8.0, "memory": 8e9}]
+    assert divided_cluster(nodes, 1, 10**9, width=2) == (2, 4, 4)
+    assert divided_cluster(nodes[2:], 2, 10**9, width=2) == (2, 2, 0)
+    with pytest.raises(UserError, match="wants 8 GPUs at once, which no node"):
+        divided_cluster(nodes, 1, 10**9, width=8)
+
+
 def test_an_address_is_for_an_executor_that_has_a_cluster():
     with pytest.raises(UserError, match=r"--address 10\.0\.0\.1:6379: executor local runs on this machine alone"):
         get_executor("local", "10.0.0.1:6379")

@@ -27,6 +27,15 @@ def begin() -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
+def give_device_back() -> None:
+    """What a finished stage left on the GPU and nothing holds any more: the next there may be another worker's."""
+    if _has_device():
+        import torch
+
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
 def taken() -> int:
     """Bytes at the highest since `begin`: of the GPU where one was used, else resident in this process.
 

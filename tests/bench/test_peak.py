@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from gatebench.bench.executors import peak
+from gatebench.bench import peak
 from gatebench.bench.executors.worker import Job, Succeeded, run_jobs
 
 LARGE = 400_000_000
