@@ -9,11 +9,24 @@ import typer
 
 from gatebench.bench.shipped import DATA_VARIABLE, suite_file
 
+
+def results_of_option(given: str | Path) -> Path:
+    from gatebench.bench.store.shared import results_folder
+
+    return results_folder(str(given))
+
+
 SuiteFile = Annotated[
     Path, typer.Argument(help="A suite file (YAML), or the name of a shipped one.", metavar="SUITE", parser=suite_file)
 ]
 Profile = Annotated[str | None, typer.Option(help="A named overlay of the suite file.")]
-Results = Annotated[Path, typer.Option(help="Where the store, the runs and the MLflow database are.")]
+Results = Annotated[
+    Path,
+    typer.Option(
+        help="Where the store and the runs are: a folder, or file:///shared/folder, s3://bucket/path ...",
+        metavar="FOLDER|URL", parser=results_of_option,
+    ),
+]  # fmt: skip
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Override a key: train.learning_rate=1e-6.")]
 Only = Annotated[str | None, typer.Option(help="Keep the cells that match: loss=dpo,gate=seq|none.")]
 DataFolder = Annotated[

@@ -115,11 +115,11 @@ class _Run:
             if lock is None:
                 return False
             if self.store.is_finished(node.kind, key):  # by another run, while this one was asking
-                lock.release()
+                lock.release(made=True)
                 self.outcome.cached.add(key)
             else:
                 self.locks[key] = lock
-                inputs = {role: self.store.path(kind, i) for role, kind, i in node.inputs}
+                inputs = {role: self.store.whole(kind, i) for role, kind, i in node.inputs}
                 self.executor.start(node, self.store.begin(node.kind, key), inputs)
                 self.listen(Started(node))
                 return True
@@ -140,7 +140,7 @@ class _Run:
         else:
             self.outcome.failed[node.key] = told.failure
             self.listen(told)
-        self.locks.pop(node.key).release()
+        self.locks.pop(node.key).release(made=isinstance(told, Made))
         self.turns.done(node.key)
 
     def _keep(self, made: Made) -> None:

@@ -12,6 +12,7 @@ from gatebench.bench.analysis.table import Column, Table, TableCell, numbers, ro
 from gatebench.bench.errors import UserError
 from gatebench.bench.metrics import registry
 from gatebench.bench.shipped import SUITE_ENDINGS, shipped_suites
+from gatebench.bench.store.runs import bring_runs
 from gatebench.bench.suite.reader import profiles_of, text_of_suite
 from gatebench.objectives.names import nearest
 
@@ -67,6 +68,7 @@ def _suite(name: str, file: Path) -> KnownSuite | None:
 
 def known_runs(results: Path, suite: str | None = None) -> list[KnownRun]:
     """The runs below a folder of results, the newest first. Raises UserError for a suite that has none."""
+    bring_runs(results)
     root = results / "runs"
     names = sorted(place.name for place in root.glob("*") if place.is_dir())
     if suite is not None and suite not in names:

@@ -21,6 +21,7 @@ from gatebench.bench.metrics import registry
 from gatebench.bench.plan.graph import Plan, point_of
 from gatebench.bench.store.files import append_json
 from gatebench.bench.store.manifest import Unsound
+from gatebench.bench.store.runs import share_lines
 from gatebench.bench.store.store import Store
 from gatebench.bench.suite.claims import Claim
 
@@ -48,6 +49,7 @@ def claim_digest(claim: Claim) -> str:
 def register_claims(plan: Plan, store: Store, results: Path) -> None:
     """Write down those claims of a plan that this run has not met."""
     file = _file(results, plan.suite)
+    share_lines(file)
     known = list(_read(file))
     met = {(line.digest, line.run) for line in known}
     new = [
@@ -58,12 +60,15 @@ def register_claims(plan: Plan, store: Store, results: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
     for line in new:
         append_json(file, asdict(line))
+    share_lines(file)
 
 
 def with_registered(summary: Summary, plan: Plan, store: Store, results: Path) -> Summary:
     """The summary with what is known of the making of its claims, and a note for each that stood when a run of these
     cells met it and does not any more."""
-    known = list(_read(_file(results, plan.suite)))
+    file = _file(results, plan.suite)
+    share_lines(file)
+    known = list(_read(file))
     own = {line.digest: line for line in reversed(known) if line.run == summary.run_id}
     judged = []
     for result, claim in zip(summary.claims, plan.claims, strict=True):
