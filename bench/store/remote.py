@@ -86,7 +86,8 @@ class Remote:
                 return found
             return {}
 
-        return {path[len(self._root) + 1 :]: info for path, info in self._patiently(find).items()}
+        found = {path[len(self._root) + 1 :]: info for path, info in self._patiently(find).items()}
+        return {name: info for name, info in found.items() if name.startswith(under)}  # some list an empty folder itself
 
     def read(self, name: str) -> bytes | None:
         return self.read_all([name]).get(name)
