@@ -17,7 +17,7 @@ from tests.trust.tally import LONG, count, some
 pytestmark = [pytest.mark.slow, pytest.mark.s3]
 KILLS = some(1, 20)
 SUITE = GOOD.replace("seeds: [0]", "seeds: [0, 1, 2]") if LONG else DPO
-STAGES = 41 if LONG else 8
+STAGES = 43 if LONG else 8
 LAST_KILL = 0.8  # of the stages, so that the last kill still hits a run that has work left
 WORKERS = 2 if LONG else 1
 
