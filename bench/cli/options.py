@@ -37,4 +37,13 @@ DataFolder = Annotated[
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; one a GPU or core by default.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
+StoreUrl = Annotated[
+    str, typer.Argument(help="The store's: s3://bucket/path, or another URL that fsspec knows.", metavar="URL")
+]
+CarriedSuite = Annotated[
+    str | None, typer.Option("--suite", help="Only the runs and stages of the suite of this name.")
+]
+WithWeights = Annotated[
+    bool, typer.Option("--with-weights", help="Models as well, for stages that are still to be made from them.")
+]
 DEFAULT_RESULTS = Path("results")

@@ -23,7 +23,7 @@ from gatebench.bench.store.objects import Objects
 
 LENGTH = 60.0  # seconds without a sign of life after which a lease is anybody's
 BEATS = 4  # renewals in that time
-SECONDS_BETWEEN_LOOKS = 1.0  # at a lease that another one holds
+SECONDS_BETWEEN_ASKS = 1.0  # at a lease that another one holds
 
 
 class LeaseLost(UserError):
@@ -39,9 +39,9 @@ class LeaseLost(UserError):
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a generation says. owner: of the attempt; place: the system that its process runs in; process: its number
-    and start; length: in seconds; beat: grows while the owner lives."""
+class Sign:
+    """The sign of life that a generation is. owner: of the attempt; place: the system that its process runs in; process:
+    its number and start; length: in seconds; beat: grows while the owner lives."""
 
     owner: str
     place: str
@@ -54,14 +54,14 @@ class Told:
         return json.dumps(asdict(self)).encode()
 
 
-def _told(content: bytes) -> Told:
+def _sign(content: bytes) -> Sign:
     """What cannot be read is a stranger's that will not be renewed."""
     try:
         found = json.loads(content)
         number, started = found.pop("process")
-        return Told(process=(int(number), str(started)), **found)
+        return Sign(process=(int(number), str(started)), **found)
     except (ValueError, KeyError, TypeError):
-        return Told("", "", (0, ""), LENGTH)
+        return Sign("", "", (0, ""), LENGTH)
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Lease:
 
     name: str
     generation: int
-    told: Told
+    sign: Sign
     lost: bool = False
     _leases: Leases = field(repr=False, kw_only=True)
 
@@ -97,16 +97,16 @@ class Leases:
 
     def take(self, name: str) -> Lease | None:
         """The lease, or None while another holds it."""
-        if name in self._held or time.monotonic() - self._asked.get(name, -LENGTH) < SECONDS_BETWEEN_LOOKS:
+        if name in self._held or time.monotonic() - self._asked.get(name, -LENGTH) < SECONDS_BETWEEN_ASKS:
             return None
         last = self._last(name)
         if last and not self._is_free(last):
             self._asked[name] = time.monotonic()
             return None
         generation = int(last.rpartition("/")[2]) + 1 if last else 1
-        told = Told(uuid.uuid4().hex, here(), this_process(), LENGTH)
-        lease = Lease(name, generation, told, _leases=self)
-        if not self._objects.create(lease.object_name, told.as_bytes()):
+        sign = Sign(uuid.uuid4().hex, here(), this_process(), LENGTH)
+        lease = Lease(name, generation, sign, _leases=self)
+        if not self._objects.create(lease.object_name, sign.as_bytes()):
             return None
         with self._guard:
             self._held[name] = lease
@@ -138,7 +138,7 @@ class Leases:
             if done:
                 self._impatient.delete(self._impatient.names(f"{lease.name}/"))
             elif not lease.lost:
-                self._impatient.put(lease.object_name, replace(lease.told, released=True).as_bytes())
+                self._impatient.put(lease.object_name, replace(lease.sign, released=True).as_bytes())
 
     def _last(self, name: str, objects: Objects | None = None) -> str | None:
         return max((objects or self._objects).names(f"{name}/"), default=None)
@@ -149,16 +149,16 @@ class Leases:
         content = self._objects.read(last)
         if content is None:
             return False  # its stage was finished just now
-        told, now = _told(content), time.monotonic()
-        if told.released:
+        sign, now = _sign(content), time.monotonic()
+        if sign.released:
             return True
-        if told.place == here():
-            return not is_alive(told.process)
+        if sign.place == here():
+            return not is_alive(sign.process)
         known, since, looked = self._seen.get(last, (b"", now, now))
-        if known != content or now - looked > told.length / 2:  # nobody looked for a while, who knows what happened
+        if known != content or now - looked > sign.length / 2:  # nobody looked for a while, who knows what happened
             since = now
         self._seen[last] = (content, since, now)
-        return now - since > told.length
+        return now - since > sign.length
 
     def _keep(self) -> None:
         while True:
@@ -175,10 +175,10 @@ class Leases:
         if self._last(lease.name, self._impatient) != lease.object_name:
             lease.lost = lease.name in self._held
             return
-        lease.told = replace(lease.told, beat=lease.told.beat + 1)
+        lease.sign = replace(lease.sign, beat=lease.sign.beat + 1)
         with self._guard:
             if lease.name in self._held:  # else released a moment ago
-                self._impatient.put(lease.object_name, lease.told.as_bytes())
+                self._impatient.put(lease.object_name, lease.sign.as_bytes())
 
 
 @cache

@@ -101,5 +101,5 @@ def elsewhere(folder: Path) -> list[str]:
 
 
 def is_result(name: str) -> bool:
-    """Whether results are read from a file of a stage: from those of its own folder; those in folders below are models."""
+    """Whether results are read from a file of a stage, one of its own folder; those in folders below are models."""
     return "/" not in name

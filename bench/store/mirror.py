@@ -1,7 +1,7 @@
 """Finished stages behind a URL, and their copies in a cache: a folder store of this machine.
 
     URL/files/<sha256>                 the content of a file, written once, whoever writes it
-    URL/stages/<kind>/<key>.json       manifest and what was left behind: written last, by one, so that it makes the stage
+    URL/stages/<kind>/<key>.json       manifest and what was left behind: written last, by one, and makes the stage
     URL/leases/<kind>-<key>/<n>        who makes it (lease.py)
     URL/damaged/...                    indexes of stages of which a file is not what the manifest says
 
@@ -33,7 +33,7 @@ from gatebench.bench.store.manifest import (
 )
 from gatebench.bench.store.remote import Remote, say
 
-FILES, STAGES, DAMAGED, FETCHING = "files", "stages", "damaged", ".fetching"
+CONTENTS, STAGES, ASIDE, FETCHING = "files", "stages", "damaged", ".fetching"
 SECONDS_BETWEEN_LISTINGS = 2.0
 STAGES_AT_ONCE = 32  # so many are asked for in one go
 BYTES_WORTH_A_WORD = 50e6
@@ -202,13 +202,13 @@ class Mirror:
         return done
 
     def discard(self, one: Address) -> None:
-        """Set a stage at the URL aside, to be made again: its index, and those of its files that are not what it says."""
+        """Set a stage at the URL aside, to be made again: its index, and what of its files is not what it says."""
         (content, *_) = (*self._indexes([one]).values(), None)
         if content is None:
             return
         say(f"{self.remote.url}: {one.kind} {one.key} is damaged there; set aside")
         digest = hashlib.sha256(content).hexdigest()[:12]
-        self.remote.put(f"{DAMAGED}/{one.kind}-{one.key}-{digest}.json", content)
+        self.remote.put(f"{ASIDE}/{one.kind}-{one.key}-{digest}.json", content)
         self.remote.delete([_index_name(one)])
         self._listed.pop(one.key, None)
         index = _read_index(one, content)
@@ -247,7 +247,7 @@ def _index_name(one: Address) -> str:
 
 
 def _object(file: KeptFile) -> str:
-    return f"{FILES}/{file['sha256']}"
+    return f"{CONTENTS}/{file['sha256']}"
 
 
 def _contents(manifest: Manifest) -> dict[str, str]:

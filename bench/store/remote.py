@@ -1,4 +1,4 @@
-"""A place behind a URL, by fsspec: asked again while it does not answer, and named in one sentence where it never does."""
+"""A place behind a URL, by fsspec: asked again while it does not answer, told in one sentence where it never does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
 T = TypeVar("T")
-PATIENCE = 120.0  # seconds for which a place that does not answer is asked again
+LONGEST_OUTAGE = 120.0  # seconds for which a place that does not answer is asked again
 PAUSE = 2.0  # seconds between two tries
 LOCAL_PROTOCOLS = ("file", "local")
 NO_RIGHTS = ("NoCredentials", "PermissionError", "InvalidAccessKey", "SignatureDoesNotMatch", "AccessDenied")
@@ -43,7 +43,7 @@ class Remote:
     """
 
     url: str
-    patience: float = PATIENCE
+    patience: float = LONGEST_OUTAGE
     _system: AbstractFileSystem = field(init=False, repr=False, compare=False)
     _root: str = field(init=False, repr=False, compare=False)
 
@@ -87,7 +87,9 @@ class Remote:
             return {}
 
         found = {path[len(self._root) + 1 :]: info for path, info in self._patiently(find).items()}
-        return {name: info for name, info in found.items() if name.startswith(under)}  # some list an empty folder itself
+        return {
+            name: info for name, info in found.items() if name.startswith(under)
+        }  # some list an empty folder itself
 
     def read(self, name: str) -> bytes | None:
         return self.read_all([name]).get(name)
@@ -171,7 +173,9 @@ class Remote:
                     raise
                 told = f"{type(error).__name__}: {error}".splitlines()[0]
                 if any(words in told for words in NO_RIGHTS):
-                    raise UserError(f"{self.url}: no access ({told}); check the credentials in your environment") from None
+                    raise UserError(
+                        f"{self.url}: no access ({told}); check the credentials in your environment"
+                    ) from None
                 now = time.monotonic()
                 if until is None and self.patience:
                     say(f"{self.url} does not answer ({told}); asking again for {self.patience:.0f} s")

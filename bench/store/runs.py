@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TypedDict
 
 from gatebench.bench.store.files import remove, sha256_of, write_text
-from gatebench.bench.store.mirror import FILES, Mirror
+from gatebench.bench.store.mirror import CONTENTS, Mirror
 from gatebench.bench.store.shared import shared_of
 
-RUNS = "runs"
+RUNS, CLAIMS = "runs", "claims"
 OWN = ("logs", "spool", "log.jsonl")  # of a run's folder, what is this machine's business
 UPLOADED = ".uploaded"  # in a run's folder: the digest of the index that it equals
 
@@ -42,7 +42,7 @@ def publish_run(folder: Path) -> None:
 
 def upload_run(folder: Path, mirror: Mirror) -> None:
     files = _files(folder)
-    mirror.remote.upload({f"{FILES}/{digest}": folder / name for name, digest in files.items()})
+    mirror.remote.upload({f"{CONTENTS}/{digest}": folder / name for name, digest in files.items()})
     content = json.dumps(RunIndex(files=files)).encode()
     mirror.remote.put(f"{RUNS}/{folder.parent.name}/{folder.name}.json", content)
     write_text(folder / UPLOADED, hashlib.sha256(content).hexdigest())
@@ -67,10 +67,10 @@ def _download(folder: Path, content: bytes, mirror: Mirror) -> Path:
     if folder.exists() and (not known.is_file() or known.read_text(encoding="utf-8") == digest or _changed(folder)):
         return folder
     files: dict[str, str] = json.loads(content)["files"]
-    contents = mirror.remote.read_all({f"{FILES}/{sha}" for sha in files.values()})
+    contents = mirror.remote.read_all({f"{CONTENTS}/{sha}" for sha in files.values()})
     remove([known])
     for name, sha in files.items():
-        found = contents.get(f"{FILES}/{sha}", b"")
+        found = contents.get(f"{CONTENTS}/{sha}", b"")
         if ".." in Path(name).parts or Path(name).is_absolute() or hashlib.sha256(found).hexdigest() != sha:
             continue  # damaged there: `bench compare` names it, and `bench report` writes it anew
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -98,8 +98,11 @@ def _names(folder: Path) -> list[str]:
 def share_lines(file: Path) -> None:
     """Have in a register, results/claims/<suite>.jsonl, and at the URL the lines of both."""
     mirror = mirror_of(file.parents[1])
-    if mirror is None:
-        return
+    if mirror is not None:
+        unite_lines(file, mirror)
+
+
+def unite_lines(file: Path, mirror: Mirror) -> None:
     folder = f"{file.parent.name}/{file.stem}"
     own = file.read_bytes().splitlines() if file.is_file() else []
     digests = {f"{folder}/{hashlib.sha256(line).hexdigest()[:24]}.json": line for line in own if line}
@@ -110,4 +113,6 @@ def share_lines(file: Path) -> None:
     if new:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("ab") as opened:
-            opened.writelines(b"\n" * (position == 0 and bool(own)) + line + b"\n" for position, line in enumerate(new.values()))
+            opened.writelines(
+                b"\n" * (position == 0 and bool(own)) + line + b"\n" for position, line in enumerate(new.values())
+            )

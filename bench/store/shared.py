@@ -60,7 +60,9 @@ def _shared(root: Path, mark: str) -> Shared:
     try:
         url = json.loads(mark)["url"]
     except (ValueError, KeyError, TypeError):
-        raise UserError(f"{root / MARK}: cannot be read; expected what `--results URL` writes there, give that again") from None
+        raise UserError(
+            f"{root / MARK}: cannot be read; expected what `--results URL` writes there, give that again"
+        ) from None
     if url is None:
         return Shared(Leases(SharedFolder(root / LEASES)), None)
     remote = Remote(url)
@@ -90,8 +92,8 @@ class _Below:
 
 
 def results_folder(given: str) -> Path:
-    """The folder of results that --results names: a path's own, a shared one's, or the cache of a URL, marked as what it
-    is. Raises UserError for a URL of nothing that can be had."""
+    """The folder of results that --results names: a path's own, a shared one's, or the cache of a URL, marked as what
+    it is. Raises UserError for a URL of nothing that can be had."""
     protocol = protocol_of(given)
     if not protocol:
         folder = Path(given)
@@ -105,7 +107,9 @@ def results_folder(given: str) -> Path:
         if not folder.is_absolute():
             raise UserError(f"{given}: expected file:// and a whole path, as in file:///mnt/results")
         if (folder / STAGES).is_dir():
-            raise UserError(f"{given}: this is what `bench store push` wrote; bench store pull {given} makes results of it")
+            raise UserError(
+                f"{given}: this is what `bench store push` wrote; bench store pull {given} makes results of it"
+            )
         _mark(folder, None)
         return folder
     Remote(url).check()

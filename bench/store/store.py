@@ -32,7 +32,7 @@ from gatebench.bench.errors import UserError
 from gatebench.bench.store.files import remove, sha256_of, sync, write_json
 from gatebench.bench.store.lease import Lease
 from gatebench.bench.store.manifest import MANIFEST, KeptFile, Manifest, Unsound, elsewhere, read_manifest, sealed
-from gatebench.bench.store.mirror import left_behind
+from gatebench.bench.store.mirror import FETCHING, left_behind
 from gatebench.bench.store.remote import say
 from gatebench.bench.store.shared import Shared, shared_of
 
@@ -102,7 +102,7 @@ class Store:
             yield from sorted(entry.name for entry in folder.iterdir() if (entry / MANIFEST).exists())
 
     def finished_among(self, addresses: Iterable[tuple[str, str]]) -> set[str]:
-        """The keys of those stages, given as (kind, key), that are finished. Fetches what is finished elsewhere alone."""
+        """The keys of those stages, given as (kind, key), that are finished. Fetches what is finished elsewhere."""
         wanted = list(addresses)
         if self.shared is not None and self.shared.mirror is not None:
             self.shared.mirror.bring(wanted)
@@ -304,7 +304,7 @@ class Store:
 
     def leftovers(self) -> list[Path]:
         """Folders of unfinished stages that no living process writes, locks of the dead, and damaged stages."""
-        found = list((self.root / DAMAGED).glob("*"))
+        found = [*(self.root / DAMAGED).glob("*"), *(self.root / FETCHING).glob("*")]
         entries = [*(self.root / PARTIAL).glob("*"), *(self.root / LOCKS).glob("*")]
         found += [entry for entry in entries if not self._held_by_another(entry)]
         return [entry for entry in found if entry.exists()]
