@@ -30,10 +30,12 @@ def check_store(plan: Plan, store: Store) -> list[Damaged]:
     """Set aside every damaged stage of the plan; one event each.
 
     What a stage to be run will read is hashed, and so is what results are read from; for models that nothing will
-    read, size and time of the files are believed.
+    read, size and time of the files are believed. Raises UserError where a stage to be run would read what was not
+    carried along.
     """
     finished = store.finished_among(plan.addresses)
     read = {i for key, node in plan.nodes.items() if key not in finished for _, _, i in node.inputs}
+    store.check_whole((plan.nodes[key].kind, key) for key in read & finished)
     events = []
     for key in finished:
         node = plan.nodes[key]

@@ -40,8 +40,8 @@ class LeaseLost(UserError):
 
 @dataclass(frozen=True)
 class Sign:
-    """The sign of life that a generation is. owner: of the attempt; place: the system that its process runs in; process:
-    its number and start; length: in seconds; beat: grows while the owner lives."""
+    """The sign of life that a generation is. owner: of the attempt; place: the system that its process runs in;
+    process: its number and start; length: in seconds; beat: grows while the owner lives."""
 
     owner: str
     place: str
@@ -59,7 +59,7 @@ def _sign(content: bytes) -> Sign:
     try:
         found = json.loads(content)
         number, started = found.pop("process")
-        return Sign(process=(int(number), str(started)), **found)
+        return Sign(process=(int(number), str(started)), length=float(found.pop("length")), **found)
     except (ValueError, KeyError, TypeError):
         return Sign("", "", (0, ""), LENGTH)
 
@@ -119,6 +119,11 @@ class Leases:
         """Whether somebody holds it, as far as one look can tell."""
         last = self._last(name)
         return last is not None and not self._is_free(last)
+
+    def held(self) -> list[str]:
+        """The names of all that somebody holds, as far as one look can tell."""
+        names = {path.rpartition("/")[0] for path in self._objects.names("")}
+        return sorted(name for name in names if self.is_held(name))
 
     def held_here(self, name: str) -> Lease | None:
         """The lease of this process."""

@@ -152,17 +152,21 @@ class Mirror:
         with alone(self.root / FETCHING / f"{kind}-{key}.lock"):
             if not (left := elsewhere(folder)):
                 return
-            index = self._index(one)
-            files = read_manifest(folder)["files"]
-            lacking = [name for name in left if index is None or name in index["left"]]
-            if lacking:
+            if lacking := self.lacking(kind, key):
                 raise left_behind(folder, lacking)
+            files = read_manifest(folder)["files"]
             size = sum(files[name]["bytes"] for name in left)
             if size > BYTES_WORTH_A_WORD:
                 say(f"fetching {kind} {key}, {size / 1e6:.0f} MB, from {self.remote.url}")
             for name in left:
                 self._fetch(one, name, files[name])
             (folder / ELSEWHERE).unlink()
+
+    def lacking(self, kind: str, key: str) -> list[str]:
+        """The files of a stage in the cache that are neither here nor at the URL."""
+        left = elsewhere(self.root / kind / key)
+        index = self._index(Address(kind, key)) if left else None
+        return [name for name in left if index is None or name in index["left"]]
 
     def _fetch(self, one: Address, name: str, wanted: KeptFile) -> None:
         folder = self._folder(one)

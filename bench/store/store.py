@@ -30,11 +30,12 @@ from pathlib import Path
 
 from gatebench.bench.errors import UserError
 from gatebench.bench.store.files import remove, sha256_of, sync, write_json
-from gatebench.bench.store.lease import Lease
+from gatebench.bench.store.lease import Lease, Leases
 from gatebench.bench.store.manifest import MANIFEST, KeptFile, Manifest, Unsound, elsewhere, read_manifest, sealed
-from gatebench.bench.store.mirror import FETCHING, left_behind
+from gatebench.bench.store.mirror import FETCHING, Mirror, left_behind
 from gatebench.bench.store.remote import say
 from gatebench.bench.store.shared import Shared, shared_of
+from gatebench.bench.store.use import alone_among_machines, used_by_machine
 
 PARTIAL, LOCKS, DAMAGED, USE = ".partial", ".locks", ".damaged", ".use"
 RESUMABLE = ("trainer", "checkpoints", "probes")
@@ -66,6 +67,15 @@ class Store:
         """What several machines have of this store; None where it is one machine's."""
         return shared_of(self.root)
 
+    @property
+    def _folder_leases(self) -> Leases | None:
+        """Those of a folder that several machines share."""
+        return self.shared.leases if self.shared is not None and self.shared.mirror is None else None
+
+    @property
+    def _mirror(self) -> Mirror | None:
+        return self.shared.mirror if self.shared is not None else None
+
     def path(self, kind: str, key: str) -> Path:
         return self.root / kind / key
 
@@ -74,15 +84,22 @@ class Store:
         are elsewhere. Raises UserError where they cannot be had."""
         folder = self.path(kind, key)
         if left := elsewhere(folder):
-            if self.shared is None or self.shared.mirror is None:
+            if self._mirror is None:
                 raise left_behind(folder, left)
-            self.shared.mirror.complete(kind, key)
+            self._mirror.complete(kind, key)
         return folder
+
+    def check_whole(self, addresses: Iterable[tuple[str, str]]) -> None:
+        """Raise UserError where some of these finished stages cannot be made `whole`, before anything rests on it."""
+        for kind, key in addresses:
+            folder = self.path(kind, key)
+            if lacking := self._mirror.lacking(kind, key) if self._mirror is not None else elsewhere(folder):
+                raise left_behind(folder, lacking)
 
     def is_finished(self, kind: str, key: str) -> bool:
         manifest = self.path(kind, key) / MANIFEST
-        if not manifest.exists() and self.shared is not None and self.shared.mirror is not None:
-            self.shared.mirror.bring([(kind, key)])
+        if not manifest.exists() and self._mirror is not None:
+            self._mirror.bring([(kind, key)])
         return manifest.exists()
 
     def manifest(self, kind: str, key: str) -> Manifest:
@@ -104,8 +121,8 @@ class Store:
     def finished_among(self, addresses: Iterable[tuple[str, str]]) -> set[str]:
         """The keys of those stages, given as (kind, key), that are finished. Fetches what is finished elsewhere."""
         wanted = list(addresses)
-        if self.shared is not None and self.shared.mirror is not None:
-            self.shared.mirror.bring(wanted)
+        if self._mirror is not None:
+            self._mirror.bring(wanted)
         held = {kind: set(self.finished(kind)) for kind in {kind for kind, _ in wanted}}
         return {key for kind, key in wanted if key in held[kind]}
 
@@ -123,7 +140,8 @@ class Store:
             return
         try:
             fcntl.flock(handle, fcntl.LOCK_SH)
-            yield
+            with used_by_machine(self.root, self._folder_leases):
+                yield
         finally:
             os.close(handle)
 
@@ -143,7 +161,8 @@ class Store:
                 ) from None
             if any(self._held_by_another(entry) for entry in (self.root / LOCKS).glob("*")):
                 raise UserError(f"{self.root}: a run is writing to this store; wait for its end or stop it")
-            yield
+            with alone_among_machines(self.root, self._folder_leases):
+                yield
         finally:
             os.close(handle)
 
@@ -199,8 +218,8 @@ class Store:
     def begin(self, kind: str, key: str) -> Path:
         """The folder to write a stage into, empty but for what a killed run left to go on from. Needs the lock."""
         place = self.root / PARTIAL / f"{kind}-{key}"
-        if self.shared is not None and self.shared.mirror is None:
-            place = self._taken_over(place, self.shared.leases.held_here(place.name))
+        if self._folder_leases is not None:
+            place = self._taken_over(place, self._folder_leases.held_here(place.name))
         if place.is_file():
             remove([place])
         place.mkdir(parents=True, exist_ok=True)
@@ -235,31 +254,30 @@ class Store:
         write_json(place / MANIFEST, sealed(whole))
         target = self.path(kind, key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if self.shared is not None and self.shared.mirror is None:
-            self.shared.leases.check(f"{kind}-{key}")
+        if self._folder_leases is not None:
+            self._folder_leases.check(f"{kind}-{key}")
         if target.exists():  # without a manifest: what somebody left of a stage
             self.set_aside(kind, key)
         os.rename(place, target)
         sync(target.parent)
-        if self.shared is not None and self.shared.mirror is not None:
-            self._publish(kind, key)
+        self._publish(kind, key)
         return target
 
     def catch_up(self) -> None:
         """Upload what is finished here and not there, which an earlier run could not."""
-        if self.shared is None or self.shared.mirror is None:
+        if self._mirror is None:
             return
-        there = self.shared.mirror.listed()
+        there = self._mirror.listed()
         kinds = [folder.name for folder in self.root.glob("[!.]*") if folder.is_dir()]
         missing = [(kind, key) for kind in kinds for key in self.finished(kind) if (kind, key) not in there]
         if missing:
-            say(f"uploading {len(missing)} finished stages that are not at {self.shared.mirror.remote.url} yet")
+            say(f"uploading {len(missing)} finished stages that are not at {self._mirror.remote.url} yet")
         for kind, key in missing:
             self._publish(kind, key)
 
     def _publish(self, kind: str, key: str) -> None:
         """Have a stage of the cache at the URL. Where another machine was first, with other bits, its stage counts."""
-        mirror = self.shared.mirror if self.shared is not None else None
+        mirror = self._mirror
         if mirror is not None and not mirror.publish(kind, key):
             remove([self.path(kind, key)])
             mirror.look_anew()
