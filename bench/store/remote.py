@@ -20,6 +20,10 @@ T = TypeVar("T")
 LONGEST_OUTAGE = 120.0  # seconds for which a place that does not answer is asked again
 PAUSE = 2.0  # seconds between two tries
 LOCAL_PROTOCOLS = ("file", "local")
+OPTIONS: Mapping[str, Mapping[str, Any]] = {  # of fsspec's file systems: who asks again is `Remote` alone
+    **{name: {"auto_mkdir": True} for name in LOCAL_PROTOCOLS},
+    "s3": {"config_kwargs": {"retries": {"total_max_attempts": 2}}},
+}
 NO_RIGHTS = ("NoCredentials", "PermissionError", "InvalidAccessKey", "SignatureDoesNotMatch", "AccessDenied")
 
 
@@ -50,7 +54,7 @@ class Remote:
     def __post_init__(self) -> None:
         import fsspec
 
-        own = {"auto_mkdir": True} if protocol_of(self.url) in LOCAL_PROTOCOLS else {}
+        own = OPTIONS.get(protocol_of(self.url), {})
         try:
             system, root = fsspec.core.url_to_fs(self.url, use_listings_cache=False, **own)
         except ImportError as error:
@@ -58,6 +62,7 @@ class Remote:
             raise UserError(f"{self.url}: {told}; for s3:// pip install 'gatebench[remote]'") from None
         except ValueError as error:
             raise UserError(f"{self.url}: {error}; expected a URL that fsspec knows, as in s3://bucket/path") from None
+        system.retries = 1  # s3fs's own
         object.__setattr__(self, "_system", system)
         object.__setattr__(self, "_root", root.rstrip("/"))
 
@@ -66,10 +71,13 @@ class Remote:
 
     def check(self) -> None:
         """Raise UserError where the URL is of no place that can be read, a bucket that is not there for one."""
-        bucket = self._root.split("/")[0]
-        if protocol_of(self.url) in LOCAL_PROTOCOLS or self._patiently(lambda: bool(self._system.exists(bucket))):
+        if protocol_of(self.url) in LOCAL_PROTOCOLS:
             return
-        raise UserError(f"{self.url}: there is no {bucket}, or you may not look at it; make it first, or name another")
+        bucket = next(part for part in self._root.split("/") if part)
+        try:
+            self._patiently(lambda: self._system.info(bucket))
+        except FileNotFoundError:
+            raise UserError(f"{self.url}: there is no {bucket}; make it first, or name another") from None
 
     def names(self, under: str) -> list[str]:
         return sorted(self._found(under))

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TypedDict
 
-from gatebench.bench.store.files import remove, sha256_of, write_text
+from gatebench.bench.store.files import append_json, remove, sha256_of, write_text
 from gatebench.bench.store.mirror import CONTENTS, Mirror
 from gatebench.bench.store.shared import shared_of
 
@@ -112,7 +113,6 @@ def unite_lines(file: Path, mirror: Mirror) -> None:
     new = mirror.remote.read_all([name for name in names if name not in digests])
     if new:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("ab") as opened:
-            opened.writelines(
-                b"\n" * (position == 0 and bool(own)) + line + b"\n" for position, line in enumerate(new.values())
-            )
+    for line in new.values():
+        with suppress(ValueError):  # a line that cannot be read counts for nothing, here as there
+            append_json(file, json.loads(line))

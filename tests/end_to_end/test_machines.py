@@ -11,7 +11,7 @@ import time
 import pytest
 
 from tests.helpers import DPO, GOOD, manifests, start_bench, summary_of, wait_for, write
-from tests.s3_server import BUCKET, S3Server
+from tests.s3_server import BUCKET
 from tests.trust.tally import LONG, count, some
 
 pytestmark = [pytest.mark.slow, pytest.mark.s3]
@@ -20,13 +20,6 @@ SUITE = GOOD.replace("seeds: [0]", "seeds: [0, 1, 2]") if LONG else DPO
 STAGES = 43 if LONG else 8
 LAST_KILL = 0.8  # of the stages, so that the last kill still hits a run that has work left
 WORKERS = 2 if LONG else 1
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    made = S3Server(tmp_path_factory.mktemp("s3"))
-    yield made
-    made.stop()
 
 
 class Machines:
@@ -91,15 +84,15 @@ def killed_and_run_to_the_end(machines, kills):
 
 @pytest.mark.timeout(3600 if LONG else 600)
 @pytest.mark.parametrize("place", ["s3", "folder"])
-def test_two_machines_share_the_work_and_one_is_killed(server, good_run, tmp_path, place):
+def test_two_machines_share_the_work_and_one_is_killed(s3_server, good_run, tmp_path, place):
     root = f"{BUCKET}/{place}-{os.getpid()}"
     url = f"s3://{root}" if place == "s3" else f"file://{tmp_path / 'shared'}"
-    machines = Machines(tmp_path, url, server.environment)
+    machines = Machines(tmp_path, url, s3_server.environment)
     said = killed_and_run_to_the_end(machines, KILLS)
     counts = machines.times_finished()
     if place == "s3":
-        stages = published(server.system(), root)
-        assert not [path for path in server.system().find(f"{root}/leases") if not path.endswith("/leases")]
+        stages = published(s3_server.system(), root)
+        assert not [path for path in s3_server.system().find(f"{root}/leases") if not path.endswith("/leases")]
     else:
         store = tmp_path / "shared/store"
         stages = {path.parts[-3:-1] for path in store.glob("*/*/manifest.json")}
