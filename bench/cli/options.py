@@ -24,7 +24,7 @@ Results = Annotated[
     Path,
     typer.Option(
         help="Where the store and the runs are: a folder, or file:///shared/folder, s3://bucket/path ...",
-        metavar="FOLDER|URL", parser=results_of_option,
+        metavar="PLACE", parser=results_of_option,
     ),
 ]  # fmt: skip
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Override a key: train.learning_rate=1e-6.")]

@@ -207,7 +207,7 @@ class Mirror:
 
     def discard(self, one: Address) -> None:
         """Set a stage at the URL aside, to be made again: its index, and what of its files is not what it says."""
-        (content, *_) = (*self._indexes([one]).values(), None)
+        content = self._indexes([one]).get(one)
         if content is None:
             return
         say(f"{self.remote.url}: {one.kind} {one.key} is damaged there; set aside")

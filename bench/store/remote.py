@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -24,6 +25,7 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {  # of fsspec's file systems: who as
     **{name: {"auto_mkdir": True} for name in LOCAL_PROTOCOLS},
     "s3": {"config_kwargs": {"retries": {"total_max_attempts": 2}}},
 }
+QUERY = re.compile(r"\?[^\s\"']*")  # of a request's address
 NO_RIGHTS = ("NoCredentials", "PermissionError", "InvalidAccessKey", "SignatureDoesNotMatch", "AccessDenied")
 
 
@@ -179,7 +181,7 @@ class Remote:
             except Exception as error:  # each file system has errors of its own
                 if is_disk_full(error):
                     raise
-                told = f"{type(error).__name__}: {error}".splitlines()[0]
+                told = QUERY.sub("", f"{type(error).__name__}: {error}".splitlines()[0])
                 if any(words in told for words in NO_RIGHTS):
                     raise UserError(
                         f"{self.url}: no access ({told}); check the credentials in your environment"

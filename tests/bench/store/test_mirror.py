@@ -9,8 +9,10 @@ import pytest
 from gatebench.bench.errors import UserError
 from gatebench.bench.store import remote as remotes
 from gatebench.bench.store.files import append_json, sha256_of
+from gatebench.bench.store.lease import Leases
 from gatebench.bench.store.manifest import ELSEWHERE, Unsound
 from gatebench.bench.store.mirror import LeftBehind
+from gatebench.bench.store.objects import SharedFolder
 from gatebench.bench.store.remote import Remote, Unreachable
 from gatebench.bench.store.runs import bring_runs, publish_run, share_lines
 from gatebench.bench.store.shared import CACHE_VARIABLE, results_folder
@@ -302,3 +304,21 @@ def test_a_shared_folder_is_marked_so_that_a_path_to_it_is_the_same_store(tmp_pa
     again.release(made=True)
     assert not [file for file in (store.root / ".leases").rglob("*") if file.is_file()]
     shutil.rmtree(results)
+
+
+def test_who_deletes_from_a_shared_folder_waits_for_other_machines_and_refuses_while_they_live(tmp_path, monkeypatch):
+    for name in ("lease", "use"):
+        monkeypatch.setattr(f"gatebench.bench.store.{name}.LENGTH", 0.4)
+    store = Store(results_folder(f"file://{tmp_path / 'results'}") / "store")
+    with store.alone():
+        assert store.shared.leases.is_held("alone")
+    using = Leases(SharedFolder(store.root / ".leases"))  # as another machine has it
+    lease = using.take("use-elsewhere")
+    with pytest.raises(UserError, match="another machine is using this store"), store.alone():
+        pass
+    lease.release(done=True)
+    with store.in_use():
+        assert [name.partition("-")[0] for name in store.shared.leases.held()] == ["use"]
+    with store.alone():
+        pass
+    assert store.shared.leases.held() == []

@@ -12,9 +12,9 @@ from gatebench.bench.console import print_json
 
 
 def store_ls_command(
-    place: Annotated[
-        str, typer.Argument(help="A folder of results, or the URL of a store.", metavar="FOLDER|URL")
-    ] = str(DEFAULT_RESULTS),
+    place: Annotated[str, typer.Argument(help="A folder of results, or the URL of a store.", metavar="PLACE")] = str(
+        DEFAULT_RESULTS
+    ),
     as_json: AsJson = False,
 ) -> None:
     """Count the finished stages of a store, what they weigh, and the runs beside them."""
