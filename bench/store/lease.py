@@ -125,6 +125,13 @@ class Leases:
         names = {path.rpartition("/")[0] for path in self._objects.names("")}
         return sorted(name for name in names if self.is_held(name))
 
+    def forget(self, beginning: str) -> None:
+        """Remove the leases that nobody holds any more and nobody will ask for again, by how their names begin."""
+        paths = [path for path in self._objects.names("") if path.startswith(beginning)]
+        for name in {path.rpartition("/")[0] for path in paths} - self._held.keys():
+            if not self.is_held(name):
+                self._objects.delete([path for path in paths if path.startswith(f"{name}/")])
+
     def held_here(self, name: str) -> Lease | None:
         """The lease of this process."""
         return self._held.get(name)

@@ -9,7 +9,7 @@ import pytest
 from gatebench.bench.errors import UserError
 from gatebench.bench.store import remote as remotes
 from gatebench.bench.store.files import append_json, sha256_of
-from gatebench.bench.store.lease import Leases
+from gatebench.bench.store.lease import Leases, Sign
 from gatebench.bench.store.manifest import ELSEWHERE, Unsound
 from gatebench.bench.store.mirror import LeftBehind
 from gatebench.bench.store.objects import SharedFolder
@@ -308,10 +308,14 @@ def test_a_shared_folder_is_marked_so_that_a_path_to_it_is_the_same_store(tmp_pa
 
 def test_who_deletes_from_a_shared_folder_waits_for_other_machines_and_refuses_while_they_live(tmp_path, monkeypatch):
     for name in ("lease", "use"):
-        monkeypatch.setattr(f"gatebench.bench.store.{name}.LENGTH", 0.4)
+        monkeypatch.setattr(f"gatebench.bench.store.{name}.LENGTH", 2.0)
     store = Store(results_folder(f"file://{tmp_path / 'results'}") / "store")
     with store.alone():
         assert store.shared.leases.is_held("alone")
+    dead = Sign("", "another system", (1, "0"), 2.0).as_bytes()
+    SharedFolder(store.root / ".leases").create("use-dead/000001", dead)
+    with store.alone():
+        assert list((store.root / ".leases/use-dead").iterdir()) == []
     using = Leases(SharedFolder(store.root / ".leases"))  # as another machine has it
     lease = using.take("use-elsewhere")
     with pytest.raises(UserError, match="another machine is using this store"), store.alone():
