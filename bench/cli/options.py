@@ -38,7 +38,7 @@ DataFolder = Annotated[
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; one a GPU or core by default.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
 StoreUrl = Annotated[
-    str, typer.Argument(help="The store's: s3://bucket/path, or another URL that fsspec knows.", metavar="URL")
+    str, typer.Argument(help="s3://bucket/path, another URL that fsspec knows, or a folder.", metavar="PLACE")
 ]
 CarriedSuite = Annotated[
     str | None, typer.Option("--suite", help="Only the runs and stages of the suite of this name.")

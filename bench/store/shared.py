@@ -95,6 +95,8 @@ def results_folder(given: str) -> Path:
     """The folder of results that --results names: a path's own, a shared one's, or the cache of a URL, marked as what
     it is. Raises UserError for a URL of nothing that can be had."""
     protocol = protocol_of(given)
+    if protocol in LOCAL_PROTOCOLS and (Path(given.rpartition("://")[2]) / STAGES).is_dir():
+        raise UserError(f"{given}: this is what `bench store push` wrote; bench store pull {given} makes results of it")
     if not protocol:
         folder = Path(given)
         if _file_system(folder) in NETWORK_SYSTEMS:
@@ -106,10 +108,6 @@ def results_folder(given: str) -> Path:
         folder = Path(url.partition("://")[2])
         if not folder.is_absolute():
             raise UserError(f"{given}: expected file:// and a whole path, as in file:///mnt/results")
-        if (folder / STAGES).is_dir():
-            raise UserError(
-                f"{given}: this is what `bench store push` wrote; bench store pull {given} makes results of it"
-            )
         _mark(folder, None)
         return folder
     Remote(url).check()

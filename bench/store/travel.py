@@ -10,7 +10,7 @@ from pathlib import Path
 from gatebench.bench.errors import UserError
 from gatebench.bench.store.manifest import Manifest, elsewhere, is_result
 from gatebench.bench.store.mirror import STAGES, Address, Mirror
-from gatebench.bench.store.remote import Remote
+from gatebench.bench.store.remote import LOCAL_PROTOCOLS, Remote, protocol_of
 from gatebench.bench.store.runs import (
     CLAIMS,
     RUNS,
@@ -99,6 +99,11 @@ def pull_results(url: str, results: Path, suite: str | None, weights: bool) -> C
             if suite in (None, name.split("/")[1]):
                 unite_lines(results / CLAIMS / f"{name.split('/')[1]}.jsonl", mirror)
     return Carried(len(here) - len(before), _names(folders))
+
+
+def is_carried(place: str) -> bool:
+    """Whether a place is what `push_results` writes to, a folder of results otherwise."""
+    return protocol_of(place) not in LOCAL_PROTOCOLS or (Path(place.rpartition("://")[2]) / STAGES).is_dir()
 
 
 def held_here(results: Path) -> tuple[list[Held], list[str]]:

@@ -12,9 +12,9 @@ from gatebench.bench.console import print_json
 
 
 def store_ls_command(
-    place: Annotated[str, typer.Argument(help="A folder of results, or the URL of a store.", metavar="PLACE")] = str(
-        DEFAULT_RESULTS
-    ),
+    place: Annotated[
+        str, typer.Argument(help="A folder of results, or where they were pushed.", metavar="PLACE")
+    ] = str(DEFAULT_RESULTS),
     as_json: AsJson = False,
 ) -> None:
     """Count the finished stages of a store, what they weigh, and the runs beside them."""
@@ -22,10 +22,9 @@ def store_ls_command(
     from pathlib import Path
 
     from gatebench.bench.analysis.table import Table, numbers, row, texts
-    from gatebench.bench.store.remote import protocol_of
-    from gatebench.bench.store.travel import held_at, held_here
+    from gatebench.bench.store.travel import held_at, held_here, is_carried
 
-    kinds, runs = held_at(place) if protocol_of(place) else held_here(Path(place))
+    kinds, runs = held_at(place) if is_carried(place) else held_here(Path(place))
     if as_json:
         print_json({"stages": [asdict(kind) for kind in kinds], "runs": runs})
         return
