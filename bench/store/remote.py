@@ -21,7 +21,7 @@ T = TypeVar("T")
 LONGEST_OUTAGE = 120.0  # seconds for which a place that does not answer is asked again
 PAUSE = 2.0  # seconds between two tries
 LOCAL_PROTOCOLS = ("", "file", "local")
-OPTIONS: Mapping[str, Mapping[str, Any]] = {  # of fsspec's file systems: who asks again is `Remote` alone
+FOR_FSSPEC: Mapping[str, Mapping[str, Any]] = {  # of fsspec's file systems: who asks again is `Remote` alone
     **{name: {"auto_mkdir": True} for name in LOCAL_PROTOCOLS},
     "s3": {"config_kwargs": {"retries": {"total_max_attempts": 2}}},
 }
@@ -56,7 +56,7 @@ class Remote:
     def __post_init__(self) -> None:
         import fsspec
 
-        own = OPTIONS.get(protocol_of(self.url), {})
+        own = FOR_FSSPEC.get(protocol_of(self.url), {})
         try:
             system, root = fsspec.core.url_to_fs(self.url, use_listings_cache=False, **own)
         except ImportError as error:
