@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LONGEST_OUTAGE = 120.0  # seconds for which a place that does not answer is asked again
 PAUSE = 2.0  # seconds between two tries
-LOCAL_PROTOCOLS = ("", "file", "local")
+LOCAL_PROTOCOLS = ("", "file")
 FOR_FSSPEC: Mapping[str, Mapping[str, Any]] = {  # of fsspec's file systems: who asks again is `Remote` alone
     **{name: {"auto_mkdir": True} for name in LOCAL_PROTOCOLS},
     "s3": {"config_kwargs": {"retries": {"total_max_attempts": 2}}},
