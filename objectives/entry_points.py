@@ -10,6 +10,8 @@ from types import ModuleType
 from typing import TypeVar
 
 T = TypeVar("T")
+LOSS_GROUP, GATE_GROUP = "gatebench.losses", "gatebench.gates"  # groups of entry points
+JUDGE_GROUP, EXECUTOR_GROUP = "gatebench.judges", "gatebench.executors"
 
 
 def with_third_parties(group: str, own: Mapping[str, T]) -> dict[str, T]:

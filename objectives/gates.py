@@ -22,7 +22,7 @@ from torch import Tensor
 
 from gatebench.objectives import controls
 from gatebench.objectives.controls import Field
-from gatebench.objectives.entry_points import with_third_parties
+from gatebench.objectives.entry_points import GATE_GROUP, with_third_parties
 from gatebench.objectives.names import UnknownWord
 
 UNGATED = "none"  # the kind, never a name
@@ -31,6 +31,7 @@ REWEIGHTERS = (CLIP, HUMANLINE, RC)  # reweighters.py has the definition of each
 TWO_SIDED = (HUMANLINE, RC)
 KINDS = (UNGATED, "seq", "qNN", "token", "constant", "shuffled", *REWEIGHTERS)
 CONTROLS = ("constant", "shuffled")
+CLOSED = 0.1  # a weight below which a gate is called closed
 BAND = (-1.0, 1.5)  # ContextualAI/HALOs' log_epsilon_P and log_epsilon_R
 Side = Literal["both", "down"]
 Whose = Literal["policy", "reference"]
@@ -198,7 +199,7 @@ def kappa_of(word: str) -> float:
 def third_parties() -> dict[str, Probability]:
     """Probability functions of other packages, by the name of their gate (entry points of `gatebench.gates`)."""
     ours: dict[str, Probability] = dict.fromkeys(KINDS, sequence_probability)  # no name of ours may be taken
-    return {name: found for name, found in with_third_parties("gatebench.gates", ours).items() if name not in KINDS}
+    return {name: found for name, found in with_third_parties(GATE_GROUP, ours).items() if name not in KINDS}
 
 
 def known_kind(kind: str) -> None:
@@ -207,7 +208,7 @@ def known_kind(kind: str) -> None:
         return
     others = third_parties()
     if kind not in others:
-        raise UnknownWord("gate kind", kind, [*KINDS, "q10", *others])
+        raise UnknownWord("gate kind", kind, [*KINDS, "q10", *others], GATE_GROUP)
 
 
 def sequence_probability(log_probs: Tensor, mask: Tensor) -> Tensor:
@@ -351,22 +352,3 @@ def resolve_thresholds(gate: Gate, p: Tensor) -> Gate:
             raise ValueError(f"gate {gate.kind}: alpha {alpha} has no value where tau ({gate.tau}) is {tau:g}")
         alpha = kappa_of(alpha) / tau
     return replace(gate, tau=tau, alpha=alpha)
-
-
-def constant_caution(gate: Gate, p: Tensor) -> str | None:
-    """A sentence when alpha times the measured range of p makes the gate a constant, else None.
-
-    p: the warm-up policy's rejected probabilities on the training pairs, any shape; tau resolved.
-    """
-    source = gate.source
-    if not source.compares or isinstance(source.tau, str) or isinstance(source.alpha, str):
-        return None
-    bounds = quantiles(p, (0.05, 0.95))
-    low, high = weight(torch.tensor(bounds), source.alpha, source.tau).tolist()
-    if high - low >= 0.05:
-        return None
-    return (
-        f"gate {source.kind}: alpha {source.alpha:g} with tau {source.tau:.3g} is nearly a constant on this "
-        f"data: the rejected probabilities run from {bounds[0]:.3g} to {bounds[1]:.3g} (5-95 %), so g from "
-        f"{low:.3g} to {high:.3g}. Raise alpha, or move tau into that range."
-    )

@@ -15,7 +15,8 @@ def nearest(word: str, choices: Iterable[str]) -> str:
 
 
 class UnknownWord(ValueError):
-    """A name that no registry holds."""
+    """A name that no registry holds. group: the entry points by which other packages, and a user's own, add to it."""
 
-    def __init__(self, what: str, word: str, choices: Iterable[str]) -> None:
-        super().__init__(f"unknown {what} {word!r}; {nearest(word, choices)}")
+    def __init__(self, what: str, word: str, choices: Iterable[str], group: str = "") -> None:
+        own = f" (one of your own: an entry point of the group {group})" if group else ""
+        super().__init__(f"unknown {what} {word!r}; {nearest(word, choices)}{own}")

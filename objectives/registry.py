@@ -8,7 +8,7 @@ from functools import cache
 import torch
 
 from gatebench.objectives import trl_losses
-from gatebench.objectives.entry_points import with_third_parties
+from gatebench.objectives.entry_points import LOSS_GROUP, with_third_parties
 from gatebench.objectives.gates import HUMANLINE, Gate
 from gatebench.objectives.loss import AnyLoss, Loss
 from gatebench.objectives.losses import alpha_dpo, bdpo, beta_dpo, bpo, cal_dpo, dpo, dpo_shift, dpop, ipo, r_dpo
@@ -43,7 +43,7 @@ BUILT_IN: tuple[AnyLoss, ...] = (
 @cache
 def losses() -> dict[str, AnyLoss]:
     """Every loss by name; ValueError when a third party takes a name that is ours."""
-    return with_third_parties("gatebench.losses", {loss.name: loss for loss in BUILT_IN})
+    return with_third_parties(LOSS_GROUP, {loss.name: loss for loss in BUILT_IN})
 
 
 def get_loss(name: str) -> AnyLoss:
@@ -51,7 +51,7 @@ def get_loss(name: str) -> AnyLoss:
     if is_mix(name):
         return mix({part: (weight, get_loss(part)) for part, weight in weights_of(name).items()})
     if name not in losses():
-        raise UnknownWord("loss", name, losses())
+        raise UnknownWord("loss", name, losses(), LOSS_GROUP)
     return losses()[name]
 
 

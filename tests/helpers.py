@@ -270,7 +270,7 @@ def measured_cells(means: Mapping[tuple[str, str, str], float], seeds: Sequence[
 
 class JudgeServer:
     """An OpenAI-compatible judge: `replies` are given in turn, the last one for ever. A reply is a verdict's text, a
-    number for an HTTP status, or a function of the question."""
+    number for an HTTP status, a message's first tokens with their log-probs, or a function of the question."""
 
     def __init__(self, *replies: Any) -> None:
         self.replies, self.requests = list(replies), []
@@ -286,7 +286,12 @@ class JudgeServer:
                 self.send_response(reply if isinstance(reply, int) else 200)
                 if reply == 429:
                     self.send_header("Retry-After", "1")
-                content = {"choices": [{"message": {"role": "assistant", "content": reply}}]}
+                choice = {"message": {"role": "assistant", "content": reply}}
+                if isinstance(reply, dict):
+                    told = [{"token": token, "logprob": log_p} for token, log_p in reply.items()]
+                    choice["message"]["content"] = next(iter(reply))
+                    choice["logprobs"] = {"content": [{**told[0], "top_logprobs": told}]}
+                content = {"choices": [choice]}
                 data = b"" if isinstance(reply, int) else json.dumps(content).encode()
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()

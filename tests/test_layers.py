@@ -51,7 +51,7 @@ LIGHT = tuple(f"gatebench.bench.{name}" for name in ("cli", "console", "errors",
 # what modules have by custom
 CONTRACT = {
     *("run", "Spec", "VERSION", "STAGE", "amount", "shorten", "by_prompt"),
-    *("JUDGE", "measure", "TICKS", "caution", "ipo", "sft", "main", "logger", "T"),
+    *("JUDGE", "EXECUTOR", "measure", "TICKS", "caution", "ipo", "sft", "main", "logger", "T"),
 }
 MOST_FILES = 15
 

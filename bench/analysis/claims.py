@@ -62,6 +62,8 @@ class ClaimResult:
 
     registered: when a run of the suite first met the claim, in seconds since 1970, None where none has; digest: of what
     it says; seen: how many of its cells had a result by then. A claim with any was made after the fact.
+    left_out: how many of the suite's cells that it is about were not asked of this run (--only); narrowed: how many
+    that an earlier run of it was about had a result when this one left them out, which is after the fact as well.
     """
 
     name: str
@@ -72,12 +74,17 @@ class ClaimResult:
     registered: float | None = None
     digest: str = ""
     seen: int = 0
+    left_out: int = 0
+    narrowed: int = 0
 
     @property
     def told(self) -> str:
-        """The verdict as a reader has to be told it: of one seed it holds for that run and no other."""
-        of_run = " in this run" if self.seeds == 1 and self.verdict != "undecided" else ""
-        return f"{self.verdict}{of_run}{', after the fact' if self.seen else ''}"
+        """The verdict as a reader has to be told it: of one seed it holds for that run and no other, of some of its
+        cells for these."""
+        decided = self.verdict != "undecided"
+        of_run = " in this run" if self.seeds == 1 and decided else ""
+        of_part = " on part of its cells" if self.left_out and decided else ""
+        return f"{self.verdict}{of_run}{of_part}{', after the fact' if self.seen or self.narrowed else ''}"
 
     @property
     def seeds(self) -> int:
@@ -88,13 +95,19 @@ class ClaimResult:
 def judge(
     claim: Claim, planned: Sequence[Axes], cells: Sequence[Measured], named: Mapping[str, Where] | None = None
 ) -> ClaimResult:
-    """The verdict of a claim about the planned cells, from those that are finished. named: sides that have a name."""
+    """The verdict of a claim about the planned cells, from those that are finished. named: sides that have a name.
+
+    Its family of contrasts, which Holm's correction is over, is of the planned cells: what a run was never asked to
+    make is not planned, and what was dropped when its result could be seen still is.
+    """
     parts: tuple[str | None, ...] = parts_of(claim.strata) if claim.strata else (None,)
     found = [
         _contrast(claim, *sides, planned, cells, part, named or {})
         for sides in _sides(claim, planned)
         for part in parts
     ]
+    if not found:
+        found = [ContrastResult("every contrast", reason="the cells that it compares were left out of this run")]
     # a contrast without a p was asked about too, so that it counts among those that are corrected for
     adjusted = holm([1.0 if contrast.p is None else contrast.p for contrast in found])
     found = [c if c.p is None else replace(c, p_holm=p) for c, p in zip(found, adjusted, strict=True)]

@@ -21,12 +21,14 @@ from gatebench.bench.analysis.aggregates import (
     scale_slopes,
     task_contrasts,
 )
-from gatebench.bench.analysis.claims import ClaimResult, judge
+from gatebench.bench.analysis.claims import ClaimResult, judge, taking_part
+from gatebench.bench.analysis.lead import Lead, leading_gate
 from gatebench.bench.analysis.probe_arrays import Measured
 from gatebench.bench.executors.api import Outcome
+from gatebench.bench.metrics import registry
 from gatebench.bench.metrics.dynamics import curves
 from gatebench.bench.metrics.tasks import ValueWithError
-from gatebench.bench.plan.graph import Axes, Cell, Node, Plan, Where
+from gatebench.bench.plan.graph import Axes, Cell, Node, Plan, Where, cell_name
 from gatebench.bench.stages.dynamics import CURVES
 from gatebench.bench.stages.probing import PROBES
 from gatebench.bench.stages.registry import stage_of
@@ -35,7 +37,8 @@ from gatebench.bench.stages.train import TRAIN_CURVES
 from gatebench.bench.store.files import write_json
 from gatebench.bench.store.manifest import Unsound
 from gatebench.bench.store.store import Store
-from gatebench.objectives.gates import UNGATED
+from gatebench.bench.suite.claims import Claim
+from gatebench.objectives.gates import UNGATED, Gate
 
 if TYPE_CHECKING:
     import pandas
@@ -95,6 +98,7 @@ class Summary:
     remedies: Mapping[str, Where] = field(default_factory=dict)
     kinds: tuple[Group, ...] = ()
     tasks: tuple[TaskContrast, ...] = ()
+    lead: Lead | None = None
 
     @property
     def cautions(self) -> list[str]:
@@ -117,8 +121,9 @@ class Summary:
 
 
 def run_id(plan: Plan) -> str:
-    """The identity of a run: what its cells are, not when it ran."""
-    return keys.digest({cell.id: dict(cell.stages) for cell in plan.cells})[:12]
+    """The identity of a run: what its cells are and which of the suite's it leaves out, not when it ran."""
+    cells = {cell.id: dict(cell.stages) for cell in plan.cells}
+    return keys.digest([cells, sorted(map(cell_name, plan.left_out))] if plan.left_out else cells)[:12]
 
 
 def cell_result(cell: Cell, plan: Plan, store: Store) -> CellResult:
@@ -128,12 +133,17 @@ def cell_result(cell: Cell, plan: Plan, store: Store) -> CellResult:
 
 
 def summarize(
-    plan: Plan, store: Store, outcome: Outcome | None = None, known: Mapping[str, CellResult] | None = None
+    plan: Plan,
+    store: Store,
+    outcome: Outcome | None = None,
+    known: Mapping[str, CellResult] | None = None,
+    dropped: Sequence[Sequence[Axes]] = (),
 ) -> Summary:
     """The results that the store holds for a plan; outcome adds what this run did and what failed.
 
-    known: cells whose metrics were computed already, by id. A cell that rests on a stage whose files are not what the
-    store wrote has no result.
+    known: cells whose metrics were computed already, by id; dropped: of each claim the cells that it is judged as
+    planned with, though this run leaves them out (run/registration.py). A cell that rests on a stage whose files are
+    not what the store wrote has no result.
     """
     outcome, known = outcome or Outcome(), known or {}
     records: dict[str, StageRecord] = {}
@@ -146,13 +156,34 @@ def summarize(
     }  # fmt: skip
     cells = [replace(cell, metrics=metrics[cell.id]) if cell.id in metrics else cell for cell in cells]
     finished = list(own.values())
-    verdicts = (judge(claim, plan.planned, finished, plan.remedies) for claim in plan.claims)
+    planned = [cell.axes() for cell in plan.cells]
+    verdicts = [
+        replace(judge(claim, [*planned, *gone], finished, plan.remedies), left_out=_left_out(claim, plan))
+        for claim, gone in zip(plan.claims, dropped or [()] * len(plan.claims), strict=True)
+    ]
     return Summary(
         plan.suite, run_id(plan), tuple(cells), tuple(verdicts),
         tuple(groups(finished)), tuple(gate_aggregates(finished)), tuple(scale_slopes(finished)), plan.tuned_on,
         tuple(_notes(cells, plan)), plan.varied, plan.remedies, tuple(groups_by_kind(finished)),
-        tuple(task_contrasts(finished)),
+        tuple(task_contrasts(finished)), leading_gate(main_metric(plan), finished, _gates(plan)),
     )  # fmt: skip
+
+
+def main_metric(plan: Plan) -> str:
+    """What a suite is about: the metric of its first claim; without one the first of every table."""
+    return plan.claims[0].metric if plan.claims else registry.headline()[0]
+
+
+def _gates(plan: Plan) -> dict[str, Gate]:
+    return {cell.gate: plan.nodes[cell.stages["train"]].spec.gate for cell in plan.cells}
+
+
+def _left_out(claim: Claim, plan: Plan) -> int:
+    """How many of the cells that a claim is about a run was not asked to make."""
+    if not plan.left_out:
+        return 0
+    own = {cell.id for cell in plan.cells}
+    return sum(cell_name(axes) not in own for axes in taking_part(claim, plan.planned))
 
 
 def _unsound(plan: Plan, store: Store) -> dict[str, str]:

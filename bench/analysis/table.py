@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
+UNKNOWN_TIME = "?"  # in place of a duration that nothing tells
 Tone = Literal["", "good", "bad"]
 
 
@@ -89,9 +90,9 @@ def value_and_interval(value: float, lo: float | None, hi: float | None, digits:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as a reader would say them; "?" where nothing like it was timed."""
+    """Seconds as a reader would say them; UNKNOWN_TIME where nothing like it was timed."""
     if seconds is None:
-        return "?"
+        return UNKNOWN_TIME
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -64,7 +64,13 @@ def points_table(summary: Summary, metrics: Sequence[str]) -> Table:
         rows.append(row(*_point(group), str(len(group.seeds)), *cells, axes=_axes(group), section=starts))
     title = f"{summary.suite}: change of log-probs, nats a response"
     head = (*POINT_COLUMNS, *numbers("seeds", *map(registry.title, metrics)))
-    return Table(title, head, tuple(rows), summary.varied or None)
+    return Table(title, head, tuple(rows), _of_seeds(summary) or None)
+
+
+def _of_seeds(summary: Summary) -> str:
+    """What differs between the seeds that the intervals are over."""
+    alone = any(len(group.seeds) == 1 for group in summary.groups) or any(claim.seeds == 1 for claim in summary.claims)
+    return ONE_SEED if alone else summary.varied
 
 
 def kinds_table(summary: Summary) -> Table:
@@ -83,20 +89,27 @@ def kinds_table(summary: Summary) -> Table:
             *texts("called"))  # fmt: skip
     caption = (
         f"{SQUEEZING}: chosen and others fall while the argmax rises; {DISPLACEMENT}: chosen falls, and with it the "
-        "tokens that both responses begin with; ?: not the same sign in every seed"
+        "tokens that both responses begin with; ?: not the same sign in every seed, or after a name an interval holds 0"
     )
     return Table(f"{summary.suite}: by kind of pair, nats a response", head, tuple(rows), caption)
 
 
 def phenomenon(group: Group) -> str:
-    """What the signs of a point are called, where they are the same in every seed; empty where they have no name."""
+    """What the signs of a point are called, where they are the same in every seed, with a ? where an interval holds 0;
+    empty where they have no name."""
     signs = {name: value for name, value in group.metrics.items() if name not in group.unsteady}
     fallen = signs.get("delta_chosen", 0.0) < 0
+    told_by = ["delta_chosen"]
     if fallen and signs.get("delta_others", 0.0) < 0 < signs.get(ARGMAX, 0.0):
-        return SQUEEZING  # Ren & Sutherland 2025
-    if fallen and signs.get("delta_shared", 0.0) < 0:
-        return DISPLACEMENT  # Razin et al. 2025
-    return ""
+        name = SQUEEZING  # Ren & Sutherland 2025
+        told_by += ["delta_others", ARGMAX]
+    elif fallen and signs.get("delta_shared", 0.0) < 0:
+        name = DISPLACEMENT  # Razin et al. 2025
+        told_by.append("delta_shared")
+    else:
+        return ""
+    unsure = any(signs.get(f"{own}_lo", -1.0) <= 0 <= signs.get(f"{own}_hi", -1.0) for own in told_by)
+    return f"{name}?" if unsure else name
 
 
 def remedies_table(summary: Summary) -> Table:
@@ -164,40 +177,50 @@ CONTRAST_NUMBERS = numbers("difference", "p (Holm)", "detectable", "power", "see
 
 
 def claims_table(summary: Summary) -> Table:
-    """The verdict of every claim, then its contrasts: ours minus theirs, interval, corrected p, what was detectable."""
+    """The verdict of every claim, then its contrasts: ours minus theirs, interval, corrected p, what was detectable.
+    What its seeds vary stands below the points, which are shown with it."""
     rows: list[TableRow] = []
     for claim in summary.claims:
         told = bold(f"{claim.name}: {claim.metric} {claim.expect}")
         rows.append(row(told, bold(claim.told), "", "", "", str(claim.seeds), section=True))
         rows += [row(f"  {label}", *figures) for label, *figures in map(_contrast, claim.contrasts)]
     head = (Column("claim and contrasts", wraps=True), *CONTRAST_NUMBERS)
-    return Table("claims", head, tuple(rows), _caveat(summary.claims, summary.varied))
+    return Table("claims", head, tuple(rows), _caveat(summary.claims) or None)
 
 
-def _caveat(claims: Sequence[ClaimResult], varied: str = "") -> str | None:
-    """What a reader has to know of these verdicts. varied: what differs between seeds."""
+def _caveat(claims: Sequence[ClaimResult]) -> str:
+    """What a reader has to know of the making of these claims."""
     told = [
         f"{claim.name} was made after the fact: {claim.seen} of its cells had a result when a run first met it"
         for claim in claims if claim.seen
     ]  # fmt: skip
-    spread = ONE_SEED if any(claim.seeds == 1 for claim in claims) else varied
-    return "; ".join(filter(None, [spread, *told])) or None
+    told += [
+        f"{claim.name} was narrowed after the fact: {claim.narrowed} cells that it was about had a result when this "
+        "run left them out, and count as planned" for claim in claims if claim.narrowed
+    ]  # fmt: skip
+    told += [
+        f"{claim.name}: {claim.left_out} of the suite's cells that it is about were left out by --only, so that its "
+        "verdict is of the others" for claim in claims if claim.left_out and not claim.narrowed
+    ]  # fmt: skip
+    return "; ".join(told)
 
 
 def contrasts_table(claim: ClaimResult) -> Table:
     """The contrasts of one claim."""
     rows = tuple(row(*_contrast(contrast)) for contrast in claim.contrasts)
-    return Table(f"Contrasts of {claim.name}", (*texts("contrast"), *CONTRAST_NUMBERS), rows, _caveat([claim]))
+    return Table(f"Contrasts of {claim.name}", (*texts("contrast"), *CONTRAST_NUMBERS), rows, _caveat([claim]) or None)
 
 
 def verdicts_table(summary: Summary) -> Table:
-    """Every contrast that has a value, with its claim and the claim's verdict."""
+    """Every contrast that has a value, with its claim and the claim's verdict; for a page of its own, so that it says
+    what the seeds vary."""
     rows = tuple(
         row(claim.name, claim.told, *_contrast(contrast)[:3])
         for claim in summary.claims for contrast in claim.contrasts if contrast.value is not None
     )  # fmt: skip
     head = (*texts("claim", "verdict", "contrast"), *numbers("difference", "p (Holm)"))
-    return Table("Claims", head, rows, _caveat(summary.claims))
+    caption = "; ".join(filter(None, [_of_seeds(summary), _caveat(summary.claims)]))
+    return Table("Claims", head, rows, caption or None)
 
 
 def _contrast(contrast: ContrastResult) -> tuple[str, ...]:

@@ -36,6 +36,8 @@ DataFolder = Annotated[
     ),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes; one a GPU or core by default.")]
+ExecutorName = Annotated[str, typer.Option(help="Where stages run: the name of an executor.")]
+Address = Annotated[str | None, typer.Option(help="With --executor ray: the cluster's, as HOST:PORT or auto.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Machine-readable output on stdout.")]
 StoreUrl = Annotated[
     str, typer.Argument(help="s3://bucket/path, another URL that fsspec knows, or a folder.", metavar="PLACE")

@@ -66,10 +66,10 @@ def show_plan(
     """price: of one device for an hour; workers: as given, for which the schedule is shown."""
     from rich.console import Console
 
-    from gatebench.bench.analysis.plan_tables import plan_tables, schedule_tables
     from gatebench.bench.plan.readable import check_rows, copy_cautions, is_here, transcript_cautions
     from gatebench.bench.plan.runnable import check_recipes, not_runnable_here
     from gatebench.bench.plan.task_files import code_cautions
+    from gatebench.bench.run.plan_tables import plan_tables, schedule_tables
 
     made = prepared.plan
     check_recipes(made, prepared.sources)
@@ -129,6 +129,7 @@ def _hours(found: SuiteCost, machine: Machine, hardware: Hardware | None, paid: 
 
 
 def print_results(summary: Summary, as_json: bool, folder: Path) -> None:
+    from gatebench.bench.analysis.answer import answer
     from gatebench.bench.analysis.tables import claims_table, kinds_table, results_table, scale_table, tasks_table
 
     if as_json:
@@ -139,6 +140,7 @@ def print_results(summary: Summary, as_json: bool, folder: Path) -> None:
     tables += [tasks_table(summary)] if summary.tasks else []
     tables += [scale_table(summary)] if summary.scale else []
     print_tables([*tables, *([claims_table(summary)] if summary.claims else [])])
+    print(harmless(answer(summary)))
 
 
 def print_tables(tables: Iterable[Table], stderr: bool = False) -> None:

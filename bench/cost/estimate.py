@@ -14,6 +14,7 @@ from gatebench.bench.cost.calibration import STARTUP, Record
 from gatebench.bench.cost.hardware import Hardware
 from gatebench.bench.cost.schedule import StageSchedule, best_order, schedule_of
 from gatebench.bench.cost.workers import foreseen_memory
+from gatebench.bench.executors.clock import StageLengths
 from gatebench.bench.machine import Machine
 from gatebench.bench.models.dimensions import FILES, NAME, dimensions_of
 from gatebench.bench.plan.graph import Plan
@@ -117,15 +118,20 @@ def estimate_cost(
     )
 
 
-def order_to_start(plan: Plan, finished: AbstractSet[str], records: Sequence[Record], workers: int) -> Sequence[str]:
-    """The keys of a plan in the order in which a run starts them: by what was timed on the machine where that is known
-    of all that is left, else by operations."""
+def lengths_of(plan: Plan, finished: AbstractSet[str], records: Sequence[Record]) -> StageLengths:
+    """How long each stage is that is left: by what was timed on the machine where that is known of all, else by
+    operations."""
     costs = _costs(plan, Rates(records), None)
     left = [key for key in plan.nodes if key not in finished]
-    lengths = _seconds(costs, left)
-    if lengths is None:
-        lengths = {key: costs[key].flops for key in left}
-    return best_order(plan, lengths, workers)[0].order
+    seconds = _seconds(costs, left)
+    return (
+        StageLengths({key: costs[key].flops for key in left}, False) if seconds is None else StageLengths(seconds, True)
+    )
+
+
+def order_to_start(plan: Plan, lengths: StageLengths, workers: int) -> Sequence[str]:
+    """The keys of a plan in the order in which a run starts them."""
+    return best_order(plan, lengths.of, workers)[0].order
 
 
 def size_cautions(plan: Plan) -> list[str]:

@@ -77,7 +77,7 @@ def _batch(model: CausalLM, tokenizer: Tokenizer, prompts: Sequence[list[int]], 
     # what we do not say transformers takes from the model's own: penalties, forced tokens
     own, model.generation_config = model.generation_config, GenerationConfig()
     try:
-        with torch.inference_mode():
+        with torch.no_grad():  # no inference mode: what a model keeps for later, it may train with
             out = model.generate(
                 input_ids=ids, attention_mask=mask, generation_config=asked, stopping_criteria=stopping
             )

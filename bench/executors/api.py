@@ -110,17 +110,23 @@ class Executor(Protocol):
 @dataclass(frozen=True)
 class Resources:
     """What an executor may use. workers: stages at once; threads: of each; devices: GPUs; logs: a folder for the
-    output of its processes."""
+    output of its processes; memory: bytes that the largest stage takes, 0 where that is not known; address: of the
+    cluster, for an executor that has one."""
 
     workers: int
     threads: int
     devices: int
     logs: Path
+    memory: int = 0
+    address: str | None = None
 
 
 @dataclass(frozen=True)
 class ExecutorKind:
-    """make: (resources, what makes a stage of a kind) -> an executor that is ready."""
+    """make: (resources, what makes a stage of a kind) -> an executor that is ready. room: of one that runs stages on
+    other machines, (address, threads that a worker has here, bytes that it takes) -> (workers, threads each, GPUs)
+    there."""
 
     name: str
     make: Callable[[Resources, Callable[[str], Run]], Executor]
+    room: Callable[[str | None, int, int], tuple[int, int, int]] | None = None

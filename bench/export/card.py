@@ -12,6 +12,7 @@ import yaml
 from gatebench.bench.analysis.table import interval
 from gatebench.bench.data.source import HUB
 from gatebench.bench.export.cell import FinishedCell
+from gatebench.bench.keys import Json
 from gatebench.bench.metrics import registry
 from gatebench.bench.metrics.metric import SPLIT_PREFIXES
 from gatebench.bench.stages.stage import CAUTIONS
@@ -87,12 +88,27 @@ def _figure(cell: FinishedCell, name: str) -> str:
 
 def _recipe(cell: FinishedCell) -> Iterator[str]:
     result = cell.result
-    yield f"Model {result.model}, data {result.dataset}, objective {result.objective} (loss {result.loss}, warm-up "
-    yield f"{result.warmup}), gate {result.gate}, seed {result.seed}. Stages, with what their keys are the hash of:\n"
+    yield (
+        f"Model {result.model}, data {result.dataset}, objective {result.objective} (loss {result.loss}, warm-up "
+        f"{result.warmup}), gate {result.gate}, seed {result.seed}. Stages, with what their keys are the hash of, but "
+        "for what did not apply:\n"
+    )
     for kind, manifest in cell.made.items():
         versions = ", ".join(f"{name} {number}" for name, number in manifest["libraries"].items())
         yield f"<details><summary>{kind} {manifest['key']}: {versions}, gatebench {manifest['code']}</summary>\n"
-        yield f"```json\n{json.dumps(manifest['spec'], indent=1, ensure_ascii=False)}\n```\n</details>\n"
+        yield f"```json\n{json.dumps(applying(manifest['spec']), indent=1, ensure_ascii=False)}\n```\n</details>\n"
+
+
+def applying(spec: Json) -> Json:
+    """A stage's parameters without the length of its training that another one overrides: of steps and epochs the one
+    that counted."""
+    if not isinstance(spec, Mapping):
+        return spec
+    found, recipe = dict(spec), spec.get("recipe")
+    if isinstance(recipe, Mapping) and "steps" in recipe:
+        other = "steps" if recipe["steps"] is None else "epochs"
+        found["recipe"] = {name: value for name, value in recipe.items() if name != other}
+    return found
 
 
 def _data(cell: FinishedCell) -> Iterator[str]:

@@ -46,9 +46,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Verdict:
-    """score: WIN, TIE or LOSS of the first answer; None where the judge gave none, and why. much: whether it is much
-    better or worse, None of a judge that knows no such degrees; rewards: the numbers that the first and the second
-    answer have by themselves, of a judge that gives such."""
+    """score: WIN, TIE or LOSS of the first answer, or a share between them of a judge that says how sure it is; None
+    where the judge gave none, and why. much: whether it is much better or worse, None of a judge that knows no such
+    degrees; rewards: the numbers that the first and the second answer have by themselves, of a judge that gives
+    such."""
 
     score: float | None
     why: str = ""

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from gatebench.bench.judges.api import LOSS, TIE, WIN, JudgeKind, Spec, Verdict
-from gatebench.bench.judges.endpoint import Endpoint
+from gatebench.bench.judges.endpoint import Endpoint, Said
 
 LABEL = re.compile(r"\[\[?\s*([AB])\s*(>>|>|=|<<|<)\s*([AB])\s*\]\]?", re.IGNORECASE)
 GRADED_INSTRUCTIONS = (
@@ -31,8 +31,8 @@ class ArenaHard(Endpoint):
         told = spec.parameters.system if isinstance(spec.parameters, ArenaHardParameters) else ""
         self.instructions = told or GRADED_INSTRUCTIONS
 
-    def read(self, said: str) -> Verdict | None:
-        return graded_verdict_of(said)
+    def read(self, said: Said) -> Verdict | None:
+        return graded_verdict_of(said.text)
 
 
 def graded_verdict_of(said: str) -> Verdict | None:

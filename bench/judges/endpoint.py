@@ -8,8 +8,9 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -43,11 +44,21 @@ QUESTION = """<instruction>
 </answer B>"""
 
 
+@dataclass(frozen=True)
+class Said:
+    """text: what the judge wrote; first: the likeliest tokens in its first place, with their log-probs, where it was
+    asked for them and its server gives them."""
+
+    text: str
+    first: Mapping[str, float]
+
+
 class Endpoint:
-    """instructions: what the judge is told first."""
+    """instructions: what the judge is told first; asked: what the request has beside the model and its messages."""
 
     ordered = True
     instructions = INSTRUCTIONS
+    asked: Mapping[str, object] = {"temperature": 0}
 
     def __init__(self, spec: Spec) -> None:
         self.address, self.model = f"{spec.url.rstrip('/')}/chat/completions", spec.model
@@ -65,7 +76,7 @@ class Endpoint:
     def _judged(self, comparison: Comparison) -> Verdict:
         if self._failures >= MOST_FAILURES:
             return Verdict(None, f"not asked after {MOST_FAILURES} failures in a row")
-        said, patience = "", Patience(*SECONDS, time.monotonic() + DEADLINE)
+        said, patience = Said("", {}), Patience(*SECONDS, time.monotonic() + DEADLINE)
         for _ in range(READINGS):
             try:
                 said = self._ask(comparison, patience)
@@ -78,18 +89,18 @@ class Endpoint:
             verdict = self.read(said)
             if verdict is not None:
                 return verdict
-        return Verdict(None, f"no verdict in {said[:80]!r}")
+        return Verdict(None, f"no verdict in {said.text[:80]!r}")
 
-    def read(self, said: str) -> Verdict | None:
+    def read(self, said: Said) -> Verdict | None:
         """The verdict of a reply, where it holds one."""
-        score = verdict_of(said)
+        score = verdict_of(said.text)
         return None if score is None else Verdict(score)
 
-    def _ask(self, comparison: Comparison, patience: Patience) -> str:
-        """The words of the answer. Raises NoAnswer after TRIES, or where the next would come after the deadline."""
+    def _ask(self, comparison: Comparison, patience: Patience) -> Said:
+        """Raises NoAnswer after TRIES, or where the next would come after the deadline."""
         question = QUESTION.format(prompt=comparison.prompt, first=comparison.first, second=comparison.second)
         messages = [{"role": "system", "content": self.instructions}, {"role": "user", "content": question}]
-        body = json.dumps({"model": self.model, "messages": messages, "temperature": 0}).encode()
+        body = json.dumps({"model": self.model, "messages": messages, **self.asked}).encode()
         tried = 0
         while True:
             try:
@@ -101,15 +112,20 @@ class Endpoint:
                     raise
             time.sleep(pause)
 
-    def _said(self, body: bytes, patience: Patience) -> str:
+    def _said(self, body: bytes, patience: Patience) -> Said:
         answer = post_json(self.address, self.key, body, patience)
         if 300 <= answer.status < 400:
             raise NoAnswer(f"HTTP {answer.status}, a redirect, which is not followed; give the address it leads to")
         if answer.status // 100 != 2:
             raise NoAnswer(f"HTTP {answer.status}", answer.status in RETRIED, _seconds(answer.wait))
         try:
-            return str(json.loads(answer.body)["choices"][0]["message"]["content"])
-        except (LookupError, TypeError, ValueError, RecursionError) as error:
+            choice = json.loads(answer.body)["choices"][0]
+            told = (choice.get("logprobs") or {}).get("content") or []
+            first = (
+                {str(own["token"]): float(own["logprob"]) for own in told[0].get("top_logprobs", ())} if told else {}
+            )
+            return Said(str(choice["message"]["content"]), first)
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise NoAnswer(f"an answer that is none ({type(error).__name__})") from None
 
 

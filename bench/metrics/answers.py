@@ -73,7 +73,7 @@ ANSWERS: Source[Answers] = Source(
 )
 
 
-@metric(ANSWERS, title="pass rate", unit=SHARE, better="higher", headline=True)
+@metric(ANSWERS, title="pass rate", unit=SHARE, better="higher", headline=True, tunable=True, graded=True)
 def pass_rate(answers: Answers) -> pandas.Series[float] | None:
     """Graded right; only of data with exact grading."""
     return answers.by_prompt(answers.frame["passed"].to_numpy()) if "passed" in answers.frame else None
@@ -94,7 +94,7 @@ def truncated(answers: Answers) -> pandas.Series[float]:
     return answers.by_prompt(answers.frame["finish_reason"].to_numpy() == "length")
 
 
-@metric(ANSWERS, title="distinct pairs of tokens", unit=SHARE, reported=True)
+@metric(ANSWERS, title="distinct pairs of tokens", unit=SHARE, reported=True, tunable=True)
 def distinct_2(answers: Answers) -> pandas.Series[float]:
     return answers.by_prompt([distinct(own, 2) for own in answers.ids])
 
@@ -115,13 +115,14 @@ def overlap(answers: Answers) -> pandas.Series[float]:
     return answers.by_prompt(found)
 
 
-@metric(ANSWERS, title="distinct answers", unit="answers", reported=True, needs=SEVERAL)
+@metric(ANSWERS, title="distinct answers", unit="answers", reported=True, tunable=True, needs=SEVERAL)
 def distinct_answers(answers: Answers) -> pandas.Series[float] | None:
     """Different texts among a prompt's samples."""
     return answers.over(_different)
 
 
-@metric(ANSWERS, title="distinct right answers", unit="answers", better="higher", reported=True, needs=SEVERAL)
+@metric(ANSWERS, title="distinct right answers", unit="answers", better="higher", reported=True, tunable=True,
+        needs=SEVERAL, graded=True)  # fmt: skip
 def distinct_right(answers: Answers) -> pandas.Series[float] | None:
     """Different texts among those that are graded right; 0 where none is."""
     return answers.over_right(_different)
@@ -142,13 +143,13 @@ def samples_distinct_2(answers: Answers) -> pandas.Series[float] | None:
     return answers.over(lambda rows: distinct_over(rows["ids"], 2))
 
 
-@metric(ANSWERS, title="self-BLEU", unit=SHARE, reported=True, needs=SEVERAL)
+@metric(ANSWERS, title="self-BLEU", unit=SHARE, reported=True, tunable=True, needs=SEVERAL)
 def self_bleu(answers: Answers) -> pandas.Series[float] | None:
     """How alike a prompt's samples are (`diversity.self_bleu_of`)."""
     return answers.over(lambda rows: self_bleu_of(rows["response"]))
 
 
-@metric(ANSWERS, title="self-BLEU of right answers", unit=SHARE, reported=True, needs=SEVERAL)
+@metric(ANSWERS, title="self-BLEU of right answers", unit=SHARE, reported=True, needs=SEVERAL, graded=True)
 def self_bleu_right(answers: Answers) -> pandas.Series[float] | None:
     """Among those that are graded right: whether what is lost in diversity was wrong anyway. Missing for prompts with
     fewer than two."""
@@ -168,7 +169,7 @@ def _passed_within(answers: Answers, tries: int) -> pandas.Series[float] | None:
 for _tries in PASS_TRIES:
     _compute = partial(_passed_within, tries=_tries)
     register(Metric(f"pass_at_{_tries}", f"pass@{_tries}", SHARE, ANSWERS, _compute, "higher", reported=True,
-                    needs=("samples", _tries)))  # fmt: skip
+                    tunable=True, needs=("samples", _tries), graded=True))  # fmt: skip
 
 
 def answer_metrics(frame: pandas.DataFrame) -> pandas.DataFrame:

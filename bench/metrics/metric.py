@@ -60,7 +60,7 @@ class Metric(Generic[Values]):
     """better: which way is an improvement, where one is; headline: a column of every table of results; held_out: one
     more of it for held-out prompts; reported: of the report; tunable: a search can be asked for it; published: figures
     of papers have it; drawn: as a curve through training; needs: a key of its stage's block in a suite and the least
-    that stands there, without which it is not measured."""
+    that stands there, without which it is not measured; graded: only of data whose answers are graded exactly."""
 
     name: str
     title: str
@@ -75,6 +75,7 @@ class Metric(Generic[Values]):
     published: bool = False
     drawn: bool = False
     needs: tuple[str, int] | None = None
+    graded: bool = False
 
 
 AnyMetric = Metric[Any]  # of whichever source
@@ -108,12 +109,13 @@ def metric(
     published: bool = False,
     drawn: bool = False,
     needs: tuple[str, int] | None = None,
+    graded: bool = False,
 ) -> Callable[[Function], Function]:
     """Make a metric of a function; its name is the function's."""
 
     def decorate(compute: Function) -> Function:
         register(Metric(compute.__name__, title, unit, source, compute, better, headline, held_out,
-                        reported or headline, tunable, published, drawn, needs))  # fmt: skip
+                        reported or headline, tunable, published, drawn, needs, graded))  # fmt: skip
         return compute
 
     return decorate

@@ -79,7 +79,11 @@ def higher_is_better() -> list[str]:
 
 def tunable() -> list[str]:
     """What a search can be asked for: measured on training prompts at every rung."""
-    return [metric.name for metric in dynamics.DYNAMICS.metrics() if metric.tunable]
+    first = {source: source.splits[0][1] for source in sources()}
+    return [
+        name for name, metric, split, variant in _named()
+        if metric.tunable and variant.leads and split == first[metric.source]
+    ]  # fmt: skip
 
 
 def published() -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from gatebench.bench.judges.api import OPPONENTS
+from gatebench.bench.judges.api import OPPONENTS, TIE
 from gatebench.bench.metrics.controlled import Numbers, controlled_wins, scaled, weighted_wins
 from gatebench.bench.metrics.metric import SHARE, Source, Variant, metric
 from gatebench.bench.metrics.style import style_differences
@@ -25,10 +25,10 @@ MUCH = 3.0  # so many slight wins is one by far (Arena-Hard's show_result.py)
 
 @dataclass(frozen=True)
 class Verdicts:
-    """A judge stage's rows against one opponent, by prompt: first and second (the cell's score in either order, missing
-    where the judge gave none), tokens and opponent_tokens; response and opponent_response, the texts, where they are
-    at hand; difficulty of the question, where its file has it; first_much and second_much of a judge who says how much
-    better an answer is.
+    """A judge stage's rows against one opponent, by prompt: first and second (the cell's score in either order, from 0
+    to 1, missing where the judge gave none), tokens and opponent_tokens; response and opponent_response, the texts,
+    where they are at hand; difficulty of the question, where its file has it; first_much and second_much of a judge who
+    says how much better an answer is.
 
     A comparison counts where both orders have a verdict: one alone would carry the judge's liking for a place.
     """
@@ -131,13 +131,15 @@ def win_rate_style(verdicts: Verdicts) -> pandas.Series[float] | None:
 
 @metric(VERDICTS, title="ties", unit=SHARE, reported=True)
 def tie(verdicts: Verdicts) -> pandas.Series[float]:
-    return (verdicts.win == 0.5).astype(float).where(verdicts.win.notna())
+    return (verdicts.win == TIE).astype(float).where(verdicts.win.notna())
 
 
 @metric(VERDICTS, title="turned by the order", unit=SHARE, better="lower", reported=True)
 def inconsistent(verdicts: Verdicts) -> pandas.Series[float]:
-    rows = verdicts.rows
-    return (rows["first"] != rows["second"]).astype(float).where(verdicts.win.notna())
+    """Another answer is preferred, or none, than in the first order."""
+    first, second = (np.sign(verdicts.rows[order] - TIE) for order in ("first", "second"))
+    turned: pandas.Series[float] = (first != second).astype(float)
+    return turned.where(verdicts.win.notna())
 
 
 @metric(VERDICTS, title="reward", unit="as the reward model has it", better="higher", reported=True)

@@ -1,4 +1,5 @@
-"""What the harness itself costs: planning, overhead, logging, a finished suite run again, a report, intervals."""
+"""What the harness itself costs: planning, overhead, logging, a finished suite run again, a report, intervals; and what
+an executor costs a stage."""
 
 from __future__ import annotations
 
@@ -13,11 +14,17 @@ import numpy as np
 
 from gatebench.bench.analysis.statistics import RESAMPLES, draws, intervals
 from gatebench.bench.analysis.summary import Summary
+from gatebench.bench.console import PLAIN
 from gatebench.bench.cost.estimate import estimate_cost
+from gatebench.bench.executors.api import Event, Finished, Resources
+from gatebench.bench.executors.loop import execute
+from gatebench.bench.executors.registry import LOCAL, make_executor
 from gatebench.bench.machine import this_machine
 from gatebench.bench.perf import noop
+from gatebench.bench.plan.graph import Plan
 from gatebench.bench.run import suite_run
 from gatebench.bench.run.prepare import prepare
+from gatebench.bench.store.store import Store
 from gatebench.bench.tracking.entries import cell_entry
 from gatebench.bench.tracking.tracker import deliver
 
@@ -75,6 +82,36 @@ def measure(
     yield HarnessFigure(
         f"intervals of 1,000 cells x 500 probes from {RESAMPLES:,} resamples", time.monotonic() - started, 30.0
     )
+
+
+def measure_ray(err: Console, cells: int = 20) -> Iterator[HarnessFigure]:
+    """What a stage without work takes on one worker here and on one of a Ray cluster that is started for it.
+
+    Raises UserError where Ray is not installed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        plan = _prepared(Path(folder), cells).plan
+        for executor, address in ((LOCAL, None), ("ray", "local")):
+            err.print(f"{len(plan.nodes)} stages without work on executor {executor}", **PLAIN)
+            place = Path(folder) / executor
+            seconds = _seconds_a_stage(plan, place, executor, Resources(1, 1, 0, place / "logs", address=address))
+            yield HarnessFigure(f"a stage without work, of {len(plan.nodes)}, on executor {executor}", seconds, 0.5)
+
+
+def _seconds_a_stage(plan: Plan, folder: Path, name: str, resources: Resources) -> float:
+    """From the end of the first one, so that no start of a process counts."""
+    ends: list[float] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Finished):
+            ends.append(time.monotonic())
+
+    executor = make_executor(resources, name, noop.run_of)
+    try:
+        execute(plan, Store(folder / "store"), executor, listen)
+    finally:
+        executor.close()
+    return (ends[-1] - ends[0]) / (len(ends) - 1)
 
 
 def _logging(prepared: suite_run.Prepared, summary: Summary, count: int) -> float:

@@ -27,8 +27,8 @@ from gatebench.objectives.names import UnknownWord
 if TYPE_CHECKING:
     from rich.console import Console
 
-PARTS = ("step", "suite", "harness", "checks", "engine")
-DEFAULT_PARTS = PARTS[:4]  # an engine needs vLLM
+PARTS = ("step", "suite", "harness", "checks", "engine", "ray")
+DEFAULT_PARTS = PARTS[:4]  # the others need vLLM and Ray
 MODELS = ("llama-1.3m", "neox-1.3m", "qwen-1.3m", "llama-10m")
 PROBES_A_SPLIT = 50
 
@@ -98,6 +98,8 @@ def measure_parts(parts: Sequence[str], models: Sequence[str], data: str, err: C
             figures = replace(figures, suites={first: found})
         if "harness" in parts:
             figures = replace(figures, harness=list(harness.measure(err)))
+        if "ray" in parts:
+            figures = replace(figures, harness=[*figures.harness, *harness.measure_ray(err)])
         if "checks" in parts:
             checked = {}
             with _Teller(err, len(names) * checks.TICKS) as teller:

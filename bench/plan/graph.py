@@ -64,6 +64,11 @@ class Cell:
     stages: Mapping[str, str]
     gated: bool = True
 
+    @property
+    def place(self) -> tuple[str | int, ...]:
+        """Its values of CELL_AXES."""
+        return self.model, self.dataset, self.objective, self.loss, self.warmup, self.gate, self.seed
+
     def axes(self) -> Axes:
         return {
             "model": self.model, "dataset": self.dataset, "objective": self.objective, "loss": self.loss,
@@ -77,7 +82,8 @@ class Plan:
     key, inputs before what needs them; claims to be judged at the end.
 
     tuned_on: how many of the first probes of training prompts are left out of every figure; left_out: cells of the
-    suite that this plan is not to make; varied: what differs between its seeds, as a sentence; remedies: the suite's.
+    suite that this plan is not to make (--only); varied: what differs between its seeds, as a sentence; remedies: the
+    suite's.
     """
 
     suite: str
@@ -91,7 +97,7 @@ class Plan:
 
     @property
     def planned(self) -> list[Axes]:
-        """The axes of all cells of the suite, which its claims are about."""
+        """The axes of all cells of the suite, those that this plan is not to make among them."""
         return [*(cell.axes() for cell in self.cells), *self.left_out]
 
     @property
@@ -170,6 +176,11 @@ class Sources:
 
 def point_of(axes: Axes) -> Point:
     return axes["model"], axes["dataset"], axes["objective"], axes["gate"]
+
+
+def cell_name(axes: Axes) -> str:
+    """The name by which a cell of a suite goes."""
+    return "/".join((*point_of(axes), str(axes["seed"])))
 
 
 def matches(where: Where, axes: Where) -> bool:

@@ -16,7 +16,7 @@ from gatebench.bench.engines.sampling import Sampling
 from gatebench.bench.errors import UserError
 from gatebench.bench.metrics.dynamics import PROFILE
 from gatebench.bench.models.source import ModelSource
-from gatebench.bench.plan.graph import Axes, Cell, Node, Plan, Questions, Sources, Where, identity, matches, point_of
+from gatebench.bench.plan.graph import Axes, Cell, Node, Plan, Questions, Sources, Where, cell_name, identity, matches
 from gatebench.bench.plan.lengths import too_long
 from gatebench.bench.stages import base, dynamics, generate, geometry, judge, reference, train, warmup
 from gatebench.bench.stages.stage import library_versions
@@ -57,14 +57,15 @@ def make_plan(suite: Suite, sources: Sources, only: Callable[[Where], bool] = la
 
     Raises UserError for claims about cells that the suite does not have, and for rows that a model cannot read.
     """
-    nodes, cells = _Nodes(), []
+    nodes = _Nodes()
     stages_of = _Cells(suite, sources, nodes).stages
     points = list(_points(suite))
     ungated = [gate.name for gate in suite.gates if not gate.is_gated]
     _check_sides(suite, points)
-    for axes in filter(only, points):
-        identifier = "/".join((*point_of(axes), str(axes["seed"])))
-        cells.append(Cell(id=identifier, **axes, stages=stages_of(axes), gated=axes["gate"] not in ungated))
+    cells = [
+        Cell(id=cell_name(axes), **axes, stages=stages_of(axes), gated=axes["gate"] not in ungated)
+        for axes in filter(only, points)
+    ]
     mistakes = too_long(cells, nodes.by_key, {name: model.context for name, model in sources.models.items()})
     if mistakes:
         raise UserError(*mistakes)

@@ -1,24 +1,27 @@
 """The claims of a suite as they stood before there was a result: written down once, when a run first meets them.
 
-    results/claims/<suite>.jsonl    a line a claim and run: time, digest, run, seen, claim
+    results/claims/<suite>.jsonl    a line a claim and run: time, digest, run, seen, claim, cells
 
-A claim whose cells had a result by then was made after the fact, whatever it says now, and every result says so.
+A claim whose cells had a result by then was made after the fact, whatever it says now, and every result says so. So was
+the choice of a run that rests on results of an earlier one and leaves out others that could be seen by then: those
+count as planned, so that leaving them out makes nothing significant. What was left out before it had a result does not.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 from gatebench.bench import keys
 from gatebench.bench.analysis.claims import taking_part
 from gatebench.bench.analysis.summary import Summary, run_id
 from gatebench.bench.metrics import registry
-from gatebench.bench.plan.graph import Plan, point_of
+from gatebench.bench.plan.graph import CELL_AXES, Axes, Cell, Plan, cell_name
 from gatebench.bench.store.files import append_json
 from gatebench.bench.store.manifest import Unsound
 from gatebench.bench.store.runs import share_lines
@@ -31,13 +34,23 @@ REGISTER = "claims"  # a folder of results
 @dataclass(frozen=True)
 class Registered:
     """A claim as a run met it. time: seconds since 1970; seen: how many of its cells had a result before any run met
-    it."""
+    it; cells: those that it is about, each by CELL_AXES and the key of the stage that has its metric."""
 
     time: float
     digest: str
     run: str
     seen: int
     claim: Mapping[str, object]
+    cells: Sequence[Sequence[str | int]] = ()
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The keys of its cells by their names."""
+        return {cell_name(axes): key for axes, key in self.axes_and_keys()}
+
+    def axes_and_keys(self) -> Iterator[tuple[Axes, str]]:
+        for *values, key in self.cells:
+            yield cast("Axes", dict(zip(CELL_AXES, values, strict=True))), str(key)
 
 
 def claim_digest(claim: Claim) -> str:
@@ -53,7 +66,8 @@ def register_claims(plan: Plan, store: Store, results: Path) -> None:
     known = list(_read(file))
     met = {(line.digest, line.run) for line in known}
     new = [
-        Registered(time.time(), digest, run_id(plan), _seen(claim, plan, store, known), claim.model_dump(mode="json"))
+        Registered(time.time(), digest, run_id(plan), _seen(claim, plan, store, known), claim.model_dump(mode="json"),
+                   [(*cell.place, key) for cell, key in _about(claim, plan)])
         for claim in plan.claims if ((digest := claim_digest(claim)), run_id(plan)) not in met
     ]  # fmt: skip
     if new:
@@ -63,18 +77,51 @@ def register_claims(plan: Plan, store: Store, results: Path) -> None:
     share_lines(file)
 
 
-def with_registered(summary: Summary, plan: Plan, store: Store, results: Path) -> Summary:
+def dropped_cells(plan: Plan, store: Store, results: Path) -> list[list[Axes]]:
+    """Of each claim of a plan the cells that it counts as planned though the plan leaves them out: an earlier run with
+    some of the same results was about them, and they had one when this run first met the claim."""
+    share_lines(_file(results, plan.suite))
+    known = list(_read(_file(results, plan.suite)))
+    return [_dropped(claim, plan, store, known) for claim in plan.claims]
+
+
+def _dropped(claim: Claim, plan: Plan, store: Store, known: Sequence[Registered]) -> list[Axes]:
+    digest, kind = claim_digest(claim), registry.get_metric(claim.metric).source.stage
+    lines = [line for line in known if line.digest == digest]
+    met = min((line.time for line in lines if line.run == run_id(plan)), default=time.time())
+    own = {cell.id: key for cell, key in _about(claim, plan)}
+    found: dict[str, Axes] = {}
+    for line in lines:
+        if line.time > met or not own.items() & line.keys.items():  # later, or of other trainings
+            continue
+        for axes, key in line.axes_and_keys():
+            if cell_name(axes) not in own and _made(store, kind, key) < met:
+                found[cell_name(axes)] = axes
+    return list(found.values())
+
+
+def _about(claim: Claim, plan: Plan) -> list[tuple[Cell, str]]:
+    """The cells of a plan that a claim is about, each with the key of the stage that has its metric."""
+    kind = registry.get_metric(claim.metric).source.stage
+    wanted = {cell_name(axes) for axes in taking_part(claim, [cell.axes() for cell in plan.cells])}
+    return [(cell, cell.stages[kind]) for cell in plan.cells if cell.id in wanted]
+
+
+def with_registered(
+    summary: Summary, plan: Plan, store: Store, results: Path, dropped: Sequence[Sequence[Axes]] = ()
+) -> Summary:
     """The summary with what is known of the making of its claims, and a note for each that stood when a run of these
-    cells met it and does not any more."""
+    cells met it and does not any more. dropped: `dropped_cells`, with which the claims were judged."""
     file = _file(results, plan.suite)
     share_lines(file)
     known = list(_read(file))
     own = {line.digest: line for line in reversed(known) if line.run == summary.run_id}
     judged = []
-    for result, claim in zip(summary.claims, plan.claims, strict=True):
+    for result, claim, gone in zip(summary.claims, plan.claims, dropped or [()] * len(plan.claims), strict=True):
         digest = claim_digest(claim)
         seen = own[digest].seen if digest in own else _seen(claim, plan, store, known)
-        judged.append(replace(result, registered=_met(digest, known), digest=digest, seen=seen))
+        registered = _met(digest, known)
+        judged.append(replace(result, registered=registered, digest=digest, seen=seen, narrowed=len(gone)))
     now = set(map(claim_digest, plan.claims))
     notes = [
         f"claim {str(line.claim['name'])!r} ({digest}), which stood in this suite when a run met it on "
@@ -96,9 +143,7 @@ def _seen(claim: Claim, plan: Plan, store: Store, known: Iterable[Registered]) -
     """How many of the claim's cells had a result of its metric before any run met the claim."""
     since = _met(claim_digest(claim), known) or time.time()
     kind = registry.get_metric(claim.metric).source.stage
-    wanted = {(point_of(axes), axes["seed"]) for axes in taking_part(claim, [cell.axes() for cell in plan.cells])}
-    own = [cell.stages[kind] for cell in plan.cells if (point_of(cell.axes()), cell.seed) in wanted]
-    return sum(_made(store, kind, key) < since for key in own)
+    return sum(_made(store, kind, key) < since for _, key in _about(claim, plan))
 
 
 def _made(store: Store, kind: str, key: str) -> float:
@@ -120,9 +165,16 @@ def _read(file: Path) -> Iterator[Registered]:
         try:
             found = json.loads(line)
             yield Registered(float(found["time"]), str(found["digest"]), str(found["run"]), int(found["seen"]),
-                             {"name": "", **found["claim"]})  # fmt: skip
+                             {"name": "", **found["claim"]}, _cells(found.get("cells", [])))  # fmt: skip
         except (ValueError, KeyError, TypeError, RecursionError):
             continue
+
+
+def _cells(found: Sequence[Sequence[str | int]]) -> list[Sequence[str | int]]:
+    """Those of a line, which has none where it was written before they were. Raises ValueError for what is no cell."""
+    if any(len(values) != len(CELL_AXES) + 1 for values in found):
+        raise ValueError("a cell has its axes and a key")
+    return list(found)
 
 
 def _date(seconds: float) -> str:

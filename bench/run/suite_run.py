@@ -16,24 +16,24 @@ from gatebench.bench import keys
 from gatebench.bench.analysis import saved_runs
 from gatebench.bench.analysis import summary as summaries
 from gatebench.bench.analysis.saved_runs import BUILT
-from gatebench.bench.console import PLAIN
+from gatebench.bench.console import PLAIN, harmless
 from gatebench.bench.cost.calibration import records, remember, timed
-from gatebench.bench.cost.estimate import order_to_start
-from gatebench.bench.cost.workers import machine_of, workers_of
+from gatebench.bench.cost.estimate import lengths_of, order_to_start
+from gatebench.bench.cost.workers import largest_memory, machine_of, resources_at
 from gatebench.bench.data.source import file_digest
 from gatebench.bench.errors import UserError
-from gatebench.bench.executors.api import Damaged, Event, Outcome, Resources
+from gatebench.bench.executors.api import Damaged, Event, Outcome
 from gatebench.bench.executors.loop import check_store, execute
 from gatebench.bench.executors.progress import Progress
-from gatebench.bench.executors.registry import LOCAL, make_executor
-from gatebench.bench.machine import cores
+from gatebench.bench.executors.registry import LOCAL, get_executor, make_executor
 from gatebench.bench.plan.graph import Plan, Sources
 from gatebench.bench.plan.hub import check_hub
 from gatebench.bench.plan.readable import check_rows
 from gatebench.bench.plan.resolve import check_data
 from gatebench.bench.plan.runnable import check_recipes, not_runnable_here
+from gatebench.bench.run.gate_watch import GateWatch
 from gatebench.bench.run.live_report import LiveReport
-from gatebench.bench.run.registration import register_claims, with_registered
+from gatebench.bench.run.registration import dropped_cells, register_claims, with_registered
 from gatebench.bench.secrets import without_secrets
 from gatebench.bench.stages.registry import run_of_kind
 from gatebench.bench.stages.stage import Run
@@ -90,14 +90,18 @@ class Done:
 
 @dataclass(frozen=True)
 class Manner:
-    """How a suite is run; nothing of it changes what comes out. executor: its name; run_of: what makes a stage of a
-    kind; live: the report is kept up to date meanwhile."""
+    """How a suite is run; nothing of it changes what comes out. executor: its name; address: of its cluster; run_of:
+    what makes a stage of a kind; live: the report is kept up to date meanwhile."""
 
     workers: int | None = None
     fail_fast: bool = False
     live: bool = False
     executor: str = LOCAL
+    address: str | None = None
     run_of: Callable[[str], Run] = run_of_kind
+
+
+Watcher = GateWatch | Tracker | LiveReport
 
 
 def run(prepared: Prepared, err: Console, manner: Manner = Manner()) -> Done:
@@ -132,9 +136,11 @@ def _run(prepared: Prepared, err: Console, manner: Manner) -> Done:
     if not damaged and not prepared.missing and _built(prepared):
         summary, outcome = summaries.read_summary(prepared.folder), Outcome(cached=set(prepared.plan.nodes))
     else:
-        watchers: list[Tracker | LiveReport] = [tracker, *([_live(prepared, tracker, err)] if manner.live else [])]
+        watchers: list[Watcher] = [GateWatch(plan, store, partial(_caution, err)), tracker]
+        watchers += [_live(prepared, tracker, err)] if manner.live else []
         outcome = _make_stages(prepared, err, manner, damaged, watchers)
-        remember(timed(plan, store, outcome.ran), store, machine_of(plan))
+        if get_executor(manner.executor).room is None:  # a cluster's times say nothing of this machine
+            remember(timed(plan, store, outcome.ran), store, machine_of(plan))
         summary, _ = build(prepared, outcome, tracker.results)
     tracked = tracker.finish(summary, partial(err.print, **PLAIN))
     return Done(summary, outcome, prepared.folder / REPORT_FILE, tracked, time.monotonic() - started)
@@ -144,8 +150,14 @@ def results_of(
     prepared: Prepared, outcome: Outcome | None = None, known: Mapping[str, summaries.CellResult] | None = None
 ) -> summaries.Summary:
     """`summarize`, with what is known of when the claims were made."""
-    found = summaries.summarize(prepared.plan, prepared.store, outcome, known)
-    return with_registered(found, prepared.plan, prepared.store, prepared.results)
+    plan, store, results = prepared.plan, prepared.store, prepared.results
+    dropped = dropped_cells(plan, store, results)
+    found = summaries.summarize(plan, store, outcome, known, dropped)
+    return with_registered(found, plan, store, results, dropped)
+
+
+def _caution(err: Console, sentence: str) -> None:
+    err.print(f"caution: {harmless(sentence)}", style="yellow", **PLAIN)
 
 
 def _live(prepared: Prepared, tracker: Tracker, err: Console) -> LiveReport:
@@ -202,7 +214,7 @@ def _maker(prepared: Prepared) -> dict[str, str]:
     """What a run's folder follows from besides its cells."""
     plan = prepared.plan
     claims, remedies = [claim.model_dump() for claim in plan.claims], [*plan.remedies.items()]
-    judged = keys.digest([claims, plan.tuned_on, len(plan.left_out), remedies])
+    judged = keys.digest([claims, plan.tuned_on, remedies])
     return {"code": _code(), "judged": judged}
 
 
@@ -221,7 +233,7 @@ def _make_stages(
     err: Console,
     manner: Manner,
     damaged: Sequence[Damaged],
-    watchers: Sequence[Tracker | LiveReport],
+    watchers: Sequence[Watcher],
 ) -> Outcome:
     plan, store = prepared.plan, prepared.store
     finished = store.finished_among(plan.addresses)
@@ -232,16 +244,16 @@ def _make_stages(
     if not missing:
         return Outcome(cached=set(plan.nodes))
     prepared.folder.mkdir(parents=True, exist_ok=True)
-    count, threads, devices = workers_of(plan)
-    count = min(manner.workers or count, missing)
-    if devices:  # several workers share a GPU, whose bits do not depend on the processor's threads
-        threads = max(1, cores() // count)
+    where, memory = (manner.executor, manner.address), largest_memory(plan)
+    resources = resources_at(*where, plan.at_once, memory, prepared.folder / "logs", manner.workers, missing)
+    count = resources.workers
     err.print(f"{len(plan.cells)} cells, {missing} of {len(plan.nodes)} stages to run, {count} workers", **PLAIN)
-    order = order_to_start(plan, finished, records(store, machine_of(plan)), count)
-    resources = Resources(count, threads, devices, prepared.folder / "logs")
+    lengths = lengths_of(plan, finished, records(store, machine_of(plan)))
+    order = order_to_start(plan, lengths, count)
     executor = make_executor(resources, manner.executor, manner.run_of)
     try:
-        with Progress(plan, store, count, err, prepared.folder / "log.jsonl") as progress, ExitStack() as stack:
+        log = prepared.folder / "log.jsonl"
+        with Progress(plan, store, count, err, log, lengths) as progress, ExitStack() as stack:
             for watcher in watchers:
                 stack.enter_context(watcher)
 

@@ -119,4 +119,4 @@ def shorten(spec: Spec, steps: int, copy: int) -> Spec:
     return replace(spec, recipe=replace(spec.recipe, tokens=tokens), seed=copy)
 
 
-STAGE = Stage("base", VERSION, Spec, run, amount, guess=8.0, facts=("parameters", "micro_batch_size"), shorten=shorten)
+STAGE = Stage("base", VERSION, Spec, run, amount, facts=("parameters", "micro_batch_size"), shorten=shorten)

@@ -128,4 +128,4 @@ def by_prompt(folder: Path, inputs: Mapping[str, Path]) -> pandas.DataFrame:
     return probe_deltas(pandas.read_parquet(folder / PROBES, filters=[("step", "in", (0, last))]), last)
 
 
-STAGE = Stage("dynamics", VERSION, Spec, run, amount, guess=4.0, facts=("steps",), shorten=shorten, by_prompt=by_prompt)
+STAGE = Stage("dynamics", VERSION, Spec, run, amount, facts=("steps",), shorten=shorten, by_prompt=by_prompt)

@@ -32,6 +32,7 @@ from gatebench.bench.stages.stage import (
 if TYPE_CHECKING:
     import pandas
 
+    from gatebench.bench.models.encoding import Encoder
     from gatebench.objectives.causal_lm import CausalLM, Tokenizer
 
 VERSION = 2
@@ -66,10 +67,6 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
 
     Raises StageFailed for log-probs that are not numbers.
     """
-    import pandas
-
-    from gatebench.bench.data.pairs import plain
-    from gatebench.bench.data.toolbox import grade
     from gatebench.bench.models.encoding import Encoder, unread
     from gatebench.bench.models.loading import load_policy, load_tokenizer
 
@@ -77,33 +74,58 @@ def run(spec: Spec, inputs: Mapping[str, Path], out: Path, report: Report) -> Fa
     tokenizer = load_tokenizer(policy)
     encoder = Encoder(tokenizer, spec.lengths)
     asked = _asked(spec)
-    kept = [(i, text, ids) for i, text in enumerate(asked.texts) if (ids := encoder.prompt(text)) is not None]
-    left_out = unread(spec.data, "prompts to be answered", len(kept), len(asked.texts))
-    kept = [own for own in kept for _ in range(spec.samples)]
-    prompts = [ids for _, _, ids in kept]
+    prompts = to_answer(asked.texts, encoder, spec.samples)
+    left_out = unread(spec.data, "prompts to be answered", len(prompts) // spec.samples, len(asked.texts))
     model = load_policy(policy, spec.dtype).eval()
     cautions = [*left_out, *asked.cautions]
     facts: Facts = {"backend": spec.backend, CAUTIONS: cautions}
     if spec.backend == "transformers":
-        answers = _by_transformers(model, tokenizer, prompts, spec, report)
+        answers = _by_transformers(model, tokenizer, [own.ids for own in prompts], spec, report)
     else:
-        answers = _by_vllm(model, tokenizer, prompts, spec, out, report, facts, cautions)
+        answers = _by_vllm(model, tokenizer, [own.ids for own in prompts], spec, out, report, facts, cautions)
+    frame = answer_table(prompts, answers, spec, graded=not asked.questions)
+    if asked.questions:
+        frame = frame.join(_columns([asked.questions[own.number] for own in prompts]))
+    frame.to_parquet(out / ANSWERS_FILE)
+    return {**facts, "tokens": int(frame["tokens"].sum()), "prompts": len(frame) // spec.samples}
+
+
+@dataclass(frozen=True)
+class ToAnswer:
+    """A prompt as a model gets it, once for each answer. number: its place among the prompts."""
+
+    number: int
+    text: Text
+    ids: list[int]
+
+
+def to_answer(texts: Sequence[Text], encoder: Encoder, samples: int) -> list[ToAnswer]:
+    """Those that can be encoded, each as often as it is answered."""
+    kept = [ToAnswer(i, text, ids) for i, text in enumerate(texts) if (ids := encoder.prompt(text)) is not None]
+    return [own for own in kept for _ in range(samples)]
+
+
+def answer_table(prompts: Sequence[ToAnswer], answers: Sequence[Answer], spec: Spec, graded: bool) -> pandas.DataFrame:
+    """The table of `run`, an answer a row. graded: whether answers are, where the data set can. Raises StageFailed as
+    there."""
+    import pandas
+
+    from gatebench.bench.data.pairs import plain
+    from gatebench.bench.data.toolbox import grade
+
     check_finite([answer.log_prob for answer in answers], "answers")
     frame = pandas.DataFrame({
-        "prompt": [i for i, _, _ in kept], "text": [plain(text) for _, text, _ in kept],
-        "messages": [json.dumps(_turns(text)) for _, text, _ in kept],
+        "prompt": [own.number for own in prompts], "text": [plain(own.text) for own in prompts],
+        "messages": [json.dumps(_turns(own.text)) for own in prompts],
         "response": [answer.text for answer in answers], "tokens": [len(answer.tokens) for answer in answers],
         "finish_reason": [answer.finish_reason for answer in answers],
         "log_prob": [answer.log_prob for answer in answers], "ids": [list(answer.tokens) for answer in answers],
     })  # fmt: skip
     if spec.samples > 1:
         frame["sample"] = [place % spec.samples for place in range(len(frame))]
-    if asked.questions:
-        frame = frame.join(_columns([asked.questions[i] for i, _, _ in kept]))
-    elif spec.data.path == TOOLBOX:
-        frame["passed"] = [grade(str(text), a.text) for (_, text, _), a in zip(kept, answers, strict=True)]
-    frame.to_parquet(out / ANSWERS_FILE)
-    return {**facts, "tokens": int(frame["tokens"].sum()), "prompts": len(frame) // spec.samples}
+    if graded and spec.data.path == TOOLBOX:
+        frame["passed"] = [grade(str(own.text), a.text) for own, a in zip(prompts, answers, strict=True)]
+    return frame
 
 
 def first_answers(folder: Path) -> pandas.DataFrame:
@@ -115,7 +137,7 @@ def first_answers(folder: Path) -> pandas.DataFrame:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Texts:
     """The prompts to be answered; questions: of a file, in the same order."""
 
     texts: Sequence[Text]
@@ -123,13 +145,13 @@ class _Asked:
     cautions: Sequence[str] = ()
 
 
-def _asked(spec: Spec) -> _Asked:
+def _asked(spec: Spec) -> _Texts:
     """Raises UserError where a file of questions is not what was planned with."""
     from gatebench.bench.data.adapters import load
 
     rows = load(spec.data)
     if not spec.questions:
-        return _Asked([row.prompt for row in rows.test[: spec.prompts]])
+        return _Texts([row.prompt for row in rows.test[: spec.prompts]])
     file = Path(spec.questions)
     if file_digest(spec.questions) != spec.questions_content:
         raise UserError(f"{file}: {CHANGED}")
@@ -140,7 +162,7 @@ def _asked(spec: Spec) -> _Asked:
         "many"
     )
     texts = [asked_like(question.text, rows.train[0].prompt) for question in questions]
-    return _Asked(texts, questions, [fewer] if len(questions) < len(found) else [])
+    return _Texts(texts, questions, [fewer] if len(questions) < len(found) else [])
 
 
 def _columns(questions: Sequence[OpenQuestion]) -> pandas.DataFrame:

@@ -91,7 +91,6 @@ class Stage(Generic[S]):
     version: part of every key; to be raised whenever the stage's results change
     spec: its frozen parameters, what changes bits and nothing else; a field with metadata key=False is not hashed
     amount: (spec, inputs, training pairs of its data or None) -> its work; None where that needs a download
-    guess: how long it takes beside other kinds, until one of its kind was timed
     facts: those of its manifest that a summary keeps, beside CAUTIONS
     artifacts: its files that are logged with a cell
     shorten: (spec, steps, copy) -> the spec of a run of a few steps, for calibration; None: not timed in advance
@@ -105,7 +104,6 @@ class Stage(Generic[S]):
     spec: type[S]
     run: Callable[[S, Mapping[str, Path], Path, Report], Facts]
     amount: Callable[[S, Inputs, int | None], Amount | None]
-    guess: float = 1.0
     facts: tuple[str, ...] = ()
     artifacts: tuple[str, ...] = ()
     shorten: Callable[[S, int, int], S] | None = None

@@ -289,5 +289,5 @@ def shorten(spec: Spec, steps: int, copy: int) -> Spec:
     return replace(spec, recipe=recipe, data=spec.data.shortened(steps), followed=probes)
 
 
-STAGE = Stage("train", VERSION, Spec, run, amount, guess=8.0,
+STAGE = Stage("train", VERSION, Spec, run, amount,
               facts=("gate", "steps", "micro_batch_size", "dropped", *change.FACTS), shorten=shorten)  # fmt: skip

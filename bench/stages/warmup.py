@@ -119,5 +119,5 @@ def shorten(spec: Spec, steps: int, copy: int) -> Spec:
     return replace(spec, recipe=replace(spec.recipe, epochs=1, pairs=pairs), data=spec.data.shortened(steps))
 
 
-STAGE = Stage("warmup", VERSION, Spec, run, amount, guess=3.0, facts=("micro_batch_size", "dropped", *change.FACTS),
+STAGE = Stage("warmup", VERSION, Spec, run, amount, facts=("micro_batch_size", "dropped", *change.FACTS),
               shorten=shorten)  # fmt: skip

@@ -39,7 +39,7 @@ STAGES_AT_ONCE = 32  # so many are asked for in one go
 BYTES_WORTH_A_WORD = 50e6
 
 
-class Address(NamedTuple):
+class StageAddress(NamedTuple):
     kind: str
     key: str
 
@@ -63,13 +63,13 @@ class Mirror:
         self._listed: dict[str, str] = {}  # key -> kind
         self._listed_at = -SECONDS_BETWEEN_LISTINGS
 
-    def listed(self) -> set[Address]:
+    def listed(self) -> set[StageAddress]:
         """The stages at the URL, as of a moment ago."""
         if time.monotonic() - self._listed_at > SECONDS_BETWEEN_LISTINGS:
             found = [name.split("/") for name in self.remote.names(f"{STAGES}/")]
             self._listed = {parts[2].removesuffix(".json"): parts[1] for parts in found if len(parts) == 3}
             self._listed_at = time.monotonic()
-        return {Address(kind, key) for key, kind in self._listed.items()}
+        return {StageAddress(kind, key) for key, kind in self._listed.items()}
 
     def look_anew(self) -> None:
         """Have the next question answered by what is there then."""
@@ -78,17 +78,17 @@ class Mirror:
     def bring(self, wanted: Iterable[tuple[str, str]]) -> None:
         """Copy those of some stages that are at the URL and not here, with all that they were made from."""
         there = self.listed()
-        asked = [Address(*one) for one in wanted]
+        asked = [StageAddress(*one) for one in wanted]
         while missing := [one for one in dict.fromkeys(asked) if one in there and not self._is_here(one)]:
             if len(missing) > STAGES_AT_ONCE:
                 say(f"fetching the results of {len(missing)} stages from {self.remote.url}")
-            inputs: list[Address] = []
+            inputs: list[StageAddress] = []
             for first in range(0, len(missing), STAGES_AT_ONCE):
                 inputs += self._bring(missing[first : first + STAGES_AT_ONCE])
             there -= {one for one in missing if not self._is_here(one)}  # damaged ones
             asked = inputs
 
-    def _bring(self, some: Sequence[Address]) -> Iterator[Address]:
+    def _bring(self, some: Sequence[StageAddress]) -> Iterator[StageAddress]:
         """Copy some stages; yields what they were made from."""
         indexes = {}
         for one, content in self._indexes(some).items():
@@ -110,13 +110,13 @@ class Mirror:
                 continue
             for key in index["manifest"]["inputs"].values():
                 if key in self._listed:
-                    yield Address(self._listed[key], key)
+                    yield StageAddress(self._listed[key], key)
 
-    def _indexes(self, some: Iterable[Address]) -> dict[Address, bytes]:
+    def _indexes(self, some: Iterable[StageAddress]) -> dict[StageAddress, bytes]:
         names = {_index_name(one): one for one in some}
         return {names[name]: content for name, content in self.remote.read_all(names).items()}
 
-    def _lay(self, one: Address, index: Index, contents: Mapping[str, bytes]) -> bool:
+    def _lay(self, one: StageAddress, index: Index, contents: Mapping[str, bytes]) -> bool:
         """Put a stage into the cache; False where a content is not what the manifest says."""
         place = self.root / FETCHING / f"{one.kind}-{one.key}.{os.getpid()}"
         remove([place])
@@ -147,7 +147,7 @@ class Mirror:
     def complete(self, kind: str, key: str) -> None:
         """Fetch what of a stage in the cache was left at the URL. Raises LeftBehind where it is not there either,
         Unsound where it is not what the manifest says, after which the stage is made anew."""
-        one = Address(kind, key)
+        one = StageAddress(kind, key)
         folder = self._folder(one)
         with alone(self.root / FETCHING / f"{kind}-{key}.lock"):
             if not (left := elsewhere(folder)):
@@ -165,10 +165,10 @@ class Mirror:
     def lacking(self, kind: str, key: str) -> list[str]:
         """The files of a stage in the cache that are neither here nor at the URL."""
         left = elsewhere(self.root / kind / key)
-        index = self._index(Address(kind, key)) if left else None
+        index = self._index(StageAddress(kind, key)) if left else None
         return [name for name in left if index is None or name in index["left"]]
 
-    def _fetch(self, one: Address, name: str, wanted: KeptFile) -> None:
+    def _fetch(self, one: StageAddress, name: str, wanted: KeptFile) -> None:
         folder = self._folder(one)
         file = self.root / FETCHING / wanted["sha256"]
         if not self.remote.download(_object(wanted), file) or sha256_of(file) != wanted["sha256"]:
@@ -183,7 +183,7 @@ class Mirror:
     def publish(self, kind: str, key: str, weights: bool = True) -> bool:
         """Upload a stage of the cache: its files, then its index. False where other files of it are there already: it
         was made elsewhere as well, to other bits."""
-        one = Address(kind, key)
+        one = StageAddress(kind, key)
         folder = self._folder(one)
         manifest = read_manifest(folder)
         here = {name: file for name, file in manifest["files"].items() if weights or is_result(name)}
@@ -205,7 +205,7 @@ class Mirror:
         self._listed[key] = kind
         return done
 
-    def discard(self, one: Address) -> None:
+    def discard(self, one: StageAddress) -> None:
         """Set a stage at the URL aside, to be made again: its index, and what of its files is not what it says."""
         content = self._indexes([one]).get(one)
         if content is None:
@@ -226,14 +226,14 @@ class Mirror:
             self.remote.delete([_object(file)])
         beside.unlink(missing_ok=True)
 
-    def _index(self, one: Address) -> Index | None:
+    def _index(self, one: StageAddress) -> Index | None:
         content = self._indexes([one]).get(one)
         return None if content is None else _read_index(one, content)
 
-    def _is_here(self, one: Address) -> bool:
+    def _is_here(self, one: StageAddress) -> bool:
         return (self._folder(one) / MANIFEST).exists()
 
-    def _folder(self, one: Address) -> Path:
+    def _folder(self, one: StageAddress) -> Path:
         return self.root / one.kind / one.key
 
 
@@ -246,7 +246,7 @@ def left_behind(folder: Path, names: Sequence[str]) -> LeftBehind:
     )
 
 
-def _index_name(one: Address) -> str:
+def _index_name(one: StageAddress) -> str:
     return f"{STAGES}/{one.kind}/{one.key}.json"
 
 
@@ -264,7 +264,7 @@ def _as_recorded(file: Path, wanted: KeptFile) -> None:
         os.utime(file, ns=(wanted["changed"], wanted["changed"]))
 
 
-def _read_index(one: Address, content: bytes) -> Index | None:
+def _read_index(one: StageAddress, content: bytes) -> Index | None:
     """None where it is not the index of that stage."""
     try:
         found = json.loads(content)

@@ -223,9 +223,7 @@ class Store:
         if place.is_file():
             remove([place])
         place.mkdir(parents=True, exist_ok=True)
-        for left in place.iterdir():
-            if left.name not in RESUMABLE:
-                remove([left])
+        clear(place)
         return place
 
     def _taken_over(self, place: Path, lease: Lease | None) -> Path:
@@ -326,6 +324,13 @@ class Store:
         entries = [*(self.root / PARTIAL).glob("*"), *(self.root / LOCKS).glob("*")]
         found += [entry for entry in entries if not self._held_by_another(entry)]
         return [entry for entry in found if entry.exists()]
+
+
+def clear(place: Path) -> None:
+    """Remove what a killed stage left in its folder, but for what it can go on from."""
+    for left in place.iterdir():
+        if left.name not in RESUMABLE:
+            remove([left])
 
 
 def _is_as_recorded(file: Path, wanted: KeptFile, thorough: bool) -> bool:

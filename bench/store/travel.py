@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gatebench.bench.errors import UserError
 from gatebench.bench.store.manifest import Manifest, elsewhere, is_result
-from gatebench.bench.store.mirror import STAGES, Address, Mirror
+from gatebench.bench.store.mirror import STAGES, StageAddress, Mirror
 from gatebench.bench.store.remote import LOCAL_PROTOCOLS, Remote, protocol_of
 from gatebench.bench.store.runs import (
     CLAIMS,
@@ -51,7 +51,9 @@ def push_results(results: Path, url: str, suite: str | None, weights: bool) -> C
         names = [path.name for path in (results / RUNS).glob("*")]
         raise UserError(f"{suite}: no run of it in {results / RUNS}" + (f"; {nearest(suite, names)}" if names else ""))
     wanted = (
-        _stages_of(folders) if suite else [Address(kind, key) for kind in _kinds(store) for key in store.finished(kind)]
+        _stages_of(folders)
+        if suite
+        else [StageAddress(kind, key) for kind in _kinds(store) for key in store.finished(kind)]
     )
     finished = store.finished_among(wanted)
     there = mirror.listed()
@@ -153,10 +155,10 @@ def _kinds(store: Store) -> list[str]:
     return sorted(folder.name for folder in store.root.glob("[!.]*") if folder.is_dir())
 
 
-def _stages_of(folders: list[Path]) -> list[Address]:
+def _stages_of(folders: list[Path]) -> list[StageAddress]:
     """The stages of some runs, as their plans name them."""
     plans = [json.loads((folder / "plan.json").read_bytes())["stages"] for folder in folders]
-    return list(dict.fromkeys(Address(stage["kind"], key) for plan in plans for key, stage in plan.items()))
+    return list(dict.fromkeys(StageAddress(stage["kind"], key) for plan in plans for key, stage in plan.items()))
 
 
 def _names(folders: list[Path]) -> tuple[str, ...]:

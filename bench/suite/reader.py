@@ -67,6 +67,11 @@ def profiles_of(file: Path) -> list[str]:
     return list(_block(file, lines, raw.get("profiles", {}), "profiles"))
 
 
+def name_in(file: Path) -> str:
+    """The name that a suite file gives its runs; "" where it has none."""
+    return str(_parsed(file, text_of_suite(file))[0].get("name", ""))
+
+
 def _block(file: Path, lines: Mapping[Location, int], value: object, *path: str) -> Raw:
     if not isinstance(value, dict):
         raise UserError(f"{at(file, lines.get(path), '.'.join(path))}: expected a mapping of keys (got {value!r})")

@@ -31,6 +31,7 @@ from gatebench.bench.suite.recipes import (
 from gatebench.bench.suite.seeds import SeedAxis, repetitions
 from gatebench.bench.suite.strict import Name, Place, Strict
 from gatebench.bench.suite.tuning import Tune, check_space
+from gatebench.objectives.entry_points import LOSS_GROUP
 from gatebench.objectives.gates import BAND, CONTROLS, RC, REWEIGHTERS, UNGATED, Gate, Side, Whose
 from gatebench.objectives.names import UnknownWord, nearest
 
@@ -159,7 +160,7 @@ class Objective(Strict):
         from gatebench.objectives.registry import get_loss, losses
 
         if not is_mix(self.loss) and self.loss not in losses():
-            raise UnknownWord("objective", self.loss, [*losses(), "extended_sft"])
+            raise UnknownWord("objective", self.loss, [*losses(), "extended_sft"], LOSS_GROUP)
         get_loss(self.loss).make_parameters(**self.parameters)
         return self
 
@@ -314,8 +315,12 @@ class Suite(Strict):
                     raise UnknownWord(f"axis of remedy {name}", axis, REMEDY_AXES)
             self._check_where(where, f"remedy {name!r}")
         self._check_kept()
+        if self.tune:
+            self._check_tuned(self.tune)
         for claim in self.claims:
-            self._check_measured(claim)
+            names = [name for name in (claim.metric, claim.strata_metric, claim.at_equal) if name]
+            self._check_measured(f"claim {claim.name!r}", names, self.datasets)
+            self._check_baseline(claim.name, names)
             for side in (side for pair in claim.contrast.sides() for side in pair):
                 self._check_where(side, f"claim {claim.name!r}")
         return self
@@ -327,28 +332,39 @@ class Suite(Strict):
         if "none" in keeps and needs:
             raise ValueError(f"train.keep: none leaves no weights for evaluate.{needs[0]}; write keep: final")
 
-    def _check_measured(self, claim: Claim) -> None:
-        """What a claim is about must be measured by a stage that this suite has."""
-        for name in filter(None, (claim.metric, claim.strata_metric, claim.at_equal)):
+    def _check_tuned(self, tune: Tune) -> None:
+        """What trials are judged by must be measured at their point."""
+        names = [*tune.maximize, *tune.subject_to]
+        self._check_measured("tune", names, [d for d in self.datasets if tune.at.get("dataset") in (None, d.name)])
+        if tune.of_answers and self.evaluate.generate and self.evaluate.generate.questions:
+            raise ValueError(
+                f"tune: {tune.of_answers[0]} is of answers to the data set's own prompts; leave "
+                "evaluate.generate.questions out of a suite that is tuned"
+            )
+
+    def _check_measured(self, place: str, names: Sequence[str], datasets: Sequence[Dataset]) -> None:
+        """What a claim or a search is about must be measured by a stage that this suite has, and on its data."""
+        for name in names:
             metric = registry.get_metric(name)
             source = metric.source.stage
             if source in Evaluate.model_fields and not getattr(self.evaluate, source):
-                raise ValueError(
-                    f"claim {claim.name!r}: {name} is measured by evaluate.{source}, which this suite does not have"
-                )
+                raise ValueError(f"{place}: {name} is measured by evaluate.{source}, which this suite does not have")
             if metric.needs:
                 key, least = metric.needs
                 if getattr(getattr(self.evaluate, source), key) < least:
                     wanted = "true" if least is True else f"{least} or more"
-                    raise ValueError(
-                        f"claim {claim.name!r}: {name} is measured where evaluate.{source}.{key} is {wanted}"
-                    )
-            self._check_baseline(claim, name)
+                    raise ValueError(f"{place}: {name} is measured where evaluate.{source}.{key} is {wanted}")
+            if metric.graded and datasets and all(dataset.path != TOOLBOX for dataset in datasets):
+                raise ValueError(
+                    f"{place}: {name} needs answers that are graded exactly, which {TOOLBOX} alone has; "
+                    f"{datasets[0].name} is {datasets[0].path}"
+                )
 
-    def _check_baseline(self, claim: Claim, name: str) -> None:
+    def _check_baseline(self, claim: str, names: Sequence[str]) -> None:
         judge = self.evaluate.judge
-        if judge and not judge.baseline and name.startswith("judge_vs_baseline_"):
-            raise ValueError(f"claim {claim.name!r}: {name} needs a file of answers; give evaluate.judge.baseline")
+        needed = next((name for name in names if name.startswith("judge_vs_baseline_")), None)
+        if judge and not judge.baseline and needed:
+            raise ValueError(f"claim {claim!r}: {needed} needs a file of answers; give evaluate.judge.baseline")
 
     def _check_where(self, where: Mapping[str, object], place: str = "where") -> None:
         values: dict[str, Sequence[object]] = {

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from gatebench.bench.metrics import registry
+from gatebench.bench.metrics.answers import ANSWERS
 from gatebench.bench.suite.losses import numbers_of, with_number
 from gatebench.bench.suite.recipes import Count, Positive
 from gatebench.bench.suite.strict import Strict
@@ -103,7 +104,8 @@ class Tune(Strict):
     part's name, for its weight). A search over gates may have these too, but for names that are a gate's.
     gate: the gate of the suite that is tuned, by default the only one that is no control. at: the point (model,
     dataset, objective) where the suite has several. maximize: one metric, or two for a Pareto front.
-    probes: how many of the first probes a trial is judged on, by default half of them; the rest judges the winner.
+    probes: how many of the first probes a trial is judged on, by default half of them; the rest judges the winner. A
+    metric of answers is of those to these probes' prompts, which are of training, by transformers.
     fair: search the ungated objective too, at the same budget. rivals: other objectives of the suite that are searched
     too, ungated, each at the same budget: their names, or a space by name. pruner: with two metrics, whichever it is, a
     trial ends at a rung where a completed one matched both.
@@ -168,6 +170,11 @@ class Tune(Strict):
             raise ValueError("fair gives the ungated objective the gate's budget; over: objective searches it already")
         _ = self.bounds
         return self
+
+    @property
+    def of_answers(self) -> list[str]:
+        """Its metrics that are of a model's answers, so that trials have to give some."""
+        return [name for name in (*self.maximize, *self.subject_to) if registry.get_metric(name).source == ANSWERS]
 
     @property
     def of_gates(self) -> tuple[str, ...]:

@@ -111,7 +111,7 @@ def _found(suite: str, uri: str, address: str | None) -> list[Link]:
     cells = [run.info.run_id for run in client.search_runs([number], own)]
     shown = [
         *(f"tags.`{axis}`" for axis in NAME_AXES),
-        *(f"metrics.`{metric}`" for metric in sections(registry.reported()).values()),
+        *(f"metrics.`{metric}`" for metric in sections([*registry.headline(), *registry.held_out()]).values()),
     ]
     view = {"selectedColumns": shown, "searchFilter": own, "orderByKey": "attributes.`Created`",
             "orderByAsc": False, "viewMaximized": True}  # fmt: skip

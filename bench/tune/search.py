@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 import yaml
 
 from gatebench.bench.console import PLAIN
-from gatebench.bench.cost.workers import largest_memory
+from gatebench.bench.cost.workers import largest_memory, resources_at
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.errors import UserError
 from gatebench.bench.executors.api import Resources
 from gatebench.bench.executors.loop import execute
 from gatebench.bench.executors.progress import Progress
 from gatebench.bench.executors.registry import make_executor
-from gatebench.bench.machine import default_workers
 from gatebench.bench.plan.graph import Sources
 from gatebench.bench.plan.planner import make_plan
 from gatebench.bench.plan.resolve import check_data, resolve
@@ -71,11 +70,9 @@ class Tuned:
         return f"{text}; as many plain runs, of {each:.1f} s as timed just now, would take {1 / share:.1f} times that"
 
 
-def tune(
-    suite: Suite, sources: Sources, results: Path, err: Console, workers: int | None = None, resume: bool = False
-) -> Tuned:
-    """Search, then judge the winner. Raises UserError for a suite without a `tune` block, and for a study that has
-    trials already unless it is to be resumed."""
+def tune(suite: Suite, sources: Sources, results: Path, err: Console, manner: suite_run.Manner, resume: bool) -> Tuned:
+    """Search, then judge the winner. manner: of trials and of the winner's run. Raises UserError for a suite without
+    a `tune` block, and for a study that has trials already unless it is to be resumed."""
     block = suite.tune
     if block is None:
         raise UserError(
@@ -91,12 +88,13 @@ def tune(
                 f"{task.shown}: the study {task.name!r} exists; add --resume to go on with it, or name another storage"
             )
     check_data(sources)
-    count, threads, devices = default_workers(block.trials, largest_memory(make_plan(suite, sources)))
-    count = workers or count
-    folder = results / "tune" / tasks[0].name.replace(" ", "-")
+    folder, memory = results / "tune" / tasks[0].name.replace(" ", "-"), largest_memory(make_plan(suite, sources))
+    resources = resources_at(
+        manner.executor, manner.address, block.trials, memory, folder / "logs", manner.workers, block.trials
+    )
     for task in tasks:
-        _share(task, count, threads, devices, err, folder)
-    studies = [_search(task, count, threads, devices, err, folder) for task in tasks]
+        _share(task, resources, manner.executor, err, folder)
+    studies = [_search(task, resources, manner.executor, err) for task in tasks]
     file = _write_best(suite, tasks[0], dict(zip(blocks, studies, strict=True)), folder)
     chosen = load_suite(file)
     found = resolve(chosen, file)
@@ -113,7 +111,7 @@ def tune(
     ]
     say = partial(err.print, **PLAIN)
     say(f"MLflow: {deliver(entries, folder, tracking_uri(results), say)}")
-    return Tuned(tuple(studies), file, suite_run.run(prepared, err, suite_run.Manner(workers)), prepared)
+    return Tuned(tuple(studies), file, suite_run.run(prepared, err, manner), prepared)
 
 
 def _rows(task: Task) -> list[TrialRow]:
@@ -128,16 +126,16 @@ def _rows(task: Task) -> list[TrialRow]:
     ]  # fmt: skip
 
 
-def _share(task: Task, workers: int, threads: int, devices: int, err: Console, folder: Path) -> None:
+def _share(task: Task, resources: Resources, where: str, err: Console, folder: Path) -> None:
     """The stages that every trial rests on."""
     plan, store = task.shared(), Store(task.store)
     missing = len(plan.nodes) - len(store.finished_among(plan.addresses))
     if not missing:
         return
     err.print(f"{missing} stages that all trials share", **PLAIN)
-    executor = make_executor(Resources(min(workers, missing), threads, devices, folder / "logs"))
+    executor = make_executor(replace(resources, workers=min(resources.workers, missing)), where)
     try:
-        with Progress(plan, store, workers, err, folder / "log.jsonl") as progress:
+        with Progress(plan, store, resources.workers, err, folder / "log.jsonl") as progress:
             outcome = execute(plan, store, executor, progress)
     finally:
         executor.close()
@@ -146,15 +144,15 @@ def _share(task: Task, workers: int, threads: int, devices: int, err: Console, f
         raise UserError(f"{failure.kind} {failure.key}: {failure.message}")
 
 
-def _search(task: Task, workers: int, threads: int, devices: int, err: Console, folder: Path) -> Searched:
-    err.print(f"study {task.name!r} in {task.shown}: {task.tune.trials} trials, {workers} workers", **PLAIN)
-    found = run_trials(task, err, workers, threads, devices, folder / "logs")
+def _search(task: Task, resources: Resources, executor: str, err: Console) -> Searched:
+    err.print(f"study {task.name!r} in {task.shown}: {task.tune.trials} trials, {resources.workers} workers", **PLAIN)
+    found = run_trials(task, err, resources, executor)
     study = open_study(task)
     best = winner(study, task.tune)
     if best is None or (found.done < task.tune.trials and not task.tune.hours):
         raise UserError(
             f"study {task.name!r}: {found.done} of {task.tune.trials} trials are done and the workers ended; "
-            f"see {folder / 'logs'}, then add --resume"
+            f"see {resources.logs}, then add --resume"
         )
     rows = tuple(
         (t.number, t.user_attrs[PARAMETERS], t.user_attrs[MEASURED])

@@ -180,12 +180,15 @@ def best_suite(
         others = [g.name for g in gates if g.name != ("none" if ungated else TUNED)]
         exclude += [{"objective": name, "gate": others}] if others else []
     claims = _claims(objective.name, gates, fair is not None, bool(own), tune.maximize, list(rivals))
-    dynamics = {"probes": at.evaluate.dynamics.probes, "tuned_on": tuned_on}
+    evaluate: dict[str, object] = {"dynamics": {"probes": at.evaluate.dynamics.probes, "tuned_on": tuned_on}}
+    if tune.of_answers and at.evaluate.generate:
+        asked = asdict(at.evaluate.generate)
+        evaluate["generate"] = {key: asked[key] for key in asked if key != "questions"} | {"stop": list(asked["stop"])}
     return {
         **raw, "name": f"{suite.name}_best", "models": [_dump(m) for m in at.models],
         "objectives": [_dump(o) for o in objectives], "gates": [_dump(g) for g in gates],
         "seeds": suite.seeds if isinstance(suite.seeds, list) else suite.seeds.model_dump(mode="json"),
-        "overrides": overrides, "exclude": exclude, "evaluate": {"dynamics": dynamics}, "claims": claims,
+        "overrides": overrides, "exclude": exclude, "evaluate": evaluate, "claims": claims,
     }  # fmt: skip
 
 

@@ -33,8 +33,9 @@ def make_task(suite: Suite, tune: Tune, sources: Sources, results: Path) -> Task
     searched = tune.model_dump(mode="json", exclude={"trials", "hours", "storage", "fair", "rivals", "sampler"})
     space = {name: keys_of(dimension) for name, dimension in dimensions(at, tune).items()}
     task = Task(suite, tune, sources, results / "store", "", tune.storage or f"sqlite:///{results / 'studies.db'}")
+    of_answers = [at.evaluate.generate.samples] if at.evaluate.generate and tune.of_answers else []
     identity = keys.digest(
-        [searched, space, sorted(task.shared().nodes), keys.canonical(at.train), at.evaluate.model_dump()]
+        [searched, space, sorted(task.shared().nodes), keys.canonical(at.train), at.evaluate.model_dump(), *of_answers]
     )
     gate = tune.gate or tune.over
     name = f"{suite.name} {at.models[0].name} {at.objectives[0].name} {gate} {identity[:8]}"

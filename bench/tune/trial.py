@@ -17,8 +17,9 @@ from gatebench.bench.errors import StageFailed
 from gatebench.bench.models.source import FLOAT32
 from gatebench.bench.plan.graph import Node, Plan, identity
 from gatebench.bench.plan.planner import make_plan
-from gatebench.bench.stages.stage import code_revision
+from gatebench.bench.stages.stage import Report, code_revision
 from gatebench.bench.store.store import Store
+from gatebench.bench.tune.answering import AnswerScorer
 from gatebench.bench.tune.pruning import is_hopeless
 from gatebench.bench.tune.records import CONSTRAINTS, MEASURED, PARAMETERS, REASON, RUNG, SAME_AS, SURPLUS, Task
 from gatebench.bench.tune.scorer import Scorer
@@ -40,9 +41,10 @@ class Surplus(Exception):
 
 @dataclass
 class Runner:
-    """Optuna's objective function. Needs the finished stages of `Task.shared`."""
+    """Optuna's objective function. Needs the finished stages of `Task.shared`. report: told how far a training is."""
 
     task: Task
+    report: Report = lambda share, text: None
     store: Store = field(init=False)
 
     def __post_init__(self) -> None:
@@ -101,7 +103,7 @@ class Runner:
             place = self.store.begin("train", node.key)
             made = False
             try:
-                facts = train.run(node.spec, inputs, place, lambda share, text: None, self._watch(trial))
+                facts = train.run(node.spec, inputs, place, self.report, self._watch(trial))
                 facts["seconds"] = time.monotonic() - started
                 manifest = {**identity("train", node.spec, node.inputs), **facts, "code": code_revision()}
                 self.store.commit(place, "train", node.key, manifest)
@@ -111,21 +113,23 @@ class Runner:
             finally:
                 lock.release(made)
         folder = self.store.whole("train", node.key)
-        metrics: dict[str, float] = self.scorer(load_policy(folder, FLOAT32).eval())
-        return metrics
+        return self._measured(load_policy(folder, FLOAT32).eval())
 
     def _watch(self, trial: optuna.Trial | None) -> Watch | None:
         def watch(step: int, model: CausalLM) -> bool:
             if trial is None or step not in self.rungs:
                 return False
             model.eval()
-            metrics = self.scorer(model)
+            metrics = self._measured(model)
             model.train()
             trial.set_user_attr(f"{RUNG}{step}", metrics)
             self._keep(trial, metrics)
             return is_hopeless(trial, self.task.tune, step, metrics)
 
         return watch if trial is not None else None
+
+    def _measured(self, model: CausalLM) -> dict[str, float]:
+        return {**self.scorer(model), **(self.answer_scorer(model) if self.answer_scorer else {})}
 
     @cached_property
     def shared(self) -> Plan:
@@ -157,6 +161,15 @@ class Runner:
         start, policy = self._start
         wanted = (*self.task.tune.maximize, *self.task.tune.subject_to)
         return Scorer(start.spec, policy, self.store.path("dynamics", start.key), self.task.tuned_on, wanted)
+
+    @cached_property
+    def answer_scorer(self) -> AnswerScorer | None:
+        """model -> the metrics of its answers, where the search asks for one."""
+        if not self.task.tune.of_answers:
+            return None
+        (asked,) = [node for node in self.shared.nodes.values() if node.kind == "generate"]
+        start, policy = self._start
+        return AnswerScorer(asked.spec, start.spec.data, policy, self.task.tuned_on)
 
 
 def _alone(node: Node) -> Node:

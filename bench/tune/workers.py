@@ -1,15 +1,18 @@
-"""The processes that run trials, and the parent that watches the study until its budget is used."""
+"""The workers that run trials, of any executor, and the parent that watches the study until its budget is used."""
 
 from __future__ import annotations
 
-import multiprocessing
 import time
-from multiprocessing.process import BaseProcess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gatebench.bench.errors import DiskFull
+from gatebench.bench.executors.api import Failed, Made, OutOfDisk, Progressed, Resources
 from gatebench.bench.executors.progress import SECONDS_BETWEEN_LINES
-from gatebench.bench.process import become_worker
+from gatebench.bench.executors.registry import make_executor
+from gatebench.bench.plan.graph import Node
+from gatebench.bench.stages.stage import Facts, Report, Run
 from gatebench.bench.tune.records import Counts, Task
 from gatebench.bench.tune.study import counts, open_study, quiet_optuna
 from gatebench.bench.tune.trial import Runner, Surplus
@@ -19,18 +22,23 @@ if TYPE_CHECKING:
     import optuna
     from rich.console import Console
 
+TRIALS = "trials"  # what an executor takes for the kind of a stage: one goes on until the study has its budget
 SECONDS_BETWEEN_CHECKS = 1.0
 MOST_RESTARTS = 5
 
 
-def work(task: Task, threads: int, device: int | None, log: Path) -> None:
-    """Run trials until the study has its budget. The process's own output goes to `log`."""
-    become_worker(threads, device, log)
+def work(task: Task, inputs: Mapping[str, Path], out: Path, report: Report) -> Facts:
+    """Run trials until the study has its budget."""
     quiet_optuna()
-    study, runner = open_study(task), Runner(task)
+    study, runner = open_study(task), Runner(task, report)
     until = time.monotonic() + task.tune.hours * 3600 if task.tune.hours else None
     while (until is None or time.monotonic() < until) and not _is_over(study, task):
         study.optimize(runner, n_trials=1, catch=(Surplus,))
+    return {}
+
+
+def run_of_trials(kind: str) -> Run:
+    return work
 
 
 def _is_over(study: optuna.Study, task: Task) -> bool:
@@ -47,34 +55,37 @@ def _is_over(study: optuna.Study, task: Task) -> bool:
         time.sleep(SECONDS_BETWEEN_CHECKS)
 
 
-def run_trials(task: Task, err: Console, workers: int, threads: int, devices: int, logs: Path) -> Counts:
-    """Have the study's budget done by `workers` processes; a killed one is replaced."""
-    logs.mkdir(parents=True, exist_ok=True)
-    context = multiprocessing.get_context("spawn")
+def run_trials(task: Task, err: Console, resources: Resources, executor: str) -> Counts:
+    """Have the study's budget done by as many workers as the resources say; one that fails is replaced.
 
-    def start(index: int) -> BaseProcess:
-        device = index % devices if devices else None
-        process = context.Process(target=work, args=(task, threads, device, logs / f"trials-{index}.log"), daemon=True)
-        process.start()
-        return process
-
+    Raises DiskFull where a trial cannot write what it made.
+    """
     study = open_study(task)
-    processes = [start(index) for index in range(workers)]
-    restarts = 0
+    workers = make_executor(resources, executor, run_of_trials)
+    waiting = [Node(TRIALS, task, (), str(index)) for index in range(resources.workers)]
+    running, restarts = 0, 0
     try:
         with _Bar(task, study, err) as bar:
-            while any(process.is_alive() for process in processes):
+            while running or waiting:
+                while waiting and workers.has_room():
+                    place = resources.logs / f"{TRIALS}-{waiting[0].key}"
+                    place.mkdir(parents=True, exist_ok=True)
+                    workers.start(waiting.pop(0), place, {})
+                    running += 1
                 bar.show()
-                time.sleep(SECONDS_BETWEEN_CHECKS)
-                for index, process in enumerate(processes):
-                    if process.exitcode not in (None, 0) and restarts < MOST_RESTARTS:
+                for told in workers.results():
+                    if isinstance(told, OutOfDisk):
+                        raise DiskFull(task.store)
+                    if isinstance(told, Progressed):
+                        continue
+                    running -= 1
+                    if isinstance(told, Made):
+                        told.place.rmdir()  # trials write into the store alone
+                    if isinstance(told, Failed) and restarts < MOST_RESTARTS:
                         restarts += 1
-                        processes[index] = start(index)
+                        waiting.append(told.node)
     finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.join(timeout=5)
+        workers.close()
     return counts(study)
 
 
@@ -89,6 +100,7 @@ class _Bar:
             TextColumn("trials"), BarColumn(), TextColumn("{task.description}"), console=err, transient=True
         )
         self.started, self.before, self.line = time.monotonic(), counts(study).done, 0.0
+        self.looked = 0.0
 
     def __enter__(self) -> _Bar:
         if self.err.is_terminal:
@@ -103,6 +115,9 @@ class _Bar:
     def show(self) -> None:
         from gatebench.bench.console import PLAIN
 
+        if time.monotonic() - self.looked < SECONDS_BETWEEN_CHECKS:
+            return
+        self.looked = time.monotonic()
         now = counts(self.study)
         text = self._text(now)
         if self.err.is_terminal:

@@ -13,6 +13,7 @@ from trl import DPOTrainer
 
 from gatebench.objectives import controls, gates, reweighters
 from gatebench.objectives.controls import Field
+from gatebench.objectives.gate_fit import constant_caution
 from gatebench.objectives.gates import CLIP, HUMANLINE, RC, UNGATED, Gate
 from gatebench.objectives.reweighters import Balance, Sides
 from gatebench.objectives.trl import incentives, layouts, scores
@@ -57,7 +58,7 @@ class GateState:
         if not seen or sum(map(len, seen)) < fewest:
             return None
         self.unjudged = None
-        return gates.constant_caution(self.gate, torch.cat(seen))
+        return constant_caution(self.gate, torch.cat(seen))
 
 
 class GatedPolicy:

@@ -19,6 +19,7 @@ from transformers.utils.logging import tqdm
 from trl import DPOTrainer
 
 from gatebench.objectives import gates
+from gatebench.objectives.gate_fit import constant_caution
 from gatebench.objectives.gates import CLIP, HUMANLINE, RC, Gate
 from gatebench.objectives.reweighters import RC_DECAY
 from gatebench.objectives.trl import scores
@@ -35,7 +36,7 @@ def resolved(trainer: DPOTrainer, gate: Gate) -> Gate:
         return gates.resolve_thresholds(gate, torch.tensor([]))
     p = measured_probabilities(trainer, gate.source)
     found = gates.resolve_thresholds(gate, p)
-    sentence = gates.constant_caution(found, p)
+    sentence = constant_caution(found, p)
     if trainer.is_world_process_zero():
         logger.info("gate_tau %s is %.4g, gate_alpha %.4g on this data", gate.source.tau, *tau_and_alpha(found))
         if sentence:

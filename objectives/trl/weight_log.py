@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from gatebench.objectives.gates import quantiles
+from gatebench.objectives.gates import CLOSED, quantiles
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-CLOSED = 0.1
 Mode = Literal["train", "eval"]  # TRL's
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gatebench.bench import keys
-from gatebench.bench.judges.api import LOSS, TIE, WIN, Comparison, Judge, JudgeKind, Spec, Verdict
+from gatebench.bench.judges.api import LOSS, WIN, Comparison, Judge, JudgeKind, Spec, Verdict
 from gatebench.bench.suite.recipes import JudgeRecipe
 
 COMPARISONS = (
@@ -58,7 +58,7 @@ class JudgeConformance:
         assert len(found) == len(comparisons)
         for verdict in found:
             assert isinstance(verdict, Verdict)
-            assert verdict.score in (WIN, TIE, LOSS, None)
+            assert verdict.score is None or LOSS <= verdict.score <= WIN
             assert bool(verdict.why) is (verdict.score is None)  # why there is none
 
     def test_the_verdicts_are_in_the_order_of_the_comparisons(self, judge, comparisons):

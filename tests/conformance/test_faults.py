@@ -115,7 +115,7 @@ class Faulty:
 @pytest.mark.parametrize(
     ("says", "test"),
     [
-        (lambda turn, comparison: 0.7, "it_gives_a_verdict_a_comparison"),
+        (lambda turn, comparison: 1.7, "it_gives_a_verdict_a_comparison"),
         (lambda turn, comparison: None, "it_gives_a_verdict_a_comparison"),  # and does not say why
         (lambda turn, comparison: turn % 2, "asked_again_it_says_the_same"),
         (lambda turn, comparison: 1.0, "one_that_does_not_look_at_the_order_turns_with_the_answers"),

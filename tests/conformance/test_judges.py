@@ -1,5 +1,7 @@
 """Every built-in judge, and a toy one with a parameter of its own."""
 
+import math
+
 import pytest
 
 from gatebench.bench import keys
@@ -60,6 +62,22 @@ class TestArenaHard(JudgeConformance):
 
         with judge_server(longer) as server:
             yield Spec("arena_hard", "any", url=server.url, parameters=kind.parameters())
+
+
+class TestAlpacaEval(JudgeConformance):
+    @pytest.fixture
+    def kind(self):
+        return get_judge("alpaca_eval")
+
+    @pytest.fixture
+    def spec(self, kind):
+        def longer(question):
+            first, second = (question.split(f"<answer {name}>\n")[1].split("\n</answer")[0] for name in "AB")
+            share = (1 + len(first)) / (2 + len(first) + len(second))
+            return {"A": math.log(share), "B": math.log1p(-share)}
+
+        with judge_server(longer) as server:
+            yield Spec("alpaca_eval", "any", url=server.url, parameters=kind.parameters())
 
 
 class TestHuman(JudgeConformance):

@@ -104,6 +104,27 @@ def test_a_study_is_gone_on_with_only_when_asked_to(tuned, tmp_path):
     ]
 
 
+def test_answers_are_tuned_for_and_change_no_training(tmp_path):
+    """Samples are drawn at rungs, amid a training that goes on as the same cell's of another store does."""
+    own = "  generate: {backend: transformers, samples: 3, temperature: 1.0, prompts: 8, max_tokens: 16}\n"
+    text = SUITE.replace("evaluate:\n", f"evaluate:\n{own}").replace(
+        "trials: 8", "trials: 2, maximize: [generation_distinct_answers, generation_pass_rate]"
+    )
+    done = bench("tune", write(tmp_path, text), "--results", tmp_path / "results", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    (study,) = found["studies"]
+    assert 1 <= study["best"]["metrics"]["generation_distinct_answers"] <= 3
+    summary = summary_of(Path(found["run"]))
+    assert {claim["metric"] for claim in summary["claims"]} == {"generation_distinct_answers", "generation_pass_rate"}
+    again = bench("run", tmp_path / found["best"], "--results", tmp_path / "other")
+    assert again.returncode == 0, again.stderr
+    (other,) = (tmp_path / "other/runs/good_best").iterdir()
+    cells = {cell["gate"]: cell["metrics"] for cell in summary["cells"]}
+    assert {cell["gate"]: cell["metrics"] for cell in summary_of(other)["cells"]} == cells
+    assert cells["tuned"]["generation_distinct_answers"] >= 1
+
+
 def test_every_trial_is_a_nested_run(tuned):
     from mlflow.tracking import MlflowClient
 

@@ -125,12 +125,13 @@ def test_a_suite_without_such_parameters_has_the_keys_that_it_had(with_plugin, t
     assert keys.canonical(Spec("exact")) == {"kind": "exact", "model": "", "content": ""}
 
 
+OWN = " (one of your own: an entry point of the group gatebench.{})"
 MISTAKES = {
     "{kind: concise, strictnes: 0.3}": "evaluate.judge.strictnes: unknown key; ",
     "{kind: concise, parameters: {strictnes: 0.3}}": "'strictnes'; did you mean 'strictness'?",
     "{kind: concise, strictness: 2}": "strictness 2 is no share; write one in [0, 1)",
     "{kind: exact, strictness: 0.3}": "evaluate.judge.strictness: unknown key; ",
-    "{kind: concize}": "unknown judge 'concize'; did you mean 'concise'?",
+    "{kind: concize}": "unknown judge 'concize'; did you mean 'concise'?" + OWN.format("judges"),
 }
 
 
@@ -145,4 +146,4 @@ def test_a_mistake_in_its_parameters_is_one_sentence_with_its_place(with_plugin,
 def test_an_executor_of_another_package_is_made_by_its_name(with_plugin, tmp_path):
     made, refused = with_plugin(EXECUTES, tmp_path).splitlines()
     assert made == "LocalExecutor 1"
-    assert refused == "--executor: unknown executor 'loan'; did you mean 'lone'?"
+    assert refused == "--executor: unknown executor 'loan'; did you mean 'lone'?" + OWN.format("executors")

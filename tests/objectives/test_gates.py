@@ -185,13 +185,6 @@ def test_alpha_over_a_threshold_of_zero_is_refused():
         gates.weights(Gate("seq", tau="q25"), *token_log_probs())
 
 
-def test_a_gate_that_is_a_constant_on_the_data_says_so_with_the_range():
-    p = torch.linspace(0.05, 0.06, 50)
-    sentence = gates.constant_caution(Gate("seq", 1.0, 0.05), p)
-    assert "0.0505 to 0.0595" in sentence
-    assert gates.constant_caution(Gate("seq", 1e4, 0.055), p) is None
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -26,6 +26,7 @@ WRITTEN = {
     "closed": Gate("constant", value=0.0),
 }
 # arguments of Gate("seq", ...) -> the sentence, and the key that a suite's has before it where it is of one field
+OWN = " (one of your own: an entry point of the group gatebench.{})"
 REFUSED = [
     ({"tau": 3.5}, "tau 3.5 is not a probability; write one in [0, 1], or qNN for a percentile", "tau"),
     ({"tau": "50%"}, "'50%' is not a percentile; write q50 for the median", "tau"),
@@ -38,7 +39,7 @@ REFUSED = [
     ({"value": 0.5}, "gate seq has no `value`; it belongs to constant", None),
     ({"kind": "constant"}, "gate constant needs either `value` or `of`, the gate whose mean it takes", None),
     ({"kind": "shuffled"}, "gate shuffled needs `of`, the gate whose weights are permuted", None),
-    ({"kind": "sequ"}, "unknown gate kind 'sequ'; did you mean 'seq'?", None),
+    ({"kind": "sequ"}, "unknown gate kind 'sequ'; did you mean 'seq'?" + OWN.format("gates"), None),
 ]
 
 
@@ -96,7 +97,7 @@ def test_a_script_refuses_an_unknown_side_with_the_list(machine):
 
 
 def cautions(caplog):
-    return [record.getMessage() for record in caplog.records if "nearly a constant" in record.getMessage()]
+    return [record.getMessage() for record in caplog.records if "on this data: of" in record.getMessage()]
 
 
 @pytest.fixture
@@ -119,7 +120,8 @@ SHUT = {"gate": "seq", "gate_alpha": 1000.0, "gate_tau": 0.9}  # rejected probab
 def test_numbers_that_make_a_constant_of_the_gate_are_said_once_and_cost_no_bit(trained, monkeypatch, more):
     watched, said = trained(steps=4, **SHUT | more)
     assert len(said) == 1
-    assert said[0].startswith("gate seq: alpha 1000 with tau 0.9 is nearly a constant on this data")
+    assert said[0].startswith("gate seq: alpha 1000 with tau 0.9 is closed on this data: of ")
+    assert " 100 % have a weight below 0.1" in said[0]
     monkeypatch.setattr(GatedDPOTrainer, "train", DPOTrainer.train)  # nothing is watched, and nothing to be resolved
     unwatched, said = trained(steps=4, **SHUT | more)
     assert said == []

@@ -17,7 +17,7 @@ TRAININGS = {
     },
     "one_row, bf16": {"layout": "one_row", "bf16": True},
     # the end of each text is kept, so that where chosen and rejected differ in length their prompts do
-    "one_row, some uneven": {"layout": "one_row", "max_length": 30, "truncation_mode": "keep_end"},
+    "one_row, some uneven": {"layout": "one_row", "max_length": 45, "truncation_mode": "keep_end"},
 }  # fmt: skip
 
 

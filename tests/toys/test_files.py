@@ -78,7 +78,7 @@ def test_a_judge_is_its_file(judge, own):
     """Its name stands in the suite's documentation and in a sentence that recommends it, in no code."""
     assert files_with(f'"{judge}"', "bench", "dashboards") == {f"bench/judges/{judge}.py"}
     own = judge.title().replace("_", "")
-    asks_it = {"bench/judges/arena_hard.py"} if judge == "endpoint" else set()
+    asks_it = {"bench/judges/arena_hard.py", "bench/judges/alpaca_eval.py"} if judge == "endpoint" else set()
     assert files_with(own, "bench", "dashboards") - asks_it <= {f"bench/judges/{judge}.py"}
 
 

@@ -15,7 +15,9 @@ def ls_command(
     what: Annotated[
         Literal["suites", "runs", "cells"] | None, typer.Argument(help="suites, runs or cells; else suites and runs.")
     ] = None,
-    suite: Annotated[str | None, typer.Argument(help="Only the runs and cells of the suite of this name.")] = None,
+    suite: Annotated[
+        str | None, typer.Argument(help="Only the runs and cells of this suite: its file, or its name.")
+    ] = None,
     results: Results = DEFAULT_RESULTS,
     as_json: AsJson = False,
 ) -> None:
@@ -26,8 +28,10 @@ def ls_command(
     runs = known_runs(results, suite) if what != "suites" else []
     if as_json:
         found: dict[str, list[dict[str, object]]] = {
-            "suites": [{"name": s.name, "file": str(s.file), "profiles": s.profiles, "about": s.about} for s in suites],
-            "runs": [{"suite": run.suite, "run": run.id, "folder": str(run.folder)} for run in runs],
+            "suites": [{"name": s.name, "runs": s.runs, "file": str(s.file), "profiles": s.profiles,
+                        "about": s.about} for s in suites],
+            "runs": [{"suite": run.suite, "run": run.id, "state": run.state,
+                      "folder": str(run.folder)} for run in runs],
             "cells": [{"suite": run.suite, "run": run.id, "cell": cell.id, "status": cell.status,
                        "metrics": dict(cell.metrics)} for run in runs for cell in run.cells],
         }  # fmt: skip

@@ -13,7 +13,7 @@ from gatebench.bench.console import print_json
 
 def perf_command(
     parts: Annotated[
-        list[str] | None, typer.Argument(help="step, suite, harness, checks; engine, which needs vLLM.")
+        list[str] | None, typer.Argument(help="step, suite, harness, checks; engine and ray, which need vLLM and Ray.")
     ] = None,
     data: Annotated[str, typer.Option(help="Preference pairs to train on: a file, or builtin:toolbox.")] = (
         "builtin:toolbox"

@@ -8,8 +8,10 @@ import typer
 
 from gatebench.bench.cli.options import (
     DEFAULT_RESULTS,
+    Address,
     AsJson,
     DataFolder,
+    ExecutorName,
     Only,
     Profile,
     Results,
@@ -38,7 +40,8 @@ def run_command(
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Start nothing more after a failure.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and run nothing.")] = False,
     live: Annotated[bool, typer.Option("--live", help="Keep the report up to date while the run goes on.")] = False,
-    executor: Annotated[str, typer.Option(help="Where stages run: the name of an executor.")] = "local",
+    executor: ExecutorName = "local",
+    address: Address = None,
     as_json: AsJson = False,
 ) -> None:
     """Train, measure and compare every cell of a suite; finished stages are never repeated."""
@@ -51,7 +54,7 @@ def run_command(
     from gatebench.bench.plan.task_files import code_cautions
     from gatebench.bench.run import suite_run
 
-    get_executor(executor)
+    get_executor(executor, address)
     prepared = prepare(suite, profile, results, settings, only, data)
     if dry_run:
         show_plan(prepared, as_json, workers=workers)
@@ -63,7 +66,7 @@ def run_command(
     for sentence in cautions:
         err.print(f"caution: {sentence}", style="yellow", **PLAIN)
     try:
-        done = suite_run.run(prepared, err, suite_run.Manner(workers, fail_fast, live, executor))
+        done = suite_run.run(prepared, err, suite_run.Manner(workers, fail_fast, live, executor, address))
     except KeyboardInterrupt:
         err.print(f"stopped; finished stages are kept. To go on: {command_given()}", **PLAIN)
         raise typer.Exit(130) from None

@@ -8,8 +8,10 @@ import typer
 
 from gatebench.bench.cli.options import (
     DEFAULT_RESULTS,
+    Address,
     AsJson,
     DataFolder,
+    ExecutorName,
     Profile,
     Results,
     Settings,
@@ -29,6 +31,8 @@ def tune_command(
     settings: Settings = None,
     data: DataFolder = None,
     workers: Workers = None,
+    executor: ExecutorName = "local",
+    address: Address = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that has trials.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -38,23 +42,26 @@ def tune_command(
     from rich.console import Console
 
     from gatebench.bench.console import PLAIN
+    from gatebench.bench.executors.registry import LOCAL, get_executor
     from gatebench.bench.plan.hub import check_hub
     from gatebench.bench.plan.planner import make_plan
     from gatebench.bench.plan.readable import check_rows
     from gatebench.bench.plan.resolve import resolve
     from gatebench.bench.plan.runnable import check_recipes, not_runnable_here
+    from gatebench.bench.run.suite_run import Manner
     from gatebench.bench.store.store import Store
     from gatebench.bench.suite.reader import load_suite
     from gatebench.bench.tune.search import tune
     from gatebench.bench.tune.tables import study_table
 
+    get_executor(executor, address)
     err = Console(stderr=True)
     loaded = load_suite(suite, profile, settings_of(settings or []))
     sources = resolve(loaded, suite, data)
     made = make_plan(loaded, sources)
     check_hub(made, made.nodes, suite)
     check_recipes(made, sources)
-    if lacking := not_runnable_here(made):
+    if executor == LOCAL and (lacking := not_runnable_here(made)):
         raise UserError(*lacking)
     check_rows(made, sources)
     store = Store(results / "store")
@@ -62,7 +69,7 @@ def tune_command(
     try:
         with store.in_use():
             store.catch_up()
-            found = tune(loaded, sources, results, err, workers, resume)
+            found = tune(loaded, sources, results, err, Manner(workers, executor=executor, address=address), resume)
     except KeyboardInterrupt:
         err.print(f"stopped; finished trials are kept. To go on: {command_given()} --resume", **PLAIN)
         raise typer.Exit(130) from None

@@ -52,12 +52,13 @@ def training_rows(
 def in_numbers(gate: Gate, reference: pandas.DataFrame | None) -> tuple[Gate, str | None]:
     """The gate with its thresholds as numbers, and a caution where they make a constant of it on these pairs."""
     from gatebench.objectives import gates
+    from gatebench.objectives.gate_fit import constant_caution
 
     if reference is None or not gate.compares:
         return gate, None
     p = rejected_probabilities(gate.source.kind, reference["rejected"])
     resolved = gates.resolve_thresholds(gate, p)
-    return resolved, gates.constant_caution(resolved, p)
+    return resolved, constant_caution(resolved, p)
 
 
 def rejected_probabilities(kind: str, token_log_probs: Iterable[Sequence[float]]) -> torch.Tensor:

@@ -1,13 +1,17 @@
 """Claims on hand-made cells: values by hand, counterparts, corrections, and what is said when cells are missing."""
 
+from dataclasses import replace
+
 import pytest
 
 from gatebench.bench.analysis.claims import judge
+from gatebench.bench.analysis.summary import run_id, summarize
 from gatebench.bench.errors import UserError
 from gatebench.bench.plan.planner import make_plan
 from gatebench.bench.plan.resolve import resolve
+from gatebench.bench.store.store import Store
 from gatebench.bench.suite.claims import Claim
-from tests.helpers import GOOD, MEANS, measured, measured_cells, plan_of, suite_of
+from tests.helpers import CLAIM, GOOD, MEANS, measured, measured_cells, plan_of, suite_of
 
 
 def claim(**more):
@@ -100,13 +104,39 @@ def test_a_failed_seed_makes_no_claim_firmer():
     assert judged(claim(), kept, [c for c in cells if c.axes["seed"] != 2]).contrasts[0].p is not None
 
 
-def test_cells_that_were_left_out_of_a_run_are_planned_all_the_same(tmp_path):
-    suite = GOOD.replace("seeds: [0]", "seeds: [0, 1]")
-    plan = plan_of(tmp_path, suite)
+def test_cells_that_were_left_out_of_a_run_make_it_another_run_and_are_said(tmp_path):
+    """--only has a folder of its own beside the run of a suite that has these cells alone."""
+    suite = GOOD.replace("seeds: [0]", "seeds: [0, 1]") + CLAIM
+    plan, alone = plan_of(tmp_path, suite), plan_of(tmp_path, GOOD + CLAIM)
     loaded = suite_of(tmp_path, suite)
     some = make_plan(loaded, resolve(loaded, tmp_path / "suite.yaml"), lambda axes: axes["seed"] == 0)
     assert len(some.cells) == len(some.left_out) == 4
     assert sorted(map(str, some.planned)) == sorted(str(cell.axes()) for cell in plan.cells)
+    assert [cell.stages for cell in some.cells] == [cell.stages for cell in alone.cells]
+    assert len({run_id(plan), run_id(alone), run_id(some)}) == 3
+    store = Store(tmp_path / "store")
+    assert [summarize(each, store).claims[0].left_out for each in (plan, alone, some)] == [0, 0, 4]
+
+
+def test_the_family_is_of_the_cells_that_a_run_was_asked_for(tmp_path):
+    """One contrast of two: its p is not doubled by the one that was left out, which the verdict says."""
+    cells = [
+        measured(gate=gate, seed=seed, mean=gain * (gate == "seq"), model=model, probes=9)
+        for model in ("small", "large") for gate in ("none", "seq") for seed, gain in enumerate((5.0, 4.0, 7.0))
+    ]  # fmt: skip
+    both = judged(claim(by=["model"]), cells)
+    small = [cell for cell in cells if cell.axes["model"] == "small"]
+    alone, among = judged(claim(by=["model"]), small), judged(claim(by=["model"]), small, cells)
+    assert alone.contrasts[0].p_holm == alone.contrasts[0].p == both.contrasts[0].p
+    assert among.contrasts[0].p_holm == pytest.approx(2 * alone.contrasts[0].p)
+    assert replace(alone, left_out=6).told == "supported on part of its cells"
+    assert among.told == "undecided"
+
+
+def test_a_run_without_a_pair_of_a_claim_says_so():
+    found = judged(claim(), [cell for cell in measured_cells(MEANS) if cell.axes["gate"] == "seq"])
+    assert found.verdict == "undecided"
+    assert [c.reason for c in found.contrasts] == ["the cells that it compares were left out of this run"]
 
 
 def test_one_seed_and_one_probe_decide_nothing():

@@ -8,6 +8,7 @@ from gatebench.bench.analysis.tables import (
     claims_table,
     contrasts_table,
     kinds_table,
+    phenomenon,
     results_table,
     verdicts_table,
 )
@@ -58,16 +59,27 @@ def test_points_by_kind_say_which_signs_seeds_do_not_share():
     assert kinds_table(Summary("s", "run", ())).rows == ()
 
 
+def test_what_signs_are_called_is_as_sure_as_their_intervals():
+    falls = {"delta_chosen": -9.0, "delta_others": -3.0, "delta_argmax": 0.7, "delta_argmax_lo": 0.1,
+             "delta_argmax_hi": 1.3, "delta_chosen_lo": -12.0, "delta_chosen_hi": -6.0}  # fmt: skip
+    hardly = {**falls, "delta_chosen": -0.05, "delta_chosen_lo": -0.26, "delta_chosen_hi": 0.16}
+    called = [phenomenon(Group("m", "d", "dpo", "none", (0,), own, kind="near miss")) for own in (falls, hardly)]
+    assert called == ["squeezing", "squeezing?"]
+
+
 def claim(seeds):
     found = ContrastResult("seq − none", 6.0, 5.0, 7.0, seeds=seeds, p_holm=0.012, detectable=1.5)
     return ClaimResult("it raises", "delta_chosen", "greater", "supported", (found,))
 
 
-def test_verdicts_on_one_seed_say_so_wherever_they_are_shown():
+def test_verdicts_on_one_seed_say_so_once_wherever_they_are_shown():
+    """Beside the points, which a terminal and a report show too, not again; on a page of their own they say it."""
     one, three = (Summary("s", "run", (), (claim(seeds),)) for seeds in (1, 3))
-    for table in (claims_table, verdicts_table, lambda summary: contrasts_table(summary.claims[0])):
+    for table in (results_table, verdicts_table):
         assert table(one).caption == ONE_SEED
         assert table(three).caption is None
+    for table in (claims_table(one), contrasts_table(one.claims[0])):
+        assert table.caption is None
     for table in (claims_table, verdicts_table):
         assert "supported in this run" in shown(table(one))
         assert "in this run" not in shown(table(three))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gatebench.bench.cost.amounts import works_of
 from gatebench.bench.cost.calibration import Record
-from gatebench.bench.cost.estimate import order_to_start
+from gatebench.bench.cost.estimate import lengths_of, order_to_start
 from gatebench.bench.cost.schedule import best_order, critical_path, longest_first, schedule_of, simulate
 from gatebench.bench.executors.api import Made
 from gatebench.bench.executors.loop import execute
@@ -191,7 +191,7 @@ def test_a_run_starts_the_longest_cells_first_where_that_is_faster(tmp_path, cap
     from rich.console import Console
 
     prepared = prepare(write(tmp_path, TWO_SIZES), None, tmp_path / "results", None, None)
-    order = order_to_start(prepared.plan, set(), [], 2)
+    order = order_to_start(prepared.plan, lengths_of(prepared.plan, set(), []), 2)
     assert order != list(prepared.plan.nodes)
     suite_run.run(prepared, Console(stderr=True), suite_run.Manner(workers=2, run_of=noop.run_of))
     log = [json.loads(line) for line in (prepared.folder / "log.jsonl").read_text().splitlines()]
@@ -205,7 +205,7 @@ def test_what_was_timed_decides_before_what_was_counted(tmp_path):
     works = works_of(plan)
     slow = {work.group for key, work in works.items() if key in plan.keys_of(plan.cells[0])}
     records = [Record(work.group, work.amount.timed, 50 if work.group in slow else 1) for work in works.values()]
-    assert list(order_to_start(plan, set(), records, 2)) == list(plan.nodes)
+    assert list(order_to_start(plan, lengths_of(plan, set(), records), 2)) == list(plan.nodes)
 
 
 def test_the_command_line_says_how_busy_so_many_workers_are(tmp_path):

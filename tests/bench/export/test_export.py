@@ -8,7 +8,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from gatebench.bench.data.toolbox import load_toolbox
-from gatebench.bench.export.card import cautions_of
+from gatebench.bench.export.card import applying, cautions_of
 from tests.helpers import GATED_DPO, bench, response_log_prob, run_folder, stage_folder, summary_of, write
 
 pytestmark = pytest.mark.slow
@@ -81,6 +81,14 @@ def test_no_place_of_the_machine_is_in_a_card():
             "/home/me/x.jsonl:1: odd", "the model '/srv/m' is odd", "bfloat16/float32 differ"]  # fmt: skip
     made = {"base": {}, "train": {"cautions": told}, "dynamics": {"cautions": ["it is shut"]}}
     assert cautions_of(made) == ["data set a: 3 rows were left out as bad", "it is shut", "bfloat16/float32 differ"]
+
+
+def test_of_steps_and_epochs_a_card_has_what_counted():
+    both = {"loss": "dpo", "recipe": {"epochs": 5, "steps": 40}}
+    assert applying(both) == {"loss": "dpo", "recipe": {"steps": 40}}
+    assert applying({"recipe": {"epochs": 5, "steps": None}}) == {"recipe": {"epochs": 5}}
+    assert applying({"recipe": {"epochs": 2}}) == {"recipe": {"epochs": 2}}
+    assert both["recipe"]["epochs"] == 5
 
 
 def test_mistakes_are_one_sentence_and_leave_nothing(results, tmp_path):

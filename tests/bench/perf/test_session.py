@@ -44,6 +44,15 @@ def test_the_harness_is_measured_over_cells_without_work():
 
 
 @pytest.mark.slow
+@pytest.mark.ray
+def test_a_stage_is_measured_here_and_on_ray():
+    here, there = harness.measure_ray(QUIET, cells=10)
+    assert here.what.endswith("on executor local")
+    assert there.what.endswith("on executor ray")
+    assert min(here.seconds, there.seconds) > 0
+
+
+@pytest.mark.slow
 def test_a_step_is_measured_against_stock_trl(monkeypatch, capsys):
     for module in (trainers, step, checks):
         monkeypatch.setattr(module, "STEPS", 3)

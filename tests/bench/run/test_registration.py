@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from gatebench.bench.analysis.summary import run_id, summarize
-from gatebench.bench.run.registration import REGISTER, register_claims, with_registered
+from gatebench.bench.analysis.tables import claims_table
+from gatebench.bench.run.registration import REGISTER, dropped_cells, register_claims, with_registered
 from gatebench.bench.store.store import Store
 from tests.helpers import CLAIM, DPO, plan_of
 
@@ -40,8 +41,9 @@ class Place:
 
     def judged(self, claims, text=DPO):
         plan = self.plan(claims, text)
-        empty = summarize(plan, Store(self.folder / "empty"))
-        return with_registered(empty, plan, self.store, self.folder)
+        dropped = dropped_cells(plan, self.store, self.folder)
+        empty = summarize(plan, Store(self.folder / "empty"), dropped=dropped)
+        return with_registered(empty, plan, self.store, self.folder, dropped)
 
 
 @pytest.fixture
@@ -89,6 +91,48 @@ def test_more_seeds_leave_it_standing_and_another_suite_does_not(place, tmp_path
     assert place.judged(CLAIM, more).claims[0].seen == 0
     (place.folder / REGISTER / "good.jsonl").unlink()  # as a suite of another name has none
     assert place.judged(CLAIM, more).claims[0].seen == 4
+
+
+MODELS = DPO.replace("neox-0.3m]", "neox-0.3m, builtin:ladder/llama-0.3m]")
+BY_MODEL = CLAIM.replace("by: [objective]", "by: [model]")
+
+
+def test_what_is_left_out_after_it_had_a_result_still_counts(place):
+    """The contrast of the other model stays in the family; the claim is told as narrowed by whoever saw it."""
+    place.met(BY_MODEL, MODELS)
+    place.results(MODELS)
+    for _ in range(2):  # before the smaller run meets it, and after
+        found = place.judged(BY_MODEL)
+        (claim,) = found.claims
+        assert (claim.seen, claim.narrowed, len(claim.contrasts)) == (0, 2, 2)
+        assert claim.told == "undecided, after the fact"
+        assert "narrowed after the fact: 2 cells" in claims_table(found).caption
+        place.met(BY_MODEL)
+    whole = place.judged(BY_MODEL, MODELS).claims[0]
+    assert (whole.narrowed, whole.told, len(whole.contrasts)) == (0, "undecided", 2)
+
+
+def test_what_is_left_out_before_it_had_a_result_does_not(place):
+    place.met(BY_MODEL, MODELS)
+    place.met(BY_MODEL)
+    place.results(MODELS)  # later than the smaller run was begun
+    (claim,) = place.judged(BY_MODEL).claims
+    assert (claim.narrowed, len(claim.contrasts)) == (0, 1)
+
+
+def test_a_run_of_other_trainings_leaves_nothing_out(place):
+    place.met(BY_MODEL, MODELS)
+    place.results(MODELS)
+    other = DPO.replace("steps: 4", "steps: 6")
+    assert place.judged(BY_MODEL, other).claims[0].narrowed == 0
+
+
+def test_seeds_that_were_seen_and_dropped_leave_it_undecided(place):
+    seeds = DPO.replace("seeds: [0]", "seeds: [0, 1, 2]")
+    place.met(CLAIM, seeds)
+    place.results(seeds)
+    (claim,) = place.judged(CLAIM, DPO.replace("seeds: [0]", "seeds: [0, 2]")).claims
+    assert (claim.narrowed, claim.told) == (2, "undecided, after the fact")
 
 
 def test_a_stage_that_was_damaged_and_made_again_moves_nothing(place):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 
-from gatebench.bench.analysis.table import Table, duration, numbers, row, texts
+from gatebench.bench.analysis.table import UNKNOWN_TIME, Table, TableRow, duration, numbers, row, texts
 from gatebench.bench.cost.estimate import Cost, SuiteCost
 from gatebench.bench.cost.schedule import StageSchedule
 from gatebench.bench.plan.graph import Plan
@@ -52,7 +52,8 @@ def _cells(plan: Plan, kinds: list[str], finished: Set[str], found: SuiteCost) -
         for cell in plan.cells[:MOST_CELLS]
     )
     left = len(plan.cells) - MOST_CELLS
-    caption = f"and {left} more cells; --json lists all" if left > 0 else None
+    more = [f"and {left} more cells; --json lists all"] if left > 0 else []
+    caption = "; ".join([*more, *_legend(rows)]) or None
     head = (*texts("cell", *kinds), *numbers("whole cell"))
     return Table(f"{plan.suite}: {len(plan.cells)} cells", head, rows, caption)
 
@@ -67,7 +68,21 @@ def _stages(plan: Plan, kinds: list[str], finished: Set[str], found: SuiteCost) 
     whole = (len(plan.nodes), len(finished), len(plan.nodes) - len(finished))
     rows.append(row("in all", *map(str, whole), *_amounts(found.in_all), section=True))
     head = numbers("in all", "finished", "would run", "tokens", "FLOPs", "memory", "disk", "one worker")
-    return Table("stages, shared between cells", (*texts("stage"), *head), tuple(rows))
+    return Table(
+        "stages, shared between cells", (*texts("stage"), *head), tuple(rows), "; ".join(_legend(rows)) or None
+    )
+
+
+LEGEND = {
+    "≈": "≈: at most so much, by the longest rows that there can be; nothing like it was measured on this machine",
+    UNKNOWN_TIME: f"{UNKNOWN_TIME}: nothing like it was timed on this machine; bench plan SUITE --calibrate times it",
+}
+
+
+def _legend(rows: Sequence[TableRow]) -> list[str]:
+    """What the marks say that stand in some cell."""
+    shown = [cell.text for row in rows for cell in row.cells[1:]]
+    return [meaning for mark, meaning in LEGEND.items() if any(mark in text for text in shown)]
 
 
 def _amounts(cost: Cost | None) -> list[str]:
