@@ -32,7 +32,8 @@ test: $(READY)
 test-long: $(READY)
 	@mkdir -p build && rm -f build/trust.jsonl
 	@export GATEBENCH_LONG=1 GATEBENCH_TALLY=build/trust.jsonl; \
-	$(BIN)/python -m pytest -n 2 --dist load tests/trust tests/bench/suite/test_strict.py tests/end_to_end/test_kills.py; \
+	$(BIN)/python -m pytest -n 2 --dist load tests/trust tests/bench/suite/test_strict.py tests/end_to_end/test_kills.py \
+		tests/end_to_end/test_machines.py; \
 	code=$$?; $(BIN)/python -m tests.trust.tally build/trust.jsonl; exit $$code
 
 # The folders where mypy looks for gatebench.bench and its kin (mypy_path): it cannot follow an editable installation.

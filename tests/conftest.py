@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -16,6 +17,7 @@ import pytest
 
 from tests import needs
 from tests.helpers import CLAIM, GOOD, Ran, bench, once, write
+from tests.s3_server import S3Server
 
 FAMILIES = ("neox", "llama", "qwen")
 
@@ -45,6 +47,14 @@ def shared(tmp_path_factory) -> Path:
     """A folder of all processes that run these tests."""
     own = tmp_path_factory.getbasetemp()
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory) -> Iterator[S3Server]:
+    """A real one on loopback; whoever uses it needs the marker s3, and a place of its own in the bucket."""
+    made = S3Server(tmp_path_factory.mktemp("s3"))
+    yield made
+    made.stop()
 
 
 @pytest.fixture(scope="session")

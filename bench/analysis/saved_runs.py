@@ -13,6 +13,7 @@ from gatebench.bench.analysis.summary import Summary, measured, read_summary
 from gatebench.bench.errors import UserError, at
 from gatebench.bench.metrics import registry
 from gatebench.bench.store.files import sha256_of
+from gatebench.bench.store.runs import bring_runs
 from gatebench.bench.store.store import Store
 from gatebench.objectives.names import nearest
 
@@ -51,6 +52,7 @@ def read_run(given: str, results: Path) -> SavedRun:
     """A run by its folder, its summary.json, or the name of a suite that has one run."""
     folder = Path(given)
     folder = folder.parent if folder.name == "summary.json" else folder
+    bring_runs(results)
     runs = results / "runs"
     if not (folder / "summary.json").exists() and (runs / given).is_dir():
         found = sorted(path.parent for path in (runs / given).glob("*/summary.json"))

@@ -89,14 +89,15 @@ def kinds_table(summary: Summary) -> Table:
             *texts("called"))  # fmt: skip
     caption = (
         f"{SQUEEZING}: chosen and others fall while the argmax rises; {DISPLACEMENT}: chosen falls, and with it the "
-        "tokens that both responses begin with; ?: not the same sign in every seed, or after a name an interval holds 0"
+        "tokens that both responses begin with; ?: not the same sign in every seed, or after a name of one seed, an "
+        "interval that holds 0"
     )
     return Table(f"{summary.suite}: by kind of pair, nats a response", head, tuple(rows), caption)
 
 
 def phenomenon(group: Group) -> str:
-    """What the signs of a point are called, where they are the same in every seed, with a ? where an interval holds 0;
-    empty where they have no name."""
+    """What the signs of a point are called, where they are the same in every seed; of one seed with a ? where an
+    interval over its probes holds 0; empty where they have no name."""
     signs = {name: value for name, value in group.metrics.items() if name not in group.unsteady}
     fallen = signs.get("delta_chosen", 0.0) < 0
     told_by = ["delta_chosen"]
@@ -108,7 +109,9 @@ def phenomenon(group: Group) -> str:
         told_by.append("delta_shared")
     else:
         return ""
-    unsure = any(signs.get(f"{own}_lo", -1.0) <= 0 <= signs.get(f"{own}_hi", -1.0) for own in told_by)
+    unsure = len(group.seeds) == 1 and any(
+        signs.get(f"{own}_lo", -1.0) <= 0 <= signs.get(f"{own}_hi", -1.0) for own in told_by
+    )
     return f"{name}?" if unsure else name
 
 

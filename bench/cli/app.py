@@ -22,6 +22,9 @@ from gatebench.bench.cli.commands.report import report_command
 from gatebench.bench.cli.commands.run import run_command
 from gatebench.bench.cli.commands.samples import samples_command
 from gatebench.bench.cli.commands.schema import schema_command
+from gatebench.bench.cli.commands.store.ls import store_ls_command
+from gatebench.bench.cli.commands.store.pull import pull_command
+from gatebench.bench.cli.commands.store.push import push_command
 from gatebench.bench.cli.commands.tune import tune_command
 from gatebench.bench.cli.commands.ui import ui_command
 from gatebench.bench.cli.commands.vote import vote_command
@@ -41,6 +44,9 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {  # in the order of --he
     "vote": (vote_command, "bench vote mine.yaml --rater anna"),
     "export": (export_command, "bench export neox-1.3m/toolbox/dpo/seq/0 --to my-model"),
     "ui": (ui_command, "bench ui scale_vs_gate --profile quick --open"),
+    "store push": (push_command, "bench store push s3://bucket/results --suite scale_vs_gate"),
+    "store pull": (pull_command, "bench store pull s3://bucket/results"),
+    "store ls": (store_ls_command, "bench store ls results"),
     "gc": (gc_command, "bench gc mine.yaml scale_vs_gate --delete"),
     "doctor": (doctor_command, "bench doctor"),
     "perf": (perf_command, "bench perf step --model llama-1.3m"),
@@ -51,8 +57,11 @@ app = typer.Typer(
     help="What did the gate change, on which objective, at which scale, and how sure are we?",
     epilog=f"To begin, on any machine and without a download: {COMMANDS['run'][1]}",
 )  # fmt: skip
+_groups = {"": app, "store": typer.Typer(no_args_is_help=True, help="Carry finished stages and runs between machines.")}
+app.add_typer(_groups["store"], name="store")
 for _name, (_function, _example) in COMMANDS.items():
-    app.command(_name, epilog=f"Example: {_example}")(_function)
+    _group, _, _own = _name.rpartition(" ")
+    _groups[_group].command(_own, epilog=f"Example: {_example}")(_function)
 
 
 def command_line() -> None:

@@ -30,10 +30,12 @@ def check_store(plan: Plan, store: Store) -> list[Damaged]:
     """Set aside every damaged stage of the plan; one event each.
 
     What a stage to be run will read is hashed, and so is what results are read from; for models that nothing will
-    read, size and time of the files are believed.
+    read, size and time of the files are believed. Raises UserError where a stage to be run would read what was not
+    carried along.
     """
     finished = store.finished_among(plan.addresses)
     read = {i for key, node in plan.nodes.items() if key not in finished for _, _, i in node.inputs}
+    store.check_whole((plan.nodes[key].kind, key) for key in read & finished)
     events = []
     for key in finished:
         node = plan.nodes[key]
@@ -115,11 +117,11 @@ class _Run:
             if lock is None:
                 return False
             if self.store.is_finished(node.kind, key):  # by another run, while this one was asking
-                lock.release()
+                lock.release(made=True)
                 self.outcome.cached.add(key)
             else:
                 self.locks[key] = lock
-                inputs = {role: self.store.path(kind, i) for role, kind, i in node.inputs}
+                inputs = {role: self.store.whole(kind, i) for role, kind, i in node.inputs}
                 self.executor.start(node, self.store.begin(node.kind, key), inputs)
                 self.listen(Started(node))
                 return True
@@ -140,7 +142,7 @@ class _Run:
         else:
             self.outcome.failed[node.key] = told.failure
             self.listen(told)
-        self.locks.pop(node.key).release()
+        self.locks.pop(node.key).release(made=isinstance(told, Made))
         self.turns.done(node.key)
 
     def _keep(self, made: Made) -> None:

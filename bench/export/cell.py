@@ -48,8 +48,8 @@ def finished_cell(identifier: str, results: Path, run: str | None = None) -> Fin
     store, key = Store(results / "store"), cell.stages["train"].key
     if not store.is_finished("train", key):
         raise UserError(f"{identifier}: the store in {store.root} lacks its training; bench run its suite again")
+    trained = store.whole("train", key)
     store.check("train", key, thorough=True)
-    trained = store.path("train", key)
     if not (trained / MODEL).is_dir():
         raise UserError(f"{identifier}: it was trained with keep: none, which leaves no weights; write keep: final")
     stages = [(kind, record.key) for kind, record in cell.stages.items()]

@@ -13,6 +13,7 @@ from gatebench.bench.analysis.table import Column, Table, TableCell, numbers, ro
 from gatebench.bench.errors import UserError
 from gatebench.bench.metrics import registry
 from gatebench.bench.shipped import SUITE_ENDINGS, shipped_suites, suite_file
+from gatebench.bench.store.runs import bring_runs
 from gatebench.bench.store.store import Store
 from gatebench.bench.suite.reader import name_in, profiles_of, text_of_suite
 from gatebench.objectives.names import nearest
@@ -75,6 +76,7 @@ def _suite(name: str, file: Path) -> KnownSuite | None:
 def known_runs(results: Path, suite: str | None = None) -> list[KnownRun]:
     """The runs below a folder of results, the newest first. suite: the name that they go by, or the suite itself as
     other commands take it. Raises UserError for one that has none."""
+    bring_runs(results)
     root = results / "runs"
     names = sorted(place.name for place in root.glob("*") if place.is_dir())
     if suite is not None and suite not in names and suite_file(suite).is_file():
@@ -103,6 +105,8 @@ def _known_run(folder: Path, store: Store) -> KnownRun | None:
 
 
 def _is_used(store: Store) -> bool:
+    if store.shared is not None and store.shared.mirror is None:
+        return bool(store.shared.leases.held())  # `alone` would watch for a minute whether their owners live
     try:
         with store.alone():
             return False

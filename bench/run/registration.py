@@ -24,6 +24,7 @@ from gatebench.bench.metrics import registry
 from gatebench.bench.plan.graph import CELL_AXES, Axes, Cell, Plan, cell_name
 from gatebench.bench.store.files import append_json
 from gatebench.bench.store.manifest import Unsound
+from gatebench.bench.store.runs import share_lines
 from gatebench.bench.store.store import Store
 from gatebench.bench.suite.claims import Claim
 
@@ -61,6 +62,7 @@ def claim_digest(claim: Claim) -> str:
 def register_claims(plan: Plan, store: Store, results: Path) -> None:
     """Write down those claims of a plan that this run has not met."""
     file = _file(results, plan.suite)
+    share_lines(file)
     known = list(_read(file))
     met = {(line.digest, line.run) for line in known}
     new = [
@@ -72,11 +74,13 @@ def register_claims(plan: Plan, store: Store, results: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
     for line in new:
         append_json(file, asdict(line))
+    share_lines(file)
 
 
 def dropped_cells(plan: Plan, store: Store, results: Path) -> list[list[Axes]]:
     """Of each claim of a plan the cells that it counts as planned though the plan leaves them out: an earlier run with
     some of the same results was about them, and they had one when this run first met the claim."""
+    share_lines(_file(results, plan.suite))
     known = list(_read(_file(results, plan.suite)))
     return [_dropped(claim, plan, store, known) for claim in plan.claims]
 
@@ -108,7 +112,9 @@ def with_registered(
 ) -> Summary:
     """The summary with what is known of the making of its claims, and a note for each that stood when a run of these
     cells met it and does not any more. dropped: `dropped_cells`, with which the claims were judged."""
-    known = list(_read(_file(results, plan.suite)))
+    file = _file(results, plan.suite)
+    share_lines(file)
+    known = list(_read(file))
     own = {line.digest: line for line in reversed(known) if line.run == summary.run_id}
     judged = []
     for result, claim, gone in zip(summary.claims, plan.claims, dropped or [()] * len(plan.claims), strict=True):

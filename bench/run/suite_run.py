@@ -38,6 +38,7 @@ from gatebench.bench.secrets import without_secrets
 from gatebench.bench.stages.registry import run_of_kind
 from gatebench.bench.stages.stage import Run
 from gatebench.bench.store.files import alone, write_json, write_text
+from gatebench.bench.store.runs import publish_run
 from gatebench.bench.store.store import Store
 from gatebench.bench.tracking.delivery import tracking_uri
 from gatebench.bench.tracking.tracker import Tracker
@@ -112,6 +113,7 @@ def run(prepared: Prepared, err: Console, manner: Manner = Manner()) -> Done:
         _check_sources(prepared, manner)
     prepared.store.root.mkdir(parents=True, exist_ok=True)
     with prepared.store.in_use():
+        prepared.store.catch_up()
         return _run(prepared, err, manner)
 
 
@@ -181,7 +183,9 @@ def build(
     """
     with alone(prepared.folder / BUILDING):
         summary = results_of(prepared, outcome, known)
-        return summary, _write(summary, prepared)
+        report = _write(summary, prepared)
+        publish_run(prepared.folder)
+        return summary, report
 
 
 def _write(summary: summaries.Summary, prepared: Prepared) -> Path:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NotRequired, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 from gatebench.bench import keys
 from gatebench.bench.errors import UserError
 from gatebench.bench.keys import Json
 
 MANIFEST = "manifest.json"
+ELSEWHERE = "elsewhere.json"  # in the folder of a stage of which not every file is here
 
 
 class Unsound(UserError):
@@ -65,9 +66,7 @@ def read_manifest(folder: Path) -> Manifest:
     of another stage."""
     try:
         found = json.loads((folder / MANIFEST).read_bytes())
-        rest = {name: value for name, value in found.items() if name != "seal"}
-        whole = found.get("seal", keys.digest_of_json(rest)) == keys.digest_of_json(rest)
-        files = {name: (file["sha256"], file["bytes"]) for name, file in found["files"].items()}
+        whole = is_whole(found)
         own = (found["kind"], found["key"])
     except OSError as error:
         raise Unsound(folder, f"its manifest cannot be read ({error.strerror})") from None
@@ -75,6 +74,32 @@ def read_manifest(folder: Path) -> Manifest:
         raise Unsound(folder, "its manifest is not one") from None
     if own != (folder.parent.name, folder.name):
         raise Unsound(folder, f"its manifest is that of {own[0]} {own[1]}")
-    if not whole or any(Path(name).is_absolute() or ".." in Path(name).parts for name in files):
+    if not whole:
         raise Unsound(folder, "its manifest was changed")
     return cast("Manifest", found)
+
+
+def is_whole(found: Any) -> bool:
+    """Whether a manifest is what was sealed, and names files below its own folder alone. Raises what reading something
+    else as a manifest raises: KeyError, TypeError, AttributeError."""
+    rest = {name: value for name, value in found.items() if name != "seal"}
+    files = {name: (file["sha256"], file["bytes"]) for name, file in found["files"].items()}
+    inside = not any(Path(name).is_absolute() or ".." in Path(name).parts for name in files)
+    return inside and found.get("seal", keys.digest_of_json(rest)) == keys.digest_of_json(rest)
+
+
+def elsewhere(folder: Path) -> list[str]:
+    """The files of a finished stage that were left where it came from, models that no stage here has asked for. Raises
+    Unsound where the note of them cannot be read."""
+    try:
+        left = json.loads((folder / ELSEWHERE).read_bytes())["files"]
+        return [str(name) for name in left]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError):
+        raise Unsound(folder, f"{ELSEWHERE}, the note of what was left elsewhere, cannot be read") from None
+
+
+def is_result(name: str) -> bool:
+    """Whether results are read from a file of a stage, one of its own folder; those in folders below are models."""
+    return "/" not in name

@@ -7,10 +7,19 @@
     ROOT/.use                                      held (flock) by whoever uses the store, alone by who deletes from it
 
 What a stage leaves in one of RESUMABLE while it is written outlives a kill, so that it can go on from there.
+
+Where several machines share the stages (shared.py), a stage is made by who holds its lease as well. Where they share a
+folder, what is being written bears the lease's number, so that who was taken over writes to a folder that is gone:
+
+    ROOT/.leases/<stage>-<key>/<n>                 who makes a stage
+    ROOT/.partial/<stage>-<key>.<n>/               being written, by whoever holds the lease number n
+
+Where the folder is the cache of a URL (mirror.py), finished stages come from there and go there.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import time
@@ -21,32 +30,77 @@ from pathlib import Path
 
 from gatebench.bench.errors import UserError
 from gatebench.bench.store.files import remove, sha256_of, sync, write_json
-from gatebench.bench.store.manifest import MANIFEST, KeptFile, Manifest, Unsound, read_manifest, sealed
+from gatebench.bench.store.lease import Lease, Leases
+from gatebench.bench.store.manifest import MANIFEST, KeptFile, Manifest, Unsound, elsewhere, read_manifest, sealed
+from gatebench.bench.store.mirror import FETCHING, Mirror, left_behind
+from gatebench.bench.store.remote import say
+from gatebench.bench.store.shared import Shared, shared_of
+from gatebench.bench.store.use import alone_among_machines, used_by_machine
 
 PARTIAL, LOCKS, DAMAGED, USE = ".partial", ".locks", ".damaged", ".use"
 RESUMABLE = ("trainer", "checkpoints", "probes")
+NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOTSUP)  # what a file system of several machines may say to flock
 
 
 class Lock:
-    """Held until release() or the end of the process, however it ends."""
+    """Held until release() or the end of the process, however it ends. lease: held as well, among several machines;
+    handle: None where the file system knows no flock."""
 
-    def __init__(self, path: Path, handle: int) -> None:
-        self._path, self._handle = path, handle
+    def __init__(self, path: Path, handle: int | None, lease: Lease | None = None) -> None:
+        self._path, self._handle, self.lease = path, handle, lease
 
-    def release(self) -> None:
-        self._path.unlink(missing_ok=True)
-        os.close(self._handle)
+    def release(self, made: bool = False) -> None:
+        """made: what it was for is in the store now, where all can see it."""
+        if self.lease is not None:
+            self.lease.release(made)
+        if self._handle is not None:
+            self._path.unlink(missing_ok=True)
+            os.close(self._handle)
 
 
 @dataclass(frozen=True)
 class Store:
     root: Path
 
+    @property
+    def shared(self) -> Shared | None:
+        """What several machines have of this store; None where it is one machine's."""
+        return shared_of(self.root)
+
+    @property
+    def _folder_leases(self) -> Leases | None:
+        """Those of a folder that several machines share."""
+        return self.shared.leases if self.shared is not None and self.shared.mirror is None else None
+
+    @property
+    def _mirror(self) -> Mirror | None:
+        return self.shared.mirror if self.shared is not None else None
+
     def path(self, kind: str, key: str) -> Path:
         return self.root / kind / key
 
+    def whole(self, kind: str, key: str) -> Path:
+        """`path` of a finished stage that another one is to be made from, with its models, which are fetched where they
+        are elsewhere. Raises UserError where they cannot be had."""
+        folder = self.path(kind, key)
+        if left := elsewhere(folder):
+            if self._mirror is None:
+                raise left_behind(folder, left)
+            self._mirror.complete(kind, key)
+        return folder
+
+    def check_whole(self, addresses: Iterable[tuple[str, str]]) -> None:
+        """Raise UserError where some of these finished stages cannot be made `whole`, before anything rests on it."""
+        for kind, key in addresses:
+            folder = self.path(kind, key)
+            if lacking := self._mirror.lacking(kind, key) if self._mirror is not None else elsewhere(folder):
+                raise left_behind(folder, lacking)
+
     def is_finished(self, kind: str, key: str) -> bool:
-        return (self.path(kind, key) / MANIFEST).exists()
+        manifest = self.path(kind, key) / MANIFEST
+        if not manifest.exists() and self._mirror is not None:
+            self._mirror.bring([(kind, key)])
+        return manifest.exists()
 
     def manifest(self, kind: str, key: str) -> Manifest:
         """The manifest of a finished stage. Raises Unsound where it is not its own any more."""
@@ -59,14 +113,16 @@ class Store:
         return {role: place for role, place in places.items() if place is not None}
 
     def finished(self, kind: str) -> Iterator[str]:
-        """Keys of the finished stages of a kind."""
+        """Keys of the finished stages of a kind, of those that are on this machine."""
         folder = self.root / kind
         if folder.exists():
             yield from sorted(entry.name for entry in folder.iterdir() if (entry / MANIFEST).exists())
 
     def finished_among(self, addresses: Iterable[tuple[str, str]]) -> set[str]:
-        """The keys of those stages, given as (kind, key), that are finished."""
+        """The keys of those stages, given as (kind, key), that are finished. Fetches what is finished elsewhere."""
         wanted = list(addresses)
+        if self._mirror is not None:
+            self._mirror.bring(wanted)
         held = {kind: set(self.finished(kind)) for kind in {kind for kind, _ in wanted}}
         return {key for kind, key in wanted if key in held[kind]}
 
@@ -84,7 +140,8 @@ class Store:
             return
         try:
             fcntl.flock(handle, fcntl.LOCK_SH)
-            yield
+            with used_by_machine(self.root, self._folder_leases):
+                yield
         finally:
             os.close(handle)
 
@@ -104,12 +161,30 @@ class Store:
                 ) from None
             if any(self._held_by_another(entry) for entry in (self.root / LOCKS).glob("*")):
                 raise UserError(f"{self.root}: a run is writing to this store; wait for its end or stop it")
-            yield
+            with alone_among_machines(self.root, self._folder_leases):
+                yield
         finally:
             os.close(handle)
 
     def lock(self, kind: str, key: str) -> Lock | None:
         """The right to make a stage, or None while another living process has it."""
+        lock = self._lock_here(kind, key)
+        if lock is None or self.shared is None:
+            return lock
+        try:
+            lease = self.shared.leases.take(f"{kind}-{key}")
+        except BaseException:
+            lock.release()
+            raise
+        if lease is None:
+            lock.release()
+            return None
+        lock.lease = lease
+        self.shared.look_anew(self.root / kind)  # the caller asks next whether another one finished it
+        return lock
+
+    def _lock_here(self, kind: str, key: str) -> Lock | None:
+        """`lock` among the processes of this machine."""
         path = self.root / LOCKS / f"{kind}-{key}"
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():  # nothing of ours, and in the way
@@ -121,6 +196,11 @@ class Store:
                 return Lock(path, handle)
         except (BlockingIOError, FileNotFoundError):
             pass  # held by another, or released between opening and locking: the caller tries again
+        except OSError as error:
+            if self.shared is None or error.errno not in NO_LOCKS_HERE:
+                raise
+            os.close(handle)
+            return Lock(path, None)  # the lease alone decides
         os.close(handle)
         return None
 
@@ -129,19 +209,32 @@ class Store:
         kind, dash, key = entry.name.partition("-")
         if not dash or (self.root / LOCKS / entry.name).is_dir():
             return False  # nothing of ours
-        held = self.lock(kind, key)
+        key = key.partition(".")[0]
+        held = self._lock_here(kind, key)
         if held is not None:
             held.release()
-        return held is None
+        return held is None or (self.shared is not None and self.shared.leases.is_held(f"{kind}-{key}"))
 
     def begin(self, kind: str, key: str) -> Path:
         """The folder to write a stage into, empty but for what a killed run left to go on from. Needs the lock."""
         place = self.root / PARTIAL / f"{kind}-{key}"
+        if self._folder_leases is not None:
+            place = self._taken_over(place, self._folder_leases.held_here(place.name))
         if place.is_file():
             remove([place])
         place.mkdir(parents=True, exist_ok=True)
         clear(place)
         return place
+
+    def _taken_over(self, place: Path, lease: Lease | None) -> Path:
+        """The folder of a lease's own number, with what those before it left. Needs the lock."""
+        own = place.with_name(f"{place.name}.{lease.generation if lease else 0}")
+        before = [found for found in place.parent.glob(f"{place.name}.*") if found != own]
+        before.sort(key=lambda found: int(found.suffix[1:]) if found.suffix[1:].isdigit() else -1)
+        if before and not own.exists():
+            os.rename(before.pop(), own)
+        remove(before)
+        return own
 
     def commit(self, place: Path, kind: str, key: str, told: Mapping[str, object]) -> Path:
         """Sync what was written, add the manifest and rename the folder into its place. Needs the lock.
@@ -159,11 +252,34 @@ class Store:
         write_json(place / MANIFEST, sealed(whole))
         target = self.path(kind, key)
         target.parent.mkdir(parents=True, exist_ok=True)
+        if self._folder_leases is not None:
+            self._folder_leases.check(f"{kind}-{key}")
         if target.exists():  # without a manifest: what somebody left of a stage
             self.set_aside(kind, key)
         os.rename(place, target)
         sync(target.parent)
+        self._publish(kind, key)
         return target
+
+    def catch_up(self) -> None:
+        """Upload what is finished here and not there, which an earlier run could not."""
+        if self._mirror is None:
+            return
+        there = self._mirror.listed()
+        kinds = [folder.name for folder in self.root.glob("[!.]*") if folder.is_dir()]
+        missing = [(kind, key) for kind in kinds for key in self.finished(kind) if (kind, key) not in there]
+        if missing:
+            say(f"uploading {len(missing)} finished stages that are not at {self._mirror.remote.url} yet")
+        for kind, key in missing:
+            self._publish(kind, key)
+
+    def _publish(self, kind: str, key: str) -> None:
+        """Have a stage of the cache at the URL. Where another machine was first, with other bits, its stage counts."""
+        mirror = self._mirror
+        if mirror is not None and not mirror.publish(kind, key):
+            remove([self.path(kind, key)])
+            mirror.look_anew()
+            mirror.bring([(kind, key)])
 
     def is_sound(self, kind: str, key: str, thorough: bool) -> bool:
         """`check` as a question."""
@@ -177,11 +293,13 @@ class Store:
         """Raise Unsound where a file of a finished stage is not what its manifest says.
 
         The files that results are read from, those of the stage's own folder, are always hashed. Of those in folders
-        below, models, one of the recorded size and time is believed; thorough: they are hashed as well.
+        below, models, one of the recorded size and time is believed; thorough: they are hashed as well. What is
+        elsewhere is looked at when it comes.
         """
         folder = self.path(kind, key)
+        left = elsewhere(folder)
         for name, wanted in self.manifest(kind, key)["files"].items():
-            if not _is_as_recorded(folder / name, wanted, thorough or "/" not in name):
+            if name not in left and not _is_as_recorded(folder / name, wanted, thorough or "/" not in name):
                 raise Unsound(folder, f"{name} is not what its manifest says")
 
     def set_aside(self, kind: str, key: str) -> Path:
@@ -202,7 +320,7 @@ class Store:
 
     def leftovers(self) -> list[Path]:
         """Folders of unfinished stages that no living process writes, locks of the dead, and damaged stages."""
-        found = list((self.root / DAMAGED).glob("*"))
+        found = [*(self.root / DAMAGED).glob("*"), *(self.root / FETCHING).glob("*")]
         entries = [*(self.root / PARTIAL).glob("*"), *(self.root / LOCKS).glob("*")]
         found += [entry for entry in entries if not self._held_by_another(entry)]
         return [entry for entry in found if entry.exists()]

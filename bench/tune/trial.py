@@ -99,18 +99,20 @@ class Runner:
                 time.sleep(SECONDS_BETWEEN_TRIES)
                 continue
             started = time.monotonic()
-            inputs = {role: self.store.path(kind, key) for role, kind, key in node.inputs}
+            inputs = {role: self.store.whole(kind, i) for role, kind, i in node.inputs}
             place = self.store.begin("train", node.key)
+            made = False
             try:
                 facts = train.run(node.spec, inputs, place, self.report, self._watch(trial))
                 facts["seconds"] = time.monotonic() - started
                 manifest = {**identity("train", node.spec, node.inputs), **facts, "code": code_revision()}
                 self.store.commit(place, "train", node.key, manifest)
+                made = True
             except train.Stopped:
                 raise optuna.TrialPruned from None
             finally:
-                lock.release()
-        folder = self.store.path("train", node.key)
+                lock.release(made)
+        folder = self.store.whole("train", node.key)
         return self._measured(load_policy(folder, FLOAT32).eval())
 
     def _watch(self, trial: optuna.Trial | None) -> Watch | None:
@@ -137,7 +139,7 @@ class Runner:
     def _start(self) -> tuple[Node, Path]:
         """The probes before training, and the folder of the policy that they are measured on."""
         (start,) = [node for node in self.shared.nodes.values() if node.kind == "dynamics"]
-        return start, next(self.store.path(kind, key) for role, kind, key in start.inputs if role == "policy")
+        return start, next(self.store.whole(kind, key) for role, kind, key in start.inputs if role == "policy")
 
     @cached_property
     def rungs(self) -> set[int]:

@@ -12,9 +12,11 @@ from site_pages.markdown import code, table
 
 
 def commands_reference() -> str:
-    group = typer.main.get_command(app)
     parts: list[str] = []
-    for name, command in group.commands.items():
+    for name in COMMANDS:
+        command = typer.main.get_command(app)
+        for word in name.split():
+            command = command.commands[word]
         rows = [(", ".join(map(code, _written(own))), own.help or "") for own in command.params]
         parts += [f"## bench {name}", str(command.help), f"```bash\n{COMMANDS[name][1]}\n```"]
         parts += [table(("argument", "what it does"), rows)] if rows else []

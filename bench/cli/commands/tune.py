@@ -68,6 +68,7 @@ def tune_command(
     store.root.mkdir(parents=True, exist_ok=True)
     try:
         with store.in_use():
+            store.catch_up()
             found = tune(loaded, sources, results, err, Manner(workers, executor=executor, address=address), resume)
     except KeyboardInterrupt:
         err.print(f"stopped; finished trials are kept. To go on: {command_given()} --resume", **PLAIN)

@@ -1,0 +1,275 @@
+"""Finished stages behind a URL, and their copies in a cache: a folder store of this machine.
+
+    URL/files/<sha256>                 the content of a file, written once, whoever writes it
+    URL/stages/<kind>/<key>.json       manifest and what was left behind: written last, by one, and makes the stage
+    URL/leases/<kind>-<key>/<n>        who makes it (lease.py)
+    URL/damaged/...                    indexes of stages of which a file is not what the manifest says
+
+The files that results are read from come with a stage, models when a stage needs them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypedDict
+
+from gatebench.bench.errors import UserError
+from gatebench.bench.store.files import alone, remove, sha256_of, write_json
+from gatebench.bench.store.manifest import (
+    ELSEWHERE,
+    MANIFEST,
+    KeptFile,
+    Manifest,
+    Unsound,
+    elsewhere,
+    is_result,
+    is_whole,
+    read_manifest,
+)
+from gatebench.bench.store.remote import Remote, say
+
+CONTENTS, STAGES, ASIDE, FETCHING = "files", "stages", "damaged", ".fetching"
+SECONDS_BETWEEN_LISTINGS = 2.0
+STAGES_AT_ONCE = 32  # so many are asked for in one go
+BYTES_WORTH_A_WORD = 50e6
+
+
+class StageAddress(NamedTuple):
+    kind: str
+    key: str
+
+
+class Index(TypedDict):
+    """left: the files of the manifest that are not at the URL."""
+
+    manifest: Manifest
+    left: list[str]
+
+
+class LeftBehind(UserError):
+    """A stage needs a file that was left where the stage was made."""
+
+
+class Mirror:
+    """root: the folder of the cache's stages."""
+
+    def __init__(self, root: Path, remote: Remote) -> None:
+        self.root, self.remote = root, remote
+        self._listed: dict[str, str] = {}  # key -> kind
+        self._listed_at = -SECONDS_BETWEEN_LISTINGS
+
+    def listed(self) -> set[StageAddress]:
+        """The stages at the URL, as of a moment ago."""
+        if time.monotonic() - self._listed_at > SECONDS_BETWEEN_LISTINGS:
+            found = [name.split("/") for name in self.remote.names(f"{STAGES}/")]
+            self._listed = {parts[2].removesuffix(".json"): parts[1] for parts in found if len(parts) == 3}
+            self._listed_at = time.monotonic()
+        return {StageAddress(kind, key) for key, kind in self._listed.items()}
+
+    def look_anew(self) -> None:
+        """Have the next question answered by what is there then."""
+        self._listed_at = -SECONDS_BETWEEN_LISTINGS
+
+    def bring(self, wanted: Iterable[tuple[str, str]]) -> None:
+        """Copy those of some stages that are at the URL and not here, with all that they were made from."""
+        there = self.listed()
+        asked = [StageAddress(*one) for one in wanted]
+        while missing := [one for one in dict.fromkeys(asked) if one in there and not self._is_here(one)]:
+            if len(missing) > STAGES_AT_ONCE:
+                say(f"fetching the results of {len(missing)} stages from {self.remote.url}")
+            inputs: list[StageAddress] = []
+            for first in range(0, len(missing), STAGES_AT_ONCE):
+                inputs += self._bring(missing[first : first + STAGES_AT_ONCE])
+            there -= {one for one in missing if not self._is_here(one)}  # damaged ones
+            asked = inputs
+
+    def _bring(self, some: Sequence[StageAddress]) -> Iterator[StageAddress]:
+        """Copy some stages; yields what they were made from."""
+        indexes = {}
+        for one, content in self._indexes(some).items():
+            index = _read_index(one, content)
+            if index is None:
+                self.discard(one)
+            else:
+                indexes[one] = index
+        wanted = {
+            _object(file)
+            for index in indexes.values()
+            for name, file in index["manifest"]["files"].items()
+            if is_result(name) and name not in index["left"]
+        }
+        contents = self.remote.read_all(sorted(wanted))
+        for one, index in indexes.items():
+            if not self._lay(one, index, contents):
+                self.discard(one)
+                continue
+            for key in index["manifest"]["inputs"].values():
+                if key in self._listed:
+                    yield StageAddress(self._listed[key], key)
+
+    def _indexes(self, some: Iterable[StageAddress]) -> dict[StageAddress, bytes]:
+        names = {_index_name(one): one for one in some}
+        return {names[name]: content for name, content in self.remote.read_all(names).items()}
+
+    def _lay(self, one: StageAddress, index: Index, contents: Mapping[str, bytes]) -> bool:
+        """Put a stage into the cache; False where a content is not what the manifest says."""
+        place = self.root / FETCHING / f"{one.kind}-{one.key}.{os.getpid()}"
+        remove([place])
+        place.mkdir(parents=True)
+        left = []
+        for name, file in index["manifest"]["files"].items():
+            if not is_result(name) or name in index["left"]:
+                left.append(name)
+                continue
+            content = contents.get(_object(file), b"")
+            if hashlib.sha256(content).hexdigest() != file["sha256"]:
+                return False
+            (place / name).write_bytes(content)
+            _as_recorded(place / name, file)
+        if left:
+            write_json(place / ELSEWHERE, {"from": self.remote.url, "files": left})
+        write_json(place / MANIFEST, index["manifest"])
+        target = self._folder(one)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.rename(place, target)
+        except OSError:
+            if not self._is_here(one):
+                raise
+            remove([place])  # another process was as quick
+        return True
+
+    def complete(self, kind: str, key: str) -> None:
+        """Fetch what of a stage in the cache was left at the URL. Raises LeftBehind where it is not there either,
+        Unsound where it is not what the manifest says, after which the stage is made anew."""
+        one = StageAddress(kind, key)
+        folder = self._folder(one)
+        with alone(self.root / FETCHING / f"{kind}-{key}.lock"):
+            if not (left := elsewhere(folder)):
+                return
+            if lacking := self.lacking(kind, key):
+                raise left_behind(folder, lacking)
+            files = read_manifest(folder)["files"]
+            size = sum(files[name]["bytes"] for name in left)
+            if size > BYTES_WORTH_A_WORD:
+                say(f"fetching {kind} {key}, {size / 1e6:.0f} MB, from {self.remote.url}")
+            for name in left:
+                self._fetch(one, name, files[name])
+            (folder / ELSEWHERE).unlink()
+
+    def lacking(self, kind: str, key: str) -> list[str]:
+        """The files of a stage in the cache that are neither here nor at the URL."""
+        left = elsewhere(self.root / kind / key)
+        index = self._index(StageAddress(kind, key)) if left else None
+        return [name for name in left if index is None or name in index["left"]]
+
+    def _fetch(self, one: StageAddress, name: str, wanted: KeptFile) -> None:
+        folder = self._folder(one)
+        file = self.root / FETCHING / wanted["sha256"]
+        if not self.remote.download(_object(wanted), file) or sha256_of(file) != wanted["sha256"]:
+            file.unlink(missing_ok=True)
+            self.discard(one)
+            remove([folder])
+            raise Unsound(folder, f"{name} is not what its manifest says at {self.remote.url}")
+        _as_recorded(file, wanted)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        os.replace(file, folder / name)
+
+    def publish(self, kind: str, key: str, weights: bool = True) -> bool:
+        """Upload a stage of the cache: its files, then its index. False where other files of it are there already: it
+        was made elsewhere as well, to other bits."""
+        one = StageAddress(kind, key)
+        folder = self._folder(one)
+        manifest = read_manifest(folder)
+        here = {name: file for name, file in manifest["files"].items() if weights or is_result(name)}
+        for name in elsewhere(folder):
+            here.pop(name, None)
+        size = sum(file["bytes"] for file in here.values())
+        if size > BYTES_WORTH_A_WORD:
+            say(f"uploading {kind} {key}, {size / 1e6:.0f} MB, to {self.remote.url}")
+        self.remote.upload({_object(file): folder / name for name, file in here.items()})
+        left = [name for name in manifest["files"] if name not in here]
+        index = json.dumps({"manifest": manifest, "left": left}).encode()
+        done = self.remote.create(_index_name(one), index)
+        if not done:
+            there = self._index(one)
+            done = there is not None and _contents(there["manifest"]) == _contents(manifest)
+            if there is None or (done and not set(there["left"]) <= set(left)):
+                self.remote.put(_index_name(one), index)
+                done = True
+        self._listed[key] = kind
+        return done
+
+    def discard(self, one: StageAddress) -> None:
+        """Set a stage at the URL aside, to be made again: its index, and what of its files is not what it says."""
+        content = self._indexes([one]).get(one)
+        if content is None:
+            return
+        say(f"{self.remote.url}: {one.kind} {one.key} is damaged there; set aside")
+        digest = hashlib.sha256(content).hexdigest()[:12]
+        self.remote.put(f"{ASIDE}/{one.kind}-{one.key}-{digest}.json", content)
+        self.remote.delete([_index_name(one)])
+        self._listed.pop(one.key, None)
+        index = _read_index(one, content)
+        for file in index["manifest"]["files"].values() if index else ():
+            self._discard_file(file)
+
+    def _discard_file(self, file: KeptFile) -> None:
+        beside = self.root / FETCHING / f"{file['sha256']}.{os.getpid()}"
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        if self.remote.download(_object(file), beside) and sha256_of(beside) != file["sha256"]:
+            self.remote.delete([_object(file)])
+        beside.unlink(missing_ok=True)
+
+    def _index(self, one: StageAddress) -> Index | None:
+        content = self._indexes([one]).get(one)
+        return None if content is None else _read_index(one, content)
+
+    def _is_here(self, one: StageAddress) -> bool:
+        return (self._folder(one) / MANIFEST).exists()
+
+    def _folder(self, one: StageAddress) -> Path:
+        return self.root / one.kind / one.key
+
+
+def left_behind(folder: Path, names: Sequence[str]) -> LeftBehind:
+    """The refusal of a stage that needs what was not carried along."""
+    more = f" and {len(names) - 1} more files" if len(names) > 1 else ""
+    return LeftBehind(
+        f"{folder}: {names[0]}{more} stayed where this stage was made, and a stage that is to run needs it; carry the"
+        " store with --with-weights (bench store push, bench store pull), or run the suite on an empty one"
+    )
+
+
+def _index_name(one: StageAddress) -> str:
+    return f"{STAGES}/{one.kind}/{one.key}.json"
+
+
+def _object(file: KeptFile) -> str:
+    return f"{CONTENTS}/{file['sha256']}"
+
+
+def _contents(manifest: Manifest) -> dict[str, str]:
+    return {name: file["sha256"] for name, file in manifest["files"].items()}
+
+
+def _as_recorded(file: Path, wanted: KeptFile) -> None:
+    """The time of its last change is that of the manifest, by which an untouched file is known."""
+    if "changed" in wanted:
+        os.utime(file, ns=(wanted["changed"], wanted["changed"]))
+
+
+def _read_index(one: StageAddress, content: bytes) -> Index | None:
+    """None where it is not the index of that stage."""
+    try:
+        found = json.loads(content)
+        manifest, left = found["manifest"], found["left"]
+        own = (manifest["kind"], manifest["key"]) == one and set(left) <= manifest["files"].keys()
+        return Index(manifest=manifest, left=left) if own and is_whole(manifest) else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
