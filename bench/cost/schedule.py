@@ -17,7 +17,7 @@ from gatebench.bench.plan.graph import Plan
 Needs = Mapping[str, Sequence[str]]  # the keys that each key rests on, which stand before it
 Takes = Mapping[str, float]  # what a stage takes, by key, in any unit; a finished one is missing and takes nothing
 
-NOTHING: Mapping[str, int] = {}
+ONE_EACH: Mapping[str, int] = {}
 # Share of the time in the suite's order that another one must stay below, to be worth that no cell is finished early.
 WORTH = 0.99
 
@@ -96,7 +96,7 @@ def best_order(plan: Plan, takes: Takes, workers: int) -> tuple[Simulated, Simul
 
 
 def simulate(
-    inputs: Needs, takes: Takes, order: Sequence[str], workers: int, places: Mapping[str, int] = NOTHING
+    inputs: Needs, takes: Takes, order: Sequence[str], workers: int, places: Mapping[str, int] = ONE_EACH
 ) -> Simulated:
     """What becomes of the stages; what takes nothing needs no worker. places: how many workers a stage takes, where
     that is more than one: it waits for them, and nothing passes it."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from gatebench.bench.errors import UserError
 from gatebench.bench.executors.api import ExecutorKind, Failed, Failure, Made, Progressed, Resources, Told
@@ -86,13 +86,28 @@ class Begun:
     losses: int = 0
 
 
+class ActorMethod(Protocol):
+    """One of an actor's, as the driver calls it: what comes back stands for the answer."""
+
+    def remote(self, *given: object) -> object: ...
+
+
+class Actor(Protocol):
+    """A Seat as the driver has it."""
+
+    greet: ActorMethod
+    start: ActorMethod
+    results: ActorMethod
+    leave: ActorMethod
+
+
 @dataclass
 class Worker:
     """An actor as the driver knows it. call: what it was asked last, None while it is idle; at: its node, once it is
     there."""
 
-    actor: Any
-    call: Any
+    actor: Actor
+    call: object
     at: str | None = None
     work: Begun | None = None
 

@@ -7,7 +7,8 @@ import re
 import socket
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from types import ModuleType
+from typing import cast
 
 from gatebench.bench.errors import UserError
 from gatebench.bench.stages.stage import library_versions
@@ -56,7 +57,7 @@ def deciding_versions() -> dict[str, str]:
     return {**library_versions(), "gatebench": version("gatebench")}
 
 
-def connected(address: str | None) -> Any:
+def connected(address: str | None) -> ModuleType:
     """Ray, connected to the cluster of an address; without one by Ray's own rule: RAY_ADDRESS, else a cluster that runs
     on this machine, else one of this process alone.
 
@@ -72,7 +73,7 @@ def connected(address: str | None) -> Any:
     except ImportError:
         raise UserError("--executor ray: Ray is not installed; pip install 'gatebench[ray]'") from None
     if ray.is_initialized():
-        return ray
+        return cast("ModuleType", ray)
     if remote:
         _check_answers(wanted)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers of a cluster that starts here
@@ -80,7 +81,7 @@ def connected(address: str | None) -> Any:
         ray.init(address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # Ray raises bare ones too
         raise UserError(f"--address {wanted or 'auto'}: {_reason(f'{error}{chr(10)}{error.__cause__}')}") from None
-    return ray
+    return cast("ModuleType", ray)
 
 
 def _check_answers(address: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 from gatebench.bench import keys
 from gatebench.bench.errors import UserError
@@ -79,10 +79,10 @@ def read_manifest(folder: Path) -> Manifest:
     return cast("Manifest", found)
 
 
-def is_whole(found: Any) -> bool:
+def is_whole(found: Manifest) -> bool:
     """Whether a manifest is what was sealed, and names files below its own folder alone. Raises what reading something
     else as a manifest raises: KeyError, TypeError, AttributeError."""
-    rest = {name: value for name, value in found.items() if name != "seal"}
+    rest = cast("dict[str, keys.Json]", {name: value for name, value in found.items() if name != "seal"})
     files = {name: (file["sha256"], file["bytes"]) for name, file in found["files"].items()}
     inside = not any(Path(name).is_absolute() or ".." in Path(name).parts for name in files)
     return inside and found.get("seal", keys.digest_of_json(rest)) == keys.digest_of_json(rest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from pathlib import Path
 from typing import Protocol
 
@@ -49,7 +50,7 @@ class SharedFolder:
     def create(self, name: str, content: bytes) -> bool:
         file = self.root / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        beside = file.with_name(f".{file.name}.{os.uname().nodename}.{os.getpid()}")
+        beside = file.with_name(f".{file.name}.{uuid.uuid4().hex}")  # containers share names and numbers
         try:
             beside.write_bytes(content)
             try:

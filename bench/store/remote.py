@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gatebench.bench.errors import UserError, is_disk_full
 from gatebench.bench.secrets import without_secrets
@@ -21,7 +21,7 @@ T = TypeVar("T")
 LONGEST_OUTAGE = 120.0  # seconds for which a place that does not answer is asked again
 PAUSE = 2.0  # seconds between two tries
 LOCAL_PROTOCOLS = ("", "file")
-FOR_FSSPEC: Mapping[str, Mapping[str, Any]] = {  # of fsspec's file systems: who asks again is `Remote` alone
+FOR_FSSPEC: Mapping[str, Mapping[str, object]] = {  # of fsspec's file systems: who asks again is `Remote` alone
     **{name: {"auto_mkdir": True} for name in LOCAL_PROTOCOLS},
     "s3": {"config_kwargs": {"retries": {"total_max_attempts": 2}}},
 }
@@ -86,13 +86,13 @@ class Remote:
 
     def sizes(self, under: str) -> dict[str, int]:
         """Bytes of all objects below `under`, by name."""
-        return {name: int(info["size"]) for name, info in self._found(under).items()}
+        return {name: int(str(info["size"])) for name, info in self._found(under).items()}
 
-    def _found(self, under: str) -> dict[str, dict[str, Any]]:
-        def find() -> dict[str, dict[str, Any]]:
+    def _found(self, under: str) -> dict[str, dict[str, object]]:
+        def find() -> dict[str, dict[str, object]]:
             self._system.invalidate_cache()
             with suppress(FileNotFoundError):
-                found: dict[str, dict[str, Any]] = self._system.find(self._path(under), detail=True)
+                found: dict[str, dict[str, object]] = self._system.find(self._path(under), detail=True)
                 return found
             return {}
 

@@ -16,7 +16,7 @@ from gatebench.bench.errors import UserError
 from gatebench.bench.store.lease import BEATS, LENGTH, SECONDS_BETWEEN_ASKS, Leases
 from gatebench.bench.store.remote import say
 
-IN_USE, ALONE = "use", "alone"  # leases of who uses the store, and of who deletes from it
+IN_USE, DELETING = "use", "alone"  # leases of who uses the store, and of who deletes from it
 
 
 @contextmanager
@@ -28,9 +28,9 @@ def used_by_machine(root: Path, leases: Leases | None) -> Iterator[None]:
     leases.forget(IN_USE)  # of those who died
     lease = leases.take(f"{IN_USE}-{uuid.uuid4().hex}")
     try:
-        if leases.is_held(ALONE):
+        if leases.is_held(DELETING):
             say(f"{root}: something is deleted from this store at the moment; waiting for its end")
-        while leases.is_held(ALONE):
+        while leases.is_held(DELETING):
             time.sleep(SECONDS_BETWEEN_ASKS)
         yield
     finally:
@@ -45,10 +45,10 @@ def alone_among_machines(root: Path, leases: Leases | None) -> Iterator[None]:
     if leases is None:
         yield
         return
-    lease = leases.take(ALONE)
+    lease = leases.take(DELETING)
     until = time.monotonic() + 1.5 * LENGTH
     try:
-        while lease is None or (held := [name for name in leases.held() if name != ALONE]):
+        while lease is None or (held := [name for name in leases.held() if name != DELETING]):
             if lease is None or time.monotonic() > until:
                 raise UserError(f"{root}: another machine is using this store; wait for the end of its run or report")
             say(f"{root}: watching whether the owner of {held[0]} lives")

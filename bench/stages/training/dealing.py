@@ -7,7 +7,7 @@ were seen before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gatebench.bench.errors import StageFailed
 
@@ -80,11 +80,11 @@ def dealing(kind: TrainerKind, batch_size: int, team: Team) -> TrainerKind:
     if team.size == 1:
         return kind
 
-    def get_train_dataloader(self: Any) -> object:
+    def get_train_dataloader(self: Trainer) -> object:
         from datasets import Dataset
         from torch.utils.data import DataLoader
 
-        rows: Any = self.train_dataset
+        rows = self.train_dataset
         if isinstance(rows, Dataset):
             rows = self._remove_unused_columns(rows, "training")
         sampler = Dealt(self._get_train_sampler(rows), len(rows), batch_size, team)

@@ -17,7 +17,7 @@ from gatebench.bench.stages.training.processes import MemberTask, MemberTold, Ra
 
 def run_member(connection: Connection) -> None:
     """Run the one task that comes."""
-    task: MemberTask = connection.recv()
+    task: MemberTask[object] = connection.recv()
     threading.Thread(target=_end_with, args=(connection,), daemon=True).start()
 
     def report(share: float, text: str) -> None:

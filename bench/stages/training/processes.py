@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Generic, TypeAlias, TypeVar, cast
 
 from gatebench.bench.errors import ProcessKilled
 from gatebench.bench.models.source import Spread
@@ -27,17 +27,16 @@ from gatebench.bench.stages.training.team import Team
 
 MEMBER = "gatebench.bench.stages.training.member"
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
-TeamRun: TypeAlias = Callable[
-    [Any, Mapping[str, Path], Path, Report, Team], Facts
-]  # of a stage of some kind, whose Spec comes first
+SpecOf = TypeVar("SpecOf")  # the Spec of a stage of some kind
+TeamRun: TypeAlias = Callable[[SpecOf, Mapping[str, Path], Path, Report, Team], Facts]
 
 
 @dataclass(frozen=True)
-class MemberTask:
+class MemberTask(Generic[SpecOf]):
     """What a process is started for. meeting: see Team.join."""
 
-    share: TeamRun
-    spec: object
+    share: TeamRun[SpecOf]
+    spec: SpecOf
     inputs: Mapping[str, Path]
     out: Path
     team: Team
@@ -67,8 +66,8 @@ def on_devices(
     spread: Spread,
     batch_size: int,
     micro: int | None,
-    share: TeamRun,
-    spec: object,
+    share: TeamRun[SpecOf],
+    spec: SpecOf,
     inputs: Mapping[str, Path],
     out: Path,
     report: Report,
@@ -90,7 +89,7 @@ def on_devices(
     return facts
 
 
-def _together(tasks: Sequence[MemberTask], report: Report) -> Facts:
+def _together(tasks: Sequence[MemberTask[SpecOf]], report: Report) -> Facts:
     """What the first of the processes returns, once all are done."""
     members: dict[Connection, subprocess.Popen[bytes]] = {}
     try:

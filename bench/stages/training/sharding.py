@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from gatebench.bench.stages.training.dealing import TrainerKind, dealing
 
@@ -30,11 +30,11 @@ def shard(trainer: Trainer, team: Team) -> None:
         return
     from torch.distributed.fsdp import fully_shard
 
-    model: Any = trainer.model
-    units = set(model._no_split_modules or ())  # transformers' names of what a layer is
+    model = cast("torch.nn.Module", trainer.model)
+    units = set(getattr(model, "_no_split_modules", None) or ())  # transformers' names of what a layer is
     for part in [*(module for module in model.modules() if type(module).__name__ in units), model]:
         fully_shard(part)
-    cast("Any", trainer).is_distributed_loading_by_transformers = True  # placed and reduced by its own hooks
+    trainer.is_distributed_loading_by_transformers = True  # placed and reduced by its own hooks
 
 
 def gathered_model(model: Gathered, team: Team, fresh: Callable[[], Gathered]) -> Gathered:
@@ -68,15 +68,15 @@ def _sharding(kind: TrainerKind, team: Team) -> TrainerKind:
     if not team.sharded:
         return kind
 
-    def _load_from_checkpoint(self: Any, *_: object) -> None:
+    def _load_from_checkpoint(self: Trainer, *_: object) -> None:
         """Nothing: `restore` put the weights in before they were shared out."""
 
-    def _save(self: Any, output_dir: str, state_dict: object = None) -> None:
+    def _save(self: Trainer, output_dir: str, state_dict: object = None) -> None:
         weights = _whole_weights(self.model)
         if self.args.should_save:
             self.model.save_pretrained(output_dir, state_dict=weights)
 
-    def _save_optimizer_and_scheduler(self: Any, output_dir: str) -> None:
+    def _save_optimizer_and_scheduler(self: Trainer, output_dir: str) -> None:
         import torch
         from torch.distributed.tensor import DTensor
 
@@ -89,7 +89,7 @@ def _sharding(kind: TrainerKind, team: Team) -> TrainerKind:
         if self.args.should_save:
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir, SCHEDULER))
 
-    def _load_optimizer_and_scheduler(self: Any, checkpoint: str | None) -> None:
+    def _load_optimizer_and_scheduler(self: Trainer, checkpoint: str | None) -> None:
         import torch
         from torch.distributed.tensor import DTensor
 
