@@ -71,7 +71,10 @@ def draw_files(spec: Figure, files: Iterable[Path]) -> None:
 
 
 def _frame(panel: Axes, x: Figure, y: Figure) -> None:
-    panel.axhline(0, color="#999999", linewidth=0.6, zorder=0)
+    if y.get("type") == "log":
+        panel.set_yscale("log")
+    else:
+        panel.axhline(0, color="#999999", linewidth=0.6, zorder=0)
     if x.get("type") == "log":
         panel.set_xscale("log")
     if "ticktext" in x:
@@ -79,8 +82,9 @@ def _frame(panel: Axes, x: Figure, y: Figure) -> None:
     for axis, label, limits in ((x, panel.set_xlabel, panel.set_xlim), (y, panel.set_ylabel, panel.set_ylim)):
         if "title" in axis:
             label(axis["title"]["text"])
-        if "range" in axis:
-            limits(axis["range"])
+        if "range" in axis:  # of a logarithmic axis plotly has exponents
+            low, high = (10**end if axis.get("type") == "log" else end for end in axis["range"])
+            limits((low, high))
 
 
 def _scale(panels: Iterable[Axes], layout: Figure) -> None:

@@ -3,6 +3,7 @@ its own words is text."""
 
 import csv
 import io
+import re
 
 import optuna
 import pytest
@@ -106,3 +107,14 @@ def test_a_single_scale_has_an_axis(tmp_path):
     point = {"type": "scatter", "name": "none", "mode": "lines+markers", "x": [134515008], "y": [1.0],
              "error_y": {"array": [0.5], "arrayminus": [0.5]}}  # fmt: skip
     drawing.draw_files({"data": [point, point], "layout": {"xaxis": {"type": "log"}}}, [tmp_path / "scale.pdf"])
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_exponents_are_the_limits_of_a_logarithmic_axis(tmp_path):
+    """As Optuna's contours have them, on both axes."""
+    points = {"type": "scatter", "name": "trials", "mode": "markers", "x": [0.5, 20.0], "y": [0.01, 0.3]}
+    axis = {"type": "log", "range": [-2.0, 1.5]}
+    layout = {"xaxis": axis, "yaxis": {"type": "log", "range": [-2.5, 0.0]}}
+    drawing.draw_files({"data": [points], "layout": layout}, [tmp_path / "scale.svg"])
+    ticks = re.findall(r"10\^\{(-?\d)\}", (tmp_path / "scale.svg").read_text())
+    assert ticks == ["0", "1", "-2", "-1", "0"]  # across, where the points are; up, as the limits say
