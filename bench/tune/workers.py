@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from gatebench.bench.errors import DiskFull
-from gatebench.bench.executors.api import Failed, Made, OutOfDisk, Progressed, Resources
+from gatebench.bench.executors.api import Failed, OutOfDisk, Progressed, Resources
 from gatebench.bench.executors.progress import SECONDS_BETWEEN_LINES
 from gatebench.bench.executors.registry import make_executor
 from gatebench.bench.plan.graph import Node
@@ -65,11 +66,13 @@ def run_trials(task: Task, err: Console, resources: Resources, executor: str) ->
     waiting = [Node(TRIALS, task, (), str(index)) for index in range(resources.workers)]
     running, restarts = 0, 0
     try:
-        with _Bar(task, study, err) as bar:
+        # a folder of its own: other processes that share the study may share the results too
+        own = TemporaryDirectory(prefix=f"{TRIALS}-", dir=resources.logs, ignore_cleanup_errors=True)
+        with own as folder, _Bar(task, study, err) as bar:
             while running or waiting:
                 while waiting and workers.has_room():
-                    place = resources.logs / f"{TRIALS}-{waiting[0].key}"
-                    place.mkdir(parents=True, exist_ok=True)
+                    place = Path(folder, waiting[0].key)
+                    place.mkdir(exist_ok=True)
                     workers.start(waiting.pop(0), place, {})
                     running += 1
                 bar.show()
@@ -79,8 +82,6 @@ def run_trials(task: Task, err: Console, resources: Resources, executor: str) ->
                     if isinstance(told, Progressed):
                         continue
                     running -= 1
-                    if isinstance(told, Made):
-                        told.place.rmdir()  # trials write into the store alone
                     if isinstance(told, Failed) and restarts < MOST_RESTARTS:
                         restarts += 1
                         waiting.append(told.node)
