@@ -60,7 +60,7 @@ vllm: $(READY)
 
 # Ray, for --executor ray and its tests.
 ray: $(READY)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,ray]'
+	$(BIN)/pip install --quiet --constraint constraints.txt ray
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
