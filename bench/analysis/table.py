@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
-UNKNOWN_TIME = "?"  # in place of a duration that nothing tells
 Tone = Literal["", "good", "bad"]
 
 
@@ -87,12 +86,3 @@ def interval(lo: float | None, hi: float | None, digits: int = 2) -> str:
 def value_and_interval(value: float, lo: float | None, hi: float | None, digits: int = 2) -> str:
     """A value with its 95 % interval where it has one."""
     return f"{value:.{digits}f} {interval(lo, hi, digits)}".rstrip()
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as a reader would say them; UNKNOWN_TIME where nothing like it was timed."""
-    if seconds is None:
-        return UNKNOWN_TIME
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

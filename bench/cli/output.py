@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatebench.bench.console import PLAIN, harmless, print_json, results_console
+from gatebench.bench.console import PLAIN, duration, harmless, print_json, results_console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -116,7 +116,6 @@ def _plan_as_json(
 
 
 def _hours(found: SuiteCost, machine: Machine, hardware: Hardware | None, paid: float | None) -> Iterator[str]:
-    from gatebench.bench.analysis.table import duration
     from gatebench.bench.cost.hardware import UTILISATION
 
     if found.wall is None or not found.in_all.seconds:

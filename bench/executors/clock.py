@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from statistics import mean
 
+from gatebench.bench.console import duration
 from gatebench.bench.executors.api import Event, Finished, Progressed, Started
 from gatebench.bench.plan.graph import Node, Plan
 
@@ -150,13 +151,7 @@ def in_words(left: Left | None) -> str:
     if left is None or (left.most is None and left.least < 1):
         return "time left: measuring"
     if left.most is None:
-        return f"at least {_duration(left.least)} left"
-    if left.most <= ALIKE * left.least or _duration(left.least) == _duration(left.most):
-        return f"about {_duration((left.least + left.most) / 2)} left"
-    return f"{_duration(left.least)} to {_duration(left.most)} left"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+        return f"at least {duration(left.least)} left"
+    if left.most <= ALIKE * left.least or duration(left.least) == duration(left.most):
+        return f"about {duration((left.least + left.most) / 2)} left"
+    return f"{duration(left.least)} to {duration(left.most)} left"

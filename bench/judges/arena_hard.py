@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
-from gatebench.bench.judges.api import LOSS, TIE, WIN, JudgeKind, Spec, Verdict
-from gatebench.bench.judges.endpoint import Endpoint, Said
+from gatebench.bench.judges.api import LOSS, TIE, WIN, JudgeKind, Verdict
+from gatebench.bench.judges.endpoint import Endpoint, OwnWords, Said
 
 LABEL = re.compile(r"\[\[?\s*([AB])\s*(>>|>|=|<<|<)\s*([AB])\s*\]\]?", re.IGNORECASE)
 GRADED_INSTRUCTIONS = (
@@ -18,18 +17,8 @@ GRADED_INSTRUCTIONS = (
 )
 
 
-@dataclass(frozen=True)
-class ArenaHardParameters:
-    """system: what the judge is told in place of our words, as Arena-Hard's own prompt, which ends in the labels."""
-
-    system: str = ""
-
-
 class ArenaHard(Endpoint):
-    def __init__(self, spec: Spec) -> None:
-        super().__init__(spec)
-        told = spec.parameters.system if isinstance(spec.parameters, ArenaHardParameters) else ""
-        self.instructions = told or GRADED_INSTRUCTIONS
+    instructions = GRADED_INSTRUCTIONS
 
     def read(self, said: Said) -> Verdict | None:
         return graded_verdict_of(said.text)
@@ -49,4 +38,4 @@ def graded_verdict_of(said: str) -> Verdict | None:
     return Verdict(WIN if better.upper() == "A" else LOSS, much=len(sign) == 2)
 
 
-JUDGE = JudgeKind("arena_hard", ArenaHard, needs=("url", "model"), parameters=ArenaHardParameters)
+JUDGE = JudgeKind("arena_hard", ArenaHard, needs=("url", "model"), parameters=OwnWords)

@@ -53,8 +53,17 @@ class Said:
     first: Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class OwnWords:
+    """system: what the judge is told in place of our words; it has to ask for the same replies, as Arena-Hard's own
+    prompt, which ends in the labels."""
+
+    system: str = ""
+
+
 class Endpoint:
-    """instructions: what the judge is told first; asked: what the request has beside the model and its messages."""
+    """instructions: what the judge is told first, where a suite has no words of its own; asked: what the request has
+    beside the model and its messages."""
 
     ordered = True
     instructions = INSTRUCTIONS
@@ -63,6 +72,8 @@ class Endpoint:
     def __init__(self, spec: Spec) -> None:
         self.address, self.model = f"{spec.url.rstrip('/')}/chat/completions", spec.model
         self.key = os.environ.get(spec.key, "")
+        if isinstance(spec.parameters, OwnWords) and spec.parameters.system:
+            self.instructions = spec.parameters.system
         self._failures, self._lock = 0, threading.Lock()
 
     def __call__(self, comparisons: Sequence[Comparison], report: Callable[[float], None]) -> list[Verdict]:

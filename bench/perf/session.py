@@ -10,8 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from gatebench.bench.analysis.table import duration
-from gatebench.bench.console import PLAIN
+from gatebench.bench.console import PLAIN, duration
 from gatebench.bench.data.source import TOOLBOX, DataSource, data_content_of
 from gatebench.bench.engines import vllm
 from gatebench.bench.errors import UserError

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from gatebench.bench.analysis.table import Column, Table, duration, row
+from gatebench.bench.analysis.table import Column, Table, row
+from gatebench.bench.console import duration
 from gatebench.bench.perf.checks import LARGE_VOCABULARY
 from gatebench.bench.perf.engine import ANSWERED_PROMPTS, SERVED_CHECKPOINTS
 from gatebench.bench.perf.trainers import DEFAULT, OURS, STEPS

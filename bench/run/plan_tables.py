@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 
-from gatebench.bench.analysis.table import UNKNOWN_TIME, Table, TableRow, duration, numbers, row, texts
+from gatebench.bench.analysis.table import Table, TableRow, numbers, row, texts
+from gatebench.bench.console import UNKNOWN_TIME, duration
 from gatebench.bench.cost.estimate import Cost, SuiteCost
 from gatebench.bench.cost.schedule import StageSchedule
 from gatebench.bench.plan.graph import Plan

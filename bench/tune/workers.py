@@ -128,7 +128,7 @@ class _Bar:
             self.err.print(text, **PLAIN)
 
     def _text(self, now: Counts) -> str:
-        from gatebench.bench.analysis.table import duration
+        from gatebench.bench.console import duration
 
         tune = self.task.tune
         done, made = now.done, now.done - self.before

@@ -3,7 +3,8 @@
 import pytest
 
 from gatebench.bench.judges.api import LOSS, TIE, WIN, Comparison, Spec, Verdict
-from gatebench.bench.judges.arena_hard import ArenaHardParameters, graded_verdict_of
+from gatebench.bench.judges.arena_hard import graded_verdict_of
+from gatebench.bench.judges.endpoint import OwnWords
 from gatebench.bench.judges.registry import make_judge
 from tests.helpers import judge_server
 
@@ -25,7 +26,7 @@ def test_what_a_label_says(said, expected):
 def test_a_suites_own_words_take_the_place_of_ours():
     asked = [Comparison("What?", "this", "that")]
     with judge_server("It is [[B>>A]]") as server:
-        for parameters in (ArenaHardParameters(), ArenaHardParameters("Say which.")):
+        for parameters in (OwnWords(), OwnWords("Say which.")):
             judge = make_judge(Spec("arena_hard", "any", url=server.url, parameters=parameters))
             assert judge(asked, lambda share: None) == [Verdict(LOSS, much=True)]
         told = [body["messages"][0]["content"] for _, _, body in server.requests]

@@ -9,7 +9,7 @@ import pytest
 from gatebench.bench.data.source import file_digest
 from gatebench.bench.errors import StageFailed, UserError
 from gatebench.bench.judges.api import Spec
-from gatebench.bench.judges.arena_hard import ArenaHardParameters
+from gatebench.bench.judges.endpoint import OwnWords
 from gatebench.bench.judges.votes import Vote, append_vote
 from gatebench.bench.metrics import verdicts
 from gatebench.bench.stages import judge as stage
@@ -69,7 +69,7 @@ def test_a_baseline_from_a_file_is_an_opponent_too(tmp_path):
         return "[[A>>B]]" if "A" in prefers_the_longer(question)[-4:] else "[[B>A]]"
 
     with judge_server(graded) as server:
-        spec = Spec("arena_hard", "any", url=server.url, parameters=ArenaHardParameters(), baseline=str(file),
+        spec = Spec("arena_hard", "any", url=server.url, parameters=OwnWords(), baseline=str(file),
                     baseline_content=file_digest(str(file)))  # fmt: skip
         facts = stage.run(spec, inputs, tmp_path, no_report)
     assert facts["comparisons"] == 5
