@@ -75,8 +75,7 @@ def test_two_devices_make_the_experiment_of_one(ran, model, gate):
         assert two["metrics"][name] == pytest.approx(value, abs=of_probe)
 
 
-# known and open: fsdp's training, resumed after a kill, was once not the same; see docs/guides/devices.md
-@pytest.mark.parametrize("model", ["ddp", pytest.param("fsdp", marks=pytest.mark.skip("resuming fsdp is not proved"))])
+@pytest.mark.parametrize("model", ["ddp", "fsdp"])
 def test_a_killed_process_ends_the_others_and_the_training_goes_on_to_the_same_bits(ran, tmp_path, monkeypatch, model):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     plan, store = plan_of(tmp_path, SPREAD), ran / "results/store"
