@@ -85,6 +85,7 @@ def _sharding(kind: TrainerKind, team: Team) -> TrainerKind:
             place: {name: value.to_local() if isinstance(value, DTensor) else value for name, value in state.items()}
             for place, state in found["state"].items()
         }
+        Path(output_dir).mkdir(parents=True, exist_ok=True)  # the first process may still be on its way to it
         torch.save({**found, "state": own}, Path(output_dir, OPTIMIZER.format(team.rank)))
         if self.args.should_save:
             torch.save(self.lr_scheduler.state_dict(), Path(output_dir, SCHEDULER))
