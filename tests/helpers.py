@@ -313,7 +313,13 @@ def judge_server(*replies: Any) -> Iterator[JudgeServer]:
     server.server.server_close()
 
 
+def answers_in(question: str) -> tuple[str, str]:
+    """The two that a judge is asked about, in their order."""
+    first, second = (question.split(f"<answer {name}>\n")[1].split("\n</answer")[0] for name in "AB")
+    return first, second
+
+
 def prefers_the_longer(question: str) -> str:
     """A reply of a judge who looks at nothing else."""
-    first, second = (question.split(f"<answer {name}>\n")[1].split("\n</answer")[0] for name in "AB")
+    first, second = answers_in(question)
     return "Both are fine. [[A]]" if len(first) > len(second) else "[[B]]"

@@ -41,7 +41,7 @@ class TestEndpoint(JudgeConformance):
     @pytest.fixture
     def spec(self):
         def longer(question):
-            first, second = (question.split(f"<answer {name}>\n")[1].split("\n</answer")[0] for name in "AB")
+            first, second = answers_in(question)
             return "[[C]]" if len(first) == len(second) else "[[A]]" if len(first) > len(second) else "[[B]]"
 
         with judge_server(longer) as server:
@@ -56,7 +56,7 @@ class TestArenaHard(JudgeConformance):
     @pytest.fixture
     def spec(self, kind):
         def longer(question):
-            first, second = (question.split(f"<answer {name}>\n")[1].split("\n</answer")[0] for name in "AB")
+            first, second = answers_in(question)
             sign = "=" if len(first) == len(second) else ">>" if len(first) > len(second) else "<"
             return f"[[A{sign}B]]"
 
@@ -72,7 +72,7 @@ class TestAlpacaEval(JudgeConformance):
     @pytest.fixture
     def spec(self, kind):
         def longer(question):
-            first, second = (question.split(f"<answer {name}>\n")[1].split("\n</answer")[0] for name in "AB")
+            first, second = answers_in(question)
             share = (1 + len(first)) / (2 + len(first) + len(second))
             return {"A": math.log(share), "B": math.log1p(-share)}
 
