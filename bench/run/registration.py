@@ -112,9 +112,7 @@ def with_registered(
 ) -> Summary:
     """The summary with what is known of the making of its claims, and a note for each that stood when a run of these
     cells met it and does not any more. dropped: `dropped_cells`, with which the claims were judged."""
-    file = _file(results, plan.suite)
-    share_lines(file)
-    known = list(_read(file))
+    known = list(_read(_file(results, plan.suite)))  # which `dropped_cells` has shared
     own = {line.digest: line for line in reversed(known) if line.run == summary.run_id}
     judged = []
     for result, claim, gone in zip(summary.claims, plan.claims, dropped or [()] * len(plan.claims), strict=True):

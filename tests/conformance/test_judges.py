@@ -13,7 +13,7 @@ from gatebench.bench.judges.registry import get_judge, judge_kinds
 from gatebench.bench.judges.votes import Vote, append_vote
 from gatebench.bench.suite.reader import load_suite
 from tests.conformance.judge import COMPARISONS, JudgeConformance
-from tests.helpers import GOOD, judge_server, plan_of, write
+from tests.helpers import GOOD, answers_in, judge_server, plan_of, write
 from tests.toys.judge import JUDGE, Slack
 
 ASKING = GOOD + "  generate: {backend: transformers, prompts: 2}\n  judge: {kind: toy_longest, slack: 3}\n"
