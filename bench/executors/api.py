@@ -14,6 +14,8 @@ from typing import Protocol
 from gatebench.bench.plan.graph import Node
 from gatebench.bench.stages.stage import Facts, Run
 
+LOOK = 0.5  # seconds without news after which an executor returns to the loop, which may have something else to do
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -101,7 +103,7 @@ class Executor(Protocol):
         """Begin a stage: place is the empty folder to write into, inputs the folders of finished stages by role."""
 
     def results(self) -> Iterator[Told]:
-        """What happened since; blocks while nothing did. A stage ends with one Made, Failed or OutOfDisk."""
+        """What happened since; waits for it, LOOK seconds at most. A stage ends with one Made, Failed or OutOfDisk."""
 
     def close(self) -> None:
         """Stop all that runs; nothing of it writes afterwards."""

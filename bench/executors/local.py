@@ -15,6 +15,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from gatebench.bench.executors.api import (
+    LOOK,
     ExecutorKind,
     Failed,
     Failure,
@@ -112,7 +113,7 @@ class LocalExecutor:
 
     def results(self) -> Iterator[Told]:
         busy = [worker for worker in self.workers if worker.node is not None]
-        for connection in wait([worker.connection for worker in busy]):
+        for connection in wait([worker.connection for worker in busy], LOOK):
             worker = next(worker for worker in busy if worker.connection is connection)
             assert worker.node is not None
             assert worker.place is not None

@@ -19,7 +19,8 @@ from gatebench.bench.executors.api import (
     Told,
 )
 from gatebench.bench.executors.turns import StageTurns
-from gatebench.bench.plan.graph import Plan, identity
+from gatebench.bench.executors.uploads import Uploads
+from gatebench.bench.plan.graph import Node, Plan, identity
 from gatebench.bench.stages.stage import code_revision
 from gatebench.bench.store.store import Lock, Store
 
@@ -77,14 +78,18 @@ class _Run:
         self.turns = turns
         self.outcome = Outcome()
         self.locks: dict[str, Lock] = {}
+        self.uploads = Uploads(store)
 
     def to_the_end(self) -> Outcome:
         try:
             while not self.turns.over:
                 self._start()
-                if self.locks:
+                if len(self.locks) > self.uploads.under_way:
                     for told in self.executor.results():
                         self._note(told)
+                    self._settle(0.0)
+                elif self.locks:
+                    self._settle(SECONDS_BETWEEN_LOOKS)
                 elif not self.turns.over:
                     time.sleep(SECONDS_BETWEEN_LOOKS)
         except BaseException:
@@ -137,12 +142,23 @@ class _Run:
             raise DiskFull(self.store.root)
         if isinstance(told, Made):
             self._keep(told)
-            self.outcome.ran.add(node.key)
-            self.listen(Finished(node))
+            if self.store.travels:
+                self.listen(Progressed(node, 1.0, "uploading"))
+            self.uploads.begin(node)
         else:
             self.outcome.failed[node.key] = told.failure
             self.listen(told)
-        self.locks.pop(node.key).release(made=isinstance(told, Made))
+            self._end(node, made=False)
+
+    def _settle(self, seconds: float) -> None:
+        """End the stages that are where they have to be; wait so long for the first."""
+        for node in self.uploads.ended(seconds):
+            self.outcome.ran.add(node.key)
+            self.listen(Finished(node))
+            self._end(node, made=True)
+
+    def _end(self, node: Node, made: bool) -> None:
+        self.locks.pop(node.key).release(made)
         self.turns.done(node.key)
 
     def _keep(self, made: Made) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gatebench.bench.errors import UserError
-from gatebench.bench.executors.api import ExecutorKind, Failed, Failure, Made, Progressed, Resources, Told
+from gatebench.bench.executors.api import LOOK, ExecutorKind, Failed, Failure, Made, Progressed, Resources, Told
 from gatebench.bench.executors.local import LocalExecutor
 from gatebench.bench.executors.ray_cluster import connected, deciding_versions, room
 from gatebench.bench.plan.graph import Node
@@ -26,7 +26,6 @@ from gatebench.bench.stages.stage import Run
 from gatebench.bench.store.files import remove
 from gatebench.bench.store.store import clear
 
-LOOK = 0.5  # seconds that an actor waits for news before it can be told something else
 FIRST_WORKER = 60.0  # seconds until the first worker has to be there
 FAREWELL = 15.0  # seconds that workers have for their end before they are killed
 MOST_LOSSES = 3  # of a stage whose worker was lost, and of a worker that is lost before it is there
@@ -172,7 +171,7 @@ class RayExecutor:
 
     def results(self) -> Iterator[Told]:
         calls = {worker.call: worker for worker in self.workers if worker.call is not None}
-        ready, _ = self.ray.wait(list(calls), num_returns=1, timeout=None)
+        ready, _ = self.ray.wait(list(calls), num_returns=1, timeout=LOOK)
         for call in ready:
             yield from self._heard(calls[call])
         while self.waiting and any(worker.call is None for worker in self.workers):

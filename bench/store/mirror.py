@@ -69,7 +69,7 @@ class Mirror:
             found = [name.split("/") for name in self.remote.names(f"{STAGES}/")]
             self._listed = {parts[2].removesuffix(".json"): parts[1] for parts in found if len(parts) == 3}
             self._listed_at = time.monotonic()
-        return {StageAddress(kind, key) for key, kind in self._listed.items()}
+        return {StageAddress(kind, key) for key, kind in dict(self._listed).items()}  # it may grow meanwhile
 
     def look_anew(self) -> None:
         """Have the next question answered by what is there then."""

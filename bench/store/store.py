@@ -237,7 +237,8 @@ class Store:
         return own
 
     def commit(self, place: Path, kind: str, key: str, told: Mapping[str, object]) -> Path:
-        """Sync what was written, add the manifest and rename the folder into its place. Needs the lock.
+        """Sync what was written, add the manifest and rename the folder into its place. Needs the lock, which is kept
+        until the stage is `publish`ed.
 
         told: what the manifest says beside kind, key and files: the rest of the identity, facts.
         """
@@ -258,7 +259,6 @@ class Store:
             self.set_aside(kind, key)
         os.rename(place, target)
         sync(target.parent)
-        self._publish(kind, key)
         return target
 
     def catch_up(self) -> None:
@@ -271,10 +271,16 @@ class Store:
         if missing:
             say(f"uploading {len(missing)} finished stages that are not at {self._mirror.remote.url} yet")
         for kind, key in missing:
-            self._publish(kind, key)
+            self.publish(kind, key)
 
-    def _publish(self, kind: str, key: str) -> None:
-        """Have a stage of the cache at the URL. Where another machine was first, with other bits, its stage counts."""
+    @property
+    def travels(self) -> bool:
+        """Whether `publish` has something to do."""
+        return self._mirror is not None
+
+    def publish(self, kind: str, key: str) -> None:
+        """Have a finished stage at the URL, where the folder is a cache. Where another machine was first, with other
+        bits, its stage counts."""
         mirror = self._mirror
         if mirror is not None and not mirror.publish(kind, key):
             remove([self.path(kind, key)])

@@ -107,6 +107,7 @@ class Runner:
                 facts["seconds"] = time.monotonic() - started
                 manifest = {**identity("train", node.spec, node.inputs), **facts, "code": code_revision()}
                 self.store.commit(place, "train", node.key, manifest)
+                self.store.publish("train", node.key)
                 made = True
             except train.Stopped:
                 raise optuna.TrialPruned from None

@@ -1,0 +1,57 @@
+"""Finished stages on their way to the place behind the store, one after another, while others are made."""
+
+from __future__ import annotations
+
+import threading
+from queue import Empty, SimpleQueue
+
+from gatebench.bench.plan.graph import Node
+from gatebench.bench.store.store import Store
+
+Ended = tuple[Node, BaseException | None]
+
+
+class Uploads:
+    """They are sent by a thread that nobody waits for at the end: what it did not send, the next run sends."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: SimpleQueue[Node] = SimpleQueue()
+        self._ended: SimpleQueue[Ended] = SimpleQueue()
+        self._sender: threading.Thread | None = None
+        self.under_way = 0
+
+    def begin(self, node: Node) -> None:
+        """A stage that is finished here."""
+        self.under_way += 1
+        if not self._store.travels:
+            self._ended.put((node, None))
+            return
+        self._waiting.put(node)
+        if self._sender is None:
+            self._sender = threading.Thread(target=self._send, name="uploads", daemon=True)
+            self._sender.start()
+
+    def ended(self, seconds: float) -> list[Node]:
+        """The stages that arrived since; waits so long for the first. Raises what an upload raised."""
+        arrived: list[Node] = []
+        while self.under_way:
+            try:
+                node, error = self._ended.get(timeout=0 if arrived else seconds)
+            except Empty:
+                break
+            self.under_way -= 1
+            if error is not None:
+                raise error
+            arrived.append(node)
+        return arrived
+
+    def _send(self) -> None:
+        while True:
+            node = self._waiting.get()
+            try:
+                self._store.publish(node.kind, node.key)
+            except BaseException as error:  # goes on in the thread that waits for it
+                self._ended.put((node, error))
+            else:
+                self._ended.put((node, None))

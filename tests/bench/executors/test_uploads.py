@@ -1,0 +1,87 @@
+"""Uploads of finished stages: others are made meanwhile, what rests on them waits, and what failed is told."""
+
+import threading
+import uuid
+
+import pytest
+
+from gatebench.bench.executors.api import Finished, Resources, Started
+from gatebench.bench.executors.local import EXECUTOR
+from gatebench.bench.executors.loop import execute
+from gatebench.bench.plan.graph import Plan
+from gatebench.bench.stages.registry import MODULES
+from gatebench.bench.store.mirror import Mirror
+from gatebench.bench.store.remote import Remote, Unreachable
+from gatebench.bench.store.shared import CACHE_VARIABLE, results_folder
+from gatebench.bench.store.store import Store
+from tests.conformance import executor as conformance
+from tests.conformance.executor import KIND, node, run_of
+
+LONGEST = 60.0  # seconds after which a stage counts as held up
+
+
+@pytest.fixture
+def url():
+    return f"memory://bucket/{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch, url):
+    """The cache of a place behind a URL."""
+    monkeypatch.setitem(MODULES, KIND, conformance.__name__)
+    Remote("memory://bucket").put("made", b"")
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    return Store(results_folder(url) / "store")
+
+
+@pytest.fixture
+def run_plan(store, tmp_path):
+    def to_the_end(listen, *nodes):
+        executor = EXECUTOR.make(Resources(1, 1, 0, tmp_path / "logs"), run_of)
+        try:
+            return execute(Plan("p", (), {n.key: n for n in nodes}), store, executor, listen)
+        finally:
+            executor.close()
+
+    return to_the_end
+
+
+def test_others_are_made_while_one_is_uploaded_and_what_rests_on_it_waits(run_plan, store, url, monkeypatch):
+    made, held_up, order = threading.Event(), [], []
+    upload = Mirror.publish
+
+    def slowly(self, kind, key):
+        if key == "a" and not made.wait(LONGEST):
+            held_up.append(key)
+        return upload(self, kind, key)
+
+    def listen(event):
+        order.append((type(event), event.node.key))
+        if order[-1] == (Started, "c"):
+            made.set()
+
+    monkeypatch.setattr(Mirror, "publish", slowly)
+    outcome = run_plan(listen, node("a"), node("on-a", "a"), node("b"), node("c"))
+    assert outcome.ran == {"a", "on-a", "b", "c"}
+    assert not held_up
+    assert order.index((Started, "c")) < order.index((Finished, "a")) < order.index((Started, "on-a"))
+    assert sorted(Remote(url).names("stages/")) == [f"stages/{KIND}/{key}.json" for key in ("a", "b", "c", "on-a")]
+    assert Remote(url).names("leases/") == []
+    assert not list((store.root / ".locks").iterdir())
+
+
+def test_an_upload_that_fails_ends_the_run_and_the_next_one_sends_it(run_plan, store, url, monkeypatch):
+    def nobody_answers(self, kind, key):
+        raise Unreachable(f"{url}: no answer")
+
+    with monkeypatch.context() as change:
+        change.setattr(Mirror, "publish", nobody_answers)
+        with pytest.raises(Unreachable, match="no answer"):
+            run_plan(lambda event: None, node("a"), node("on-a", "a"))
+    assert store.is_finished(KIND, "a")
+    assert Remote(url).names("stages/") == []
+    assert not list((store.root / ".locks").iterdir())
+    store.catch_up()
+    outcome = run_plan(lambda event: None, node("a"), node("on-a", "a"))
+    assert (outcome.cached, outcome.ran) == ({"a"}, {"on-a"})
+    assert len(Remote(url).names("stages/")) == 2
