@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.helpers import DPO, GOOD, bench, stage_folder, start_bench, summary_of, wait_for, write
+from tests.s3_server import BUCKET
 
 pytestmark = pytest.mark.slow
 SUITE = DPO.replace("steps: 4", "steps: 20").replace("probes: 6", "probes: 12")
@@ -102,6 +103,28 @@ def test_a_study_is_gone_on_with_only_when_asked_to(tuned, tmp_path):
     assert [t.params for t in trials[:8]] == [
         t.params for t in studies(f"sqlite:///{folder}/results/studies.db").popitem()[1][:8]
     ]
+
+
+@pytest.mark.s3
+def test_behind_a_url_another_machine_has_the_study_and_the_winners_run_without_training(tuned, s3_server, tmp_path):
+    url, storage = f"s3://{BUCKET}/tune-{os.getpid()}", f"sqlite:///{tmp_path / 'studies.db'}"
+    suite = write(tmp_path, SUITE.replace("trials: 8,", f"trials: 8, storage: '{storage}',"))
+    found = []
+    for machine, more in (("one", ()), ("two", ("--resume",))):
+        done = bench("tune", suite, "--results", url, "--json", *more, GATEBENCH_CACHE=str(tmp_path / machine),
+                     **s3_server.environment)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found.append(json.loads(done.stdout))
+    one, two = found
+    made = [list((tmp_path / machine).rglob("log.jsonl")) for machine in ("one", "two")]
+    assert any('"finished"' in log.read_text() for log in made[0])
+    assert not any('"started"' in log.read_text() for log in made[1])
+    check(storage, 8)
+    assert one["studies"][0]["best"] == two["studies"][0]["best"]
+    runs = [Path(own["run"]) for own in (one, two, tuned[1])]
+    there, elsewhere, here = ({c["gate"]: c["metrics"] for c in summary_of(run)["cells"]} for run in runs)
+    assert there == elsewhere
+    assert {there[gate] == here[gate] for gate in ("none", "seq")} == {True}  # which trials there are, timing decides
 
 
 def test_answers_are_tuned_for_and_change_no_training(tmp_path):
