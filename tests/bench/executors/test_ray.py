@@ -255,6 +255,17 @@ class TestCluster:
         lost = [one.text for one in told[:-1] if isinstance(one, Progressed) and "lost" in one.text]
         assert lost == ["its worker was lost, so it is begun again on another"] * 3
 
+    def test_a_training_of_two_processes_has_there_the_bits_of_one_machine(self, tmp_path):
+        model = "{path: builtin:ladder/neox-0.3m, devices: 2}"
+        suite = write(tmp_path, GATED_DPO.replace("builtin:ladder/neox-0.3m", model))
+        found = []
+        for name, more in (("here", ()), ("there", ("--executor", "ray", "--address", "local"))):
+            done = bench("run", suite, "--results", tmp_path / name / "results", *more)
+            assert done.returncode == 0, done.stderr
+            found.append(metrics(run_folder(tmp_path / name)))
+        assert len(found[0]) == 1
+        assert found[0] == found[1]
+
     def test_trials_of_a_search_run_there(self, on_ray, tmp_path):
         suite = DPO.replace("steps: 4", "steps: 20").replace("probes: 6", "probes: 12")
         suite = suite.replace("evaluate_every: 2", "evaluate_every: 20") + (
