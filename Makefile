@@ -25,7 +25,7 @@ docs: $(READY) types
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo "read it: $(BIN)/python -m http.server --directory build/site (from a folder all but its search works)"
 
-test: $(READY)
+test: $(READY) types
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 40
 
 # What is fed to it and what befalls its files, by the thousand: about half an hour, and a table of what came of it.
