@@ -62,7 +62,7 @@ def good_run(shared) -> Ran:
     """The good suite with a claim, run once for all tests: to be read, or to have its store copied."""
 
     def run(folder: Path) -> None:
-        done = bench("run", write(folder, GOOD + CLAIM), "--results", folder / "results")
+        done = bench("run", write(folder, GOOD + CLAIM), "--results", folder / "results", "--workers", 2)
         assert done.returncode == 0, done.stderr
         (folder / "said.json").write_text(json.dumps([done.stdout, done.stderr]))
 

@@ -104,9 +104,13 @@ def run_stage(
 
 
 def bench(*arguments: object, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """`bench ARGUMENTS` in a process of its own, to its end."""
+    """`bench ARGUMENTS` in a process of its own, to its end. A run or a search of which they say no more has one
+    worker: of a suite of seconds a second one costs more than it brings, its imports."""
+    words = [*map(str, arguments)]
+    if words[0] in ("run", "tune") and not {"--workers", "--executor"} & {*words}:
+        words += ["--workers", "1"]
     return subprocess.run(
-        [sys.executable, "-m", "gatebench", *map(str, arguments)], capture_output=True, text=True, cwd=cwd, check=False,
+        [sys.executable, "-m", "gatebench", *words], capture_output=True, text=True, cwd=cwd, check=False,
         stdin=subprocess.DEVNULL, env={**os.environ, **environment}, timeout=500,
     )  # fmt: skip
 

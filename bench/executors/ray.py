@@ -24,9 +24,11 @@ from gatebench.bench.executors.ray_cluster import connected, deciding_versions, 
 from gatebench.bench.plan.graph import Node
 from gatebench.bench.stages.stage import Run
 from gatebench.bench.store.files import remove
+from gatebench.bench.store.remote import say
 from gatebench.bench.store.store import clear
 
-FIRST_WORKER = 60.0  # seconds until the first worker has to be there
+FIRST_WORKER = 600.0  # seconds until the first worker has to be there: others' work may be in its way
+IN_SILENCE = 20.0  # seconds of these until it is said that one is waited for
 FAREWELL = 15.0  # seconds that workers have for their end before they are killed
 MOST_LOSSES = 3  # of a stage whose worker was lost, and of a worker that is lost before it is there
 
@@ -129,18 +131,24 @@ class RayExecutor:
         self.waiting: deque[Begun] = deque()  # of lost workers
         self.workers = [self._begin() for _ in range(resources.workers)]
         try:
-            until = time.monotonic() + FIRST_WORKER
-            while all(worker.at is None for worker in self.workers):
-                left = until - time.monotonic()
-                if left <= 0:
-                    raise UserError(
-                        f"--executor ray: no worker has started within {FIRST_WORKER:.0f} s; `ray status` says what "
-                        "the cluster is busy with, and --workers asks for fewer"
-                    )
-                self._welcome(left)
+            self._wait_for_the_first()
         except BaseException:
             self.close()
             raise
+
+    def _wait_for_the_first(self) -> None:
+        began, told = time.monotonic(), False
+        while all(worker.at is None for worker in self.workers):
+            waited = time.monotonic() - began
+            if waited >= FIRST_WORKER:
+                raise UserError(
+                    f"--executor ray: no worker has started within {FIRST_WORKER:.0f} s; `ray status` says what "
+                    "the cluster is busy with, and --workers asks for fewer"
+                )
+            if waited >= IN_SILENCE and not told:
+                say("waiting for a first worker of the cluster; `ray status` says what it is busy with")
+                told = True
+            self._welcome((FIRST_WORKER if told else IN_SILENCE) - waited)
 
     def _begin(self) -> Worker:
         """A worker that Ray starts where there is room."""

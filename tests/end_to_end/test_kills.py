@@ -16,15 +16,16 @@ import pytest
 from gatebench.bench.errors import is_disk_full
 from gatebench.bench.tracking.entries import Entry
 from gatebench.bench.tracking.spool import Spool
-from tests.helpers import GOOD, bench, manifests, run_folder, start_bench, summary_of, wait_for, write
+from tests.helpers import DPO, GOOD, bench, manifests, run_folder, start_bench, summary_of, wait_for, write
 from tests.trust.tally import count, some
 
 pytestmark = pytest.mark.slow
-# 16 cells of real stages, as short as they can be
-SIXTEEN = GOOD.replace("seeds: [0]", "seeds: [0, 1, 2, 3]").replace("steps: 4", "steps: 6").replace(
+SEEDS = some(2, 4)
+# 8 or 16 cells of real stages, as short as they can be
+MANY = GOOD.replace("seeds: [0]", f"seeds: {list(range(SEEDS))}").replace("steps: 4", "steps: 6").replace(
     "evaluate_every: 2", "evaluate_every: 3"
 )  # fmt: skip
-KILLS = some(6, 50)
+KILLS = some(4, 50)
 SECONDS_AFTER = 3.0  # the beginning of a run, or a stage that it finished
 LAST_KILL = 0.8  # of the stages, so that the last kill still hits a run that has work left
 
@@ -54,14 +55,14 @@ def times_finished(results):
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
-    done = bench("run", write(folder, SIXTEEN), "--results", folder / "results")
+    done = bench("run", write(folder, MANY), "--results", folder / "results")
     assert done.returncode == 0, done.stderr
     return folder
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_bits(uninterrupted, tmp_path):
     """SIGKILL to the whole group again and again, then one run to the end (more in `make test-long`)."""
-    suite, results = write(tmp_path, SIXTEEN), tmp_path / "results"
+    suite, results = write(tmp_path, MANY), tmp_path / "results"
     rng = random.Random(5)
     made = [0]
     stages = len(times_finished(uninterrupted / "results"))
@@ -91,7 +92,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(uninterrupted, tmp_
 
 
 def test_two_runs_at_once_share_the_work(uninterrupted, tmp_path):
-    suite, results = write(tmp_path, SIXTEEN), tmp_path / "results"
+    suite, results = write(tmp_path, MANY), tmp_path / "results"
     both = [start(suite, results) for _ in range(2)]
     said = [process.communicate()[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
@@ -107,7 +108,7 @@ def test_two_runs_at_once_share_the_work(uninterrupted, tmp_path):
 def test_a_flipped_byte_is_noticed_and_mended(uninterrupted, tmp_path):
     """In a file that a stage to be run reads, and in one that only the results are read from."""
     shutil.copytree(uninterrupted / "results/store", tmp_path / "results/store")
-    suite, results = write(tmp_path, SIXTEEN), tmp_path / "results"
+    suite, results = write(tmp_path, MANY), tmp_path / "results"
     weights = next((results / "store/warmup").glob("*/model/model.safetensors"))
     table = next((results / "store/dynamics").glob("*/curves.parquet"))
     for file in (weights, table):
@@ -128,15 +129,15 @@ def test_a_flipped_byte_is_noticed_and_mended(uninterrupted, tmp_path):
 def test_gc_shows_first_and_deletes_only_what_no_suite_needs(uninterrupted, tmp_path):
     shutil.copytree(uninterrupted / "results/store", tmp_path / "results/store")
     results = tmp_path / "results"
-    fewer = write(tmp_path, SIXTEEN.replace("seeds: [0, 1, 2, 3]", "seeds: [0, 1]"))
+    fewer = write(tmp_path, MANY.replace(f"{list(range(SEEDS))}", "[0]"))
+    gone = SEEDS - 1  # seeds that it has not
     before = sorted(results.rglob("*"))
     shown = bench("gc", fewer, "--results", results)
-    assert "train: 8" in shown.stdout
-    assert "warmup: 4" in shown.stdout
-    assert "dynamics: 12" in shown.stdout
+    for kind, count_of_seed in (("train", 4), ("warmup", 2), ("dynamics", 6)):
+        assert f"{kind}: {count_of_seed * gone}," in shown.stdout
     assert "nothing was: add --delete" in shown.stdout
     assert sorted(results.rglob("*")) == before
-    assert "28 deleted" in bench("gc", fewer, "--results", results, "--delete").stdout
+    assert f"{14 * gone} deleted" in bench("gc", fewer, "--results", results, "--delete").stdout
     assert "nothing to delete" in bench("gc", fewer, "--results", results).stdout
     plan = json.loads(bench("plan", fewer, "--results", results, "--json").stdout)
     assert all(stage["finished"] for stage in plan["stages"].values())
@@ -144,7 +145,7 @@ def test_gc_shows_first_and_deletes_only_what_no_suite_needs(uninterrupted, tmp_
 
 def test_why_names_the_changed_input(uninterrupted, tmp_path):
     results = uninterrupted / "results"
-    suite = write(tmp_path, SIXTEEN.replace("alpha: 50", "alpha: 60"))
+    suite = write(tmp_path, MANY.replace("alpha: 50", "alpha: 60"))
     cell = "neox-0.3m/toolbox/dpo/seq/0"
     said = bench("plan", suite, "--results", results, "--why", cell).stdout.splitlines()
     assert [line.split()[0] for line in said] == ["base", "warmup", "dynamics", "reference", "train", "dynamics"]
@@ -164,7 +165,7 @@ def test_a_dry_run_runs_nothing(tmp_path):
 
 
 def test_interrupted_it_says_how_to_go_on_and_does(tmp_path):
-    suite, results = write(tmp_path, GOOD), tmp_path / "results"
+    suite, results = write(tmp_path, DPO), tmp_path / "results"
     process = start(suite, results)
     wait_for(lambda: manifests(results, "base"), "finished stage")
     os.kill(process.pid, signal.SIGINT)
@@ -189,8 +190,8 @@ def small_disk(tmp_path):
 
 
 def test_a_full_disk_ends_in_one_sentence_with_the_store_sound(small_disk, tmp_path):
-    suite = write(tmp_path, GOOD)
-    (small_disk / "ballast").write_bytes(bytes(16_000_000))
+    suite = write(tmp_path, DPO)
+    (small_disk / "ballast").write_bytes(bytes(20_000_000))
     done = bench("run", suite, "--results", small_disk / "results")
     assert done.returncode == 1, done.stderr
     assert "the disk is full; every finished stage is kept" in done.stderr.splitlines()[-1]

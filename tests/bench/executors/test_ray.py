@@ -15,7 +15,7 @@ from gatebench.bench.executors.api import Failed, Made, Progressed, Resources
 from gatebench.bench.executors.local import EXECUTOR as LOCAL
 from gatebench.bench.executors.loop import execute
 from gatebench.bench.executors.ray import EXECUTOR, RayExecutor, Seat
-from gatebench.bench.executors.ray_cluster import divided_cluster, room
+from gatebench.bench.executors.ray_cluster import connected, divided_cluster, room
 from gatebench.bench.executors.registry import get_executor
 from gatebench.bench.plan.graph import Plan
 from gatebench.bench.store.store import Store
@@ -40,6 +40,13 @@ def nodes():
 @pytest.fixture
 def on_ray(nodes):
     return ("--executor", "ray", "--address", nodes.address)
+
+
+class Other:
+    """An actor of somebody else's."""
+
+    def is_there(self):
+        return True
 
 
 def metrics(run):
@@ -168,6 +175,16 @@ class TestCluster:
         with pytest.raises(UserError, match=r"4 workers were lost before they could begin: .+; what they need"):
             RayExecutor(Resources(1, 1, 0, tmp_path / "logs", MEMORY, nodes.address), run_of)
         wait_for(lambda: not nodes.workers(), "end of the actors", seconds=30)
+
+    def test_a_cluster_that_is_busy_is_waited_for_and_told(self, nodes, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr("gatebench.bench.executors.ray.IN_SILENCE", 1.0)
+        monkeypatch.setattr("gatebench.bench.executors.ray.FIRST_WORKER", 5.0)
+        ray = connected(nodes.address)
+        others = [ray.remote(Other).options(num_cpus=1).remote() for _ in range(2)]
+        ray.get([other.is_there.remote() for other in others])
+        with pytest.raises(UserError, match="no worker has started within 5 s; `ray status` says"):
+            RayExecutor(Resources(1, 1, 0, tmp_path / "logs", MEMORY, nodes.address), run_of)
+        assert capsys.readouterr().err.count("waiting for a first worker of the cluster") == 1
 
     def test_its_room_is_what_its_nodes_hold(self, nodes):
         assert room(nodes.address, 1, MEMORY) == (2, 1, 0)
