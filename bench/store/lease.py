@@ -13,6 +13,7 @@ import os
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
@@ -125,10 +126,11 @@ class Leases:
         names = {path.rpartition("/")[0] for path in self._objects.names("")}
         return sorted(name for name in names if self.is_held(name))
 
-    def forget(self, beginning: str) -> None:
-        """Remove the leases that nobody holds any more and nobody will ask for again, by how their names begin."""
-        paths = [path for path in self._objects.names("") if path.startswith(beginning)]
-        for name in {path.rpartition("/")[0] for path in paths} - self._held.keys():
+    def forget(self, is_over: Callable[[str], bool]) -> None:
+        """Remove the leases that nobody holds any more and, by their names, nobody will ask for again."""
+        paths = self._objects.names("")
+        names = {path.rpartition("/")[0] for path in paths}
+        for name in filter(is_over, sorted(names - self._held.keys())):
             if not self.is_held(name):
                 self._objects.delete([path for path in paths if path.startswith(f"{name}/")])
 

@@ -262,16 +262,30 @@ class Store:
         return target
 
     def catch_up(self) -> None:
-        """Upload what is finished here and not there, which an earlier run could not."""
-        if self._mirror is None:
+        """Do what an earlier run that was killed could not: upload what is finished here and not there, and remove the
+        leases of what is finished."""
+        if self.shared is None:
             return
-        there = self._mirror.listed()
-        kinds = [folder.name for folder in self.root.glob("[!.]*") if folder.is_dir()]
-        missing = [(kind, key) for kind in kinds for key in self.finished(kind) if (kind, key) not in there]
-        if missing:
-            say(f"uploading {len(missing)} finished stages that are not at {self._mirror.remote.url} yet")
-        for kind, key in missing:
-            self.publish(kind, key)
+        there = self._mirror.listed() if self._mirror is not None else set()
+        if self._mirror is not None:
+            kinds = [folder.name for folder in self.root.glob("[!.]*") if folder.is_dir()]
+            missing = [(kind, key) for kind in kinds for key in self.finished(kind) if (kind, key) not in there]
+            if missing:
+                say(f"uploading {len(missing)} finished stages that are not at {self._mirror.remote.url} yet")
+            for kind, key in missing:
+                lock = self._lock_here(kind, key)
+                if lock is None:
+                    continue  # another process of this machine sends it
+                try:
+                    self.publish(kind, key)
+                finally:
+                    lock.release()
+
+        def is_over(name: str) -> bool:
+            kind, _, key = name.partition("-")
+            return (kind, key) in there or (self.path(kind, key) / MANIFEST).exists()
+
+        self.shared.leases.forget(is_over)
 
     @property
     def travels(self) -> bool:

@@ -25,7 +25,7 @@ def used_by_machine(root: Path, leases: Leases | None) -> Iterator[None]:
     if leases is None:
         yield
         return
-    leases.forget(IN_USE)  # of those who died
+    leases.forget(_is_of_a_user)  # of those who died
     lease = leases.take(f"{IN_USE}-{uuid.uuid4().hex}")
     try:
         if leases.is_held(DELETING):
@@ -53,8 +53,12 @@ def alone_among_machines(root: Path, leases: Leases | None) -> Iterator[None]:
                 raise UserError(f"{root}: another machine is using this store; wait for the end of its run or report")
             say(f"{root}: watching whether the owner of {held[0]} lives")
             time.sleep(LENGTH / BEATS)
-        leases.forget(IN_USE)
+        leases.forget(_is_of_a_user)
         yield
     finally:
         if lease is not None:
             lease.release(done=True)
+
+
+def _is_of_a_user(name: str) -> bool:
+    return name.startswith(IN_USE)

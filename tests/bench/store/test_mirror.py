@@ -9,7 +9,7 @@ import pytest
 from gatebench.bench.errors import UserError
 from gatebench.bench.store import remote as remotes
 from gatebench.bench.store.files import append_json, sha256_of
-from gatebench.bench.store.lease import Leases, Sign
+from gatebench.bench.store.lease import Leases, Sign, here
 from gatebench.bench.store.manifest import ELSEWHERE, Unsound
 from gatebench.bench.store.mirror import LeftBehind
 from gatebench.bench.store.objects import SharedFolder
@@ -97,6 +97,35 @@ def test_without_its_index_a_stage_is_not_there(machine, url):
     assert not two.is_finished("train", "k")
     one.catch_up()
     assert two.is_finished("train", "k")
+
+
+def test_what_a_killed_run_left_is_uploaded_and_its_leases_go(machine, url):
+    store = Store(machine("one") / "store")
+    make(store, "a")
+    place = store.begin("train", "b")
+    (place / "curves").write_bytes(b"curves")
+    store.commit(place, "train", "b", {"inputs": {}})
+    dead = Sign("", here(), (1, "another start"), 60.0).as_bytes()
+    for key in ("a", "b", "c"):
+        Remote(url).create(f"leases/train-{key}/000001", dead)
+    store.catch_up()
+    assert Remote(url).names("stages/") == ["stages/train/a.json", "stages/train/b.json"]
+    assert Remote(url).names("leases/") == ["leases/train-c/000001"]  # which is still to be made
+    assert not list((store.root / ".locks").iterdir())
+
+
+def test_what_another_process_of_the_machine_has_in_hand_is_not_sent_twice(machine, url):
+    store = Store(machine("one") / "store")
+    lock = store.lock("train", "a")
+    place = store.begin("train", "a")
+    (place / "curves").write_bytes(b"curves")
+    store.commit(place, "train", "a", {"inputs": {}})
+    store.catch_up()
+    assert Remote(url).names("stages/") == []
+    lock.release(made=False)
+    store.catch_up()
+    assert Remote(url).names("stages/") == ["stages/train/a.json"]
+    assert Remote(url).names("leases/") == []
 
 
 def test_who_was_second_takes_what_the_first_made(machine):
