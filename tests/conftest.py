@@ -12,6 +12,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # Ray writes a token into the home, and nodes must agree on it
+os.environ.setdefault("RAY_worker_niceness", "0")  # by 15 its workers starve beside other tests
 
 import pytest
 
