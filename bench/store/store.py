@@ -32,7 +32,7 @@ from gatebench.bench.errors import UserError
 from gatebench.bench.store.files import remove, sha256_of, sync, write_json
 from gatebench.bench.store.lease import Lease, Leases
 from gatebench.bench.store.manifest import MANIFEST, KeptFile, Manifest, Unsound, elsewhere, read_manifest, sealed
-from gatebench.bench.store.mirror import FETCHING, Mirror, left_behind
+from gatebench.bench.store.mirror import FETCHING, Mirror, StageAddress, left_behind
 from gatebench.bench.store.remote import say
 from gatebench.bench.store.shared import Shared, shared_of
 from gatebench.bench.store.use import alone_among_machines, used_by_machine
@@ -266,26 +266,30 @@ class Store:
         leases of what is finished."""
         if self.shared is None:
             return
-        there = self._mirror.listed() if self._mirror is not None else set()
-        if self._mirror is not None:
-            kinds = [folder.name for folder in self.root.glob("[!.]*") if folder.is_dir()]
-            missing = [(kind, key) for kind in kinds for key in self.finished(kind) if (kind, key) not in there]
-            if missing:
-                say(f"uploading {len(missing)} finished stages that are not at {self._mirror.remote.url} yet")
-            for kind, key in missing:
-                lock = self._lock_here(kind, key)
-                if lock is None:
-                    continue  # another process of this machine sends it
-                try:
-                    self.publish(kind, key)
-                finally:
-                    lock.release()
+        there = self._upload_missing(self._mirror) if self._mirror is not None else set()
 
         def is_over(name: str) -> bool:
             kind, _, key = name.partition("-")
             return (kind, key) in there or (self.path(kind, key) / MANIFEST).exists()
 
         self.shared.leases.forget(is_over)
+
+    def _upload_missing(self, mirror: Mirror) -> set[StageAddress]:
+        """What is finished here and not there; returns what was there before."""
+        there = mirror.listed()
+        kinds = [folder.name for folder in self.root.glob("[!.]*") if folder.is_dir()]
+        missing = [(kind, key) for kind in kinds for key in self.finished(kind) if (kind, key) not in there]
+        if missing:
+            say(f"uploading {len(missing)} finished stages that are not at {mirror.remote.url} yet")
+        for kind, key in missing:
+            lock = self._lock_here(kind, key)
+            if lock is None:
+                continue  # another process of this machine sends it
+            try:
+                self.publish(kind, key)
+            finally:
+                lock.release()
+        return there
 
     @property
     def travels(self) -> bool:
