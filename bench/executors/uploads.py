@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 
 from gatebench.bench.plan.graph import Node
@@ -32,19 +33,19 @@ class Uploads:
             self._sender = threading.Thread(target=self._send, name="uploads", daemon=True)
             self._sender.start()
 
-    def ended(self, seconds: float) -> list[Node]:
-        """The stages that arrived since; waits so long for the first. Raises what an upload raised."""
-        arrived: list[Node] = []
+    def ended(self, seconds: float) -> Iterator[Node]:
+        """The stages that arrived since; waits so long for the first. Raises what an upload raised, after those that
+        arrived before it."""
         while self.under_way:
             try:
-                node, error = self._ended.get(timeout=0 if arrived else seconds)
+                node, error = self._ended.get(timeout=seconds)
             except Empty:
-                break
+                return
             self.under_way -= 1
             if error is not None:
                 raise error
-            arrived.append(node)
-        return arrived
+            yield node
+            seconds = 0.0
 
     def _send(self) -> None:
         while True:

@@ -8,6 +8,7 @@ import pytest
 from gatebench.bench.executors.api import Finished, Resources, Started
 from gatebench.bench.executors.local import EXECUTOR
 from gatebench.bench.executors.loop import execute
+from gatebench.bench.executors.uploads import Uploads
 from gatebench.bench.plan.graph import Plan
 from gatebench.bench.stages.registry import MODULES
 from gatebench.bench.store.mirror import Mirror
@@ -16,6 +17,7 @@ from gatebench.bench.store.shared import CACHE_VARIABLE, results_folder
 from gatebench.bench.store.store import Store
 from tests.conformance import executor as conformance
 from tests.conformance.executor import KIND, node, run_of
+from tests.helpers import wait_for
 
 LONGEST = 60.0  # seconds after which a stage counts as held up
 
@@ -85,3 +87,21 @@ def test_an_upload_that_fails_ends_the_run_and_the_next_one_sends_it(run_plan, s
     outcome = run_plan(lambda event: None, node("a"), node("on-a", "a"))
     assert (outcome.cached, outcome.ran) == ({"a"}, {"on-a"})
     assert len(Remote(url).names("stages/")) == 2
+
+
+def test_what_arrived_before_one_failed_is_told_before_it(store, url, monkeypatch):
+    def fails_for_b(self, kind, key):
+        if key == "b":
+            raise Unreachable(f"{url}: no answer")
+        return True
+
+    monkeypatch.setattr(Mirror, "publish", fails_for_b)
+    uploads = Uploads(store)
+    for name in ("a", "b"):
+        uploads.begin(node(name))
+    wait_for(lambda: uploads._ended.qsize() == 2, "end of both")
+    ended = uploads.ended(0.0)
+    assert next(ended).key == "a"
+    with pytest.raises(Unreachable, match="no answer"):
+        next(ended)
+    assert uploads.under_way == 0
