@@ -57,6 +57,9 @@ def import_mlflow() -> None:
         import mlflow.system_metrics.metrics.gpu_monitor
         import mlflow.tracking  # noqa: F401
 
+        # it logs a database's error with its traceback and raises it; whoever catches it tells it in a sentence
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
 
 class Delivery:
     """A connection to one tracking store, made on first use; experiments and parent runs are looked up once."""
@@ -158,8 +161,9 @@ def why_not_written(uri: str, error: Exception) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Of what an error says, without the passwords of addresses in it."""
-    return without_secrets((str(error).splitlines() or [""])[0])
+    """Of what an error says, or the database's driver under it, without the passwords of addresses in it."""
+    told = getattr(error.__cause__, "orig", None) or error
+    return without_secrets((str(told).splitlines() or [""])[0])
 
 
 def _each(rows: Sequence[T], size: int, log: Callable[[list[T]], object], refused: list[str]) -> None:

@@ -33,7 +33,7 @@ from gatebench.bench.tracking.tracker import deliver
 from gatebench.bench.tune.figures import draw
 from gatebench.bench.tune.records import MEASURED, PARAMETERS, RUNG, Searched, Task
 from gatebench.bench.tune.space import best_suite, tuned_point
-from gatebench.bench.tune.study import exists, make_task, open_study
+from gatebench.bench.tune.study import exists, make_task, one_database, open_study
 from gatebench.bench.tune.winner import completed, front, winner
 from gatebench.bench.tune.workers import run_trials
 from gatebench.dashboards.report import STUDY_FILE
@@ -87,6 +87,11 @@ def tune(suite: Suite, sources: Sources, results: Path, err: Console, manner: su
     blocks = {own: block, **({"ungated loss": block.of_ungated()} if block.fair else {})}
     blocks |= {f"{RIVAL}{name}": block.of_rival(name) for name in block.rivals}
     tasks = [make_task(suite, one, sources, results) for one in blocks.values()]
+    if one_database(tasks[0].storage, tracking_uri(results)):
+        raise UserError(
+            f"tune.storage: {tasks[0].shown} is MLflow's database, and both would keep the version of their tables in "
+            "its table alembic_version; make Optuna a database of its own, as with  createdb optuna"
+        )
     for task in tasks:
         if exists(task) and not resume:
             raise UserError(

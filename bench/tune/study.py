@@ -54,6 +54,20 @@ def storage_of(tune: Tune | None, results: Path) -> str | None:
     return f"sqlite:///{file}" if file.exists() else None
 
 
+def one_database(first: str, second: str) -> bool:
+    """Whether two addresses, of MLflow's kinds or Optuna's, are of one database."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        urls = [make_url(address) for address in (first, second)]
+    except ArgumentError:  # journal:FILE, or what will be refused in its own words
+        return False
+    places = [Path(url.database or "").resolve() if url.host is None else url.database for url in urls]
+    kinds = [(url.get_backend_name(), url.host, url.port) for url in urls]
+    return places[0] == places[1] and kinds[0] == kinds[1]
+
+
 def storage(task: Task) -> optuna.storages.BaseStorage:
     """sqlite, PostgreSQL, or `journal:FILE` for file systems without locks for sqlite; all with heartbeats.
 

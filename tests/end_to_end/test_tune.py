@@ -174,6 +174,12 @@ def test_a_suite_without_the_block_and_a_storage_that_is_none(tmp_path):
     assert "tune.storage" in done.stderr
     assert "secret" not in done.stderr
     assert "Traceback" not in done.stderr
+    shared = f"sqlite:///{tmp_path}/both.db"
+    text = SUITE.replace("tune: {", f"tune: {{storage: '{shared}', ")
+    done = bench("tune", write(tmp_path, text), "--results", tmp_path / "results", MLFLOW_TRACKING_URI=shared)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"tune.storage: {shared} is MLflow's database"), done.stderr
+    assert not Path(tmp_path / "both.db").exists()
 
 
 def children_of(pid):

@@ -32,6 +32,13 @@ def mlflow_runs(results):
         return database.execute(query).fetchall()
 
 
+def has_runs(results):
+    try:
+        return bool(mlflow_runs(results))
+    except sqlite3.OperationalError:  # not there yet, or without tables
+        return False
+
+
 def test_runs_reports_and_gc_at_once(finished, tmp_path):
     """Runs of one suite from nothing, with gc --delete of a suite that needs less and reports beside them."""
     suite, results = write(tmp_path, SUITE), tmp_path / "results"
@@ -142,6 +149,8 @@ def test_what_is_removed_under_a_run_ends_it_in_a_sentence_or_not_at_all(tmp_pat
     suite, results = write(tmp_path, SUITE), tmp_path / "results"
     process = start_bench("run", suite, "--results", results, MLFLOW_TRACKING_URI="")
     wait_for(lambda: manifests(results, "warmup"), "finished stage")
+    if what == "mlflow.db":
+        wait_for(lambda: has_runs(results), "run in MLflow")
     place = results / what
     place.unlink(missing_ok=True) if place.is_file() else shutil.rmtree(place, ignore_errors=True)
     said = process.communicate(timeout=300)[1]

@@ -4,6 +4,7 @@ import pytest
 
 from gatebench.bench.tracking.delivery import Delivery, Refused
 from gatebench.bench.tracking.entries import LONGEST_NAME, Entry, legal_names
+from tests.helpers import python
 
 RUN = ("gatebench.run_id", "1")
 BAD = ("pass@1", "a//b", "../up", "/root", "what?!", "..", "..x", "x" * 300, "", "naïve/Δ", "tail/")
@@ -64,3 +65,25 @@ def test_what_is_refused_takes_nothing_with_it_and_leaves_no_run_running(deliver
     assert found.data.params["beta"] == "0.1"
     assert (found.data.params["alpha"], found.data.params["tau"]) == ("1", "3")
     assert (found.data.metrics["late"], found.data.metrics["later"]) == (0.5, 0.25)
+
+
+def test_a_database_that_is_gone_is_told_in_one_sentence(tmp_path):
+    code = """
+import sys
+from pathlib import Path
+from gatebench.bench.tracking.delivery import Delivery, why_not_written
+from gatebench.bench.tracking.entries import Entry
+
+deliver = Delivery(f"sqlite:///{sys.argv[1]}")
+deliver(Entry("suite", ("run", "1"), "cell", ("cell", "1"), "v"))
+Path(sys.argv[1]).unlink()
+try:
+    deliver(Entry("suite", ("run", "1"), "cell", ("cell", "2"), "v"))
+except Exception as error:
+    print(why_not_written("it", error))
+"""
+    done = python(code, tmp_path / "mlflow.db")
+    assert done.returncode == 0, done.stderr
+    told = "it could not be written (MlflowException: attempt to write a readonly database); run again to log\n"
+    assert done.stdout == told
+    assert done.stderr == ""

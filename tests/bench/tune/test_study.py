@@ -8,7 +8,7 @@ from gatebench.bench.errors import UserError
 from gatebench.bench.plan.resolve import resolve
 from gatebench.bench.suite.tuning import Tune
 from gatebench.bench.tune.pruning import adds_nothing
-from gatebench.bench.tune.study import counts, make_task
+from gatebench.bench.tune.study import counts, make_task, one_database
 from gatebench.bench.tune.winner import completed, front, winner
 from tests.helpers import DPO, suite_of
 
@@ -81,3 +81,19 @@ def test_a_grid_is_no_longer_than_its_points_and_has_no_ranges(tmp_path):
     assert task(f"trials: 4, {grid}").tune.trials == 4
     with pytest.raises(UserError, match=r"tune\.sampler: grid needs a list of values for percentile"):
         task("space: {kappa: [1, 2, 4]}")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("postgresql+psycopg2://me:a@h/db", "postgresql://you@h/db", True),
+        ("postgresql://h/db", "postgresql://h/two", False),
+        ("postgresql://h:1/db", "postgresql://h:2/db", False),
+        ("sqlite:///a.db", "sqlite:///./a.db", True),
+        ("sqlite:///a.db", "sqlite:////a.db", False),
+        ("journal:a", "sqlite:///a", False),
+        ("sqlite:///a", "http://h:5000", False),
+    ],
+)
+def test_one_database_has_many_addresses(first, second, same):
+    assert one_database(first, second) is same
