@@ -22,6 +22,7 @@ from gatebench.bench.executors.turns import StageTurns
 from gatebench.bench.executors.uploads import Uploads
 from gatebench.bench.plan.graph import Node, Plan, identity
 from gatebench.bench.stages.stage import code_revision
+from gatebench.bench.store.sending import has_arrived
 from gatebench.bench.store.store import Lock, Store
 
 SECONDS_BETWEEN_LOOKS = 0.2  # at a stage that another run on the same store is making
@@ -114,6 +115,8 @@ class _Run:
         if any(i in self.outcome.failed or i in self.outcome.skipped for _, _, i in node.inputs):
             self.outcome.skipped.add(key)
         elif self.store.is_finished(node.kind, key):
+            if not has_arrived(self.store, node.kind, key):
+                return False
             self.outcome.cached.add(key)
         elif self.fail_fast and self.outcome.failed:
             self.outcome.skipped.add(key)
@@ -142,7 +145,7 @@ class _Run:
             raise DiskFull(self.store.root)
         if isinstance(told, Made):
             self._keep(told)
-            if self.store.travels:
+            if self.store.mirror is not None:
                 self.listen(Progressed(node, 1.0, "uploading"))
             self.uploads.begin(node)
         else:

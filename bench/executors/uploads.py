@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from queue import Empty, SimpleQueue
 
 from gatebench.bench.plan.graph import Node
+from gatebench.bench.store.sending import send
 from gatebench.bench.store.store import Store
 
 Ended = tuple[Node, BaseException | None]
@@ -25,7 +26,7 @@ class Uploads:
     def begin(self, node: Node) -> None:
         """A stage that is finished here."""
         self.under_way += 1
-        if not self._store.travels:
+        if self._store.mirror is None:
             self._ended.put((node, None))
             return
         self._waiting.put(node)
@@ -51,7 +52,7 @@ class Uploads:
         while True:
             node = self._waiting.get()
             try:
-                self._store.publish(node.kind, node.key)
+                send(self._store, node.kind, node.key)
             except BaseException as error:  # goes on in the thread that waits for it
                 self._ended.put((node, error))
             else:

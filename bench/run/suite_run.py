@@ -39,6 +39,7 @@ from gatebench.bench.stages.registry import run_of_kind
 from gatebench.bench.stages.stage import Run
 from gatebench.bench.store.files import alone, write_json, write_text
 from gatebench.bench.store.runs import publish_run
+from gatebench.bench.store.sending import catch_up
 from gatebench.bench.store.store import Store
 from gatebench.bench.tracking.delivery import tracking_uri
 from gatebench.bench.tracking.tracker import Tracker
@@ -113,7 +114,7 @@ def run(prepared: Prepared, err: Console, manner: Manner = Manner()) -> Done:
         _check_sources(prepared, manner)
     prepared.store.root.mkdir(parents=True, exist_ok=True)
     with prepared.store.in_use():
-        prepared.store.catch_up()
+        catch_up(prepared.store)
         return _run(prepared, err, manner)
 
 

@@ -14,7 +14,9 @@ folder, what is being written bears the lease's number, so that who was taken ov
     ROOT/.leases/<stage>-<key>/<n>                 who makes a stage
     ROOT/.partial/<stage>-<key>.<n>/               being written, by whoever holds the lease number n
 
-Where the folder is the cache of a URL (mirror.py), finished stages come from there and go there.
+Where the folder is the cache of a URL (mirror.py), finished stages come from there and go there (sending.py):
+
+    ROOT/.sending/<stage>-<key>                    from before a stage is finished here until it has arrived there
 """
 
 from __future__ import annotations
@@ -32,12 +34,11 @@ from gatebench.bench.errors import UserError
 from gatebench.bench.store.files import remove, sha256_of, sync, write_json
 from gatebench.bench.store.lease import Lease, Leases
 from gatebench.bench.store.manifest import MANIFEST, KeptFile, Manifest, Unsound, elsewhere, read_manifest, sealed
-from gatebench.bench.store.mirror import FETCHING, Mirror, StageAddress, left_behind
-from gatebench.bench.store.remote import say
+from gatebench.bench.store.mirror import FETCHING, Mirror, left_behind
 from gatebench.bench.store.shared import Shared, shared_of
 from gatebench.bench.store.use import alone_among_machines, used_by_machine
 
-PARTIAL, LOCKS, DAMAGED, USE = ".partial", ".locks", ".damaged", ".use"
+PARTIAL, LOCKS, DAMAGED, SENDING, USE = ".partial", ".locks", ".damaged", ".sending", ".use"
 RESUMABLE = ("trainer", "checkpoints", "probes")
 NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOTSUP)  # what a file system of several machines may say to flock
 
@@ -73,7 +74,8 @@ class Store:
         return self.shared.leases if self.shared is not None and self.shared.mirror is None else None
 
     @property
-    def _mirror(self) -> Mirror | None:
+    def mirror(self) -> Mirror | None:
+        """What is behind this store, where it is the cache of a URL."""
         return self.shared.mirror if self.shared is not None else None
 
     def path(self, kind: str, key: str) -> Path:
@@ -84,22 +86,22 @@ class Store:
         are elsewhere. Raises UserError where they cannot be had."""
         folder = self.path(kind, key)
         if left := elsewhere(folder):
-            if self._mirror is None:
+            if self.mirror is None:
                 raise left_behind(folder, left)
-            self._mirror.complete(kind, key)
+            self.mirror.complete(kind, key)
         return folder
 
     def check_whole(self, addresses: Iterable[tuple[str, str]]) -> None:
         """Raise UserError where some of these finished stages cannot be made `whole`, before anything rests on it."""
         for kind, key in addresses:
             folder = self.path(kind, key)
-            if lacking := self._mirror.lacking(kind, key) if self._mirror is not None else elsewhere(folder):
+            if lacking := self.mirror.lacking(kind, key) if self.mirror is not None else elsewhere(folder):
                 raise left_behind(folder, lacking)
 
     def is_finished(self, kind: str, key: str) -> bool:
         manifest = self.path(kind, key) / MANIFEST
-        if not manifest.exists() and self._mirror is not None:
-            self._mirror.bring([(kind, key)])
+        if not manifest.exists() and self.mirror is not None:
+            self.mirror.bring([(kind, key)])
         return manifest.exists()
 
     def manifest(self, kind: str, key: str) -> Manifest:
@@ -121,8 +123,8 @@ class Store:
     def finished_among(self, addresses: Iterable[tuple[str, str]]) -> set[str]:
         """The keys of those stages, given as (kind, key), that are finished. Fetches what is finished elsewhere."""
         wanted = list(addresses)
-        if self._mirror is not None:
-            self._mirror.bring(wanted)
+        if self.mirror is not None:
+            self.mirror.bring(wanted)
         held = {kind: set(self.finished(kind)) for kind in {kind for kind, _ in wanted}}
         return {key for kind, key in wanted if key in held[kind]}
 
@@ -168,7 +170,7 @@ class Store:
 
     def lock(self, kind: str, key: str) -> Lock | None:
         """The right to make a stage, or None while another living process has it."""
-        lock = self._lock_here(kind, key)
+        lock = self.lock_here(kind, key)
         if lock is None or self.shared is None:
             return lock
         try:
@@ -183,7 +185,7 @@ class Store:
         self.shared.look_anew(self.root / kind)  # the caller asks next whether another one finished it
         return lock
 
-    def _lock_here(self, kind: str, key: str) -> Lock | None:
+    def lock_here(self, kind: str, key: str) -> Lock | None:
         """`lock` among the processes of this machine."""
         path = self.root / LOCKS / f"{kind}-{key}"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -210,7 +212,7 @@ class Store:
         if not dash or (self.root / LOCKS / entry.name).is_dir():
             return False  # nothing of ours
         key = key.partition(".")[0]
-        held = self._lock_here(kind, key)
+        held = self.lock_here(kind, key)
         if held is not None:
             held.release()
         return held is None or (self.shared is not None and self.shared.leases.is_held(f"{kind}-{key}"))
@@ -238,7 +240,7 @@ class Store:
 
     def commit(self, place: Path, kind: str, key: str, told: Mapping[str, object]) -> Path:
         """Sync what was written, add the manifest and rename the folder into its place. Needs the lock, which is kept
-        until the stage is `publish`ed.
+        until the stage has been sent (sending.py).
 
         told: what the manifest says beside kind, key and files: the rest of the identity, facts.
         """
@@ -257,53 +259,13 @@ class Store:
             self._folder_leases.check(f"{kind}-{key}")
         if target.exists():  # without a manifest: what somebody left of a stage
             self.set_aside(kind, key)
+        if self.mirror is not None:
+            mark = self.root / SENDING / f"{kind}-{key}"
+            mark.parent.mkdir(exist_ok=True)
+            mark.touch()
         os.rename(place, target)
         sync(target.parent)
         return target
-
-    def catch_up(self) -> None:
-        """Do what an earlier run that was killed could not: upload what is finished here and not there, and remove the
-        leases of what is finished."""
-        if self.shared is None:
-            return
-        there = self._upload_missing(self._mirror) if self._mirror is not None else set()
-
-        def is_over(name: str) -> bool:
-            kind, _, key = name.partition("-")
-            return (kind, key) in there or (self.path(kind, key) / MANIFEST).exists()
-
-        self.shared.leases.forget(is_over)
-
-    def _upload_missing(self, mirror: Mirror) -> set[StageAddress]:
-        """What is finished here and not there; returns what was there before."""
-        there = mirror.listed()
-        kinds = [folder.name for folder in self.root.glob("[!.]*") if folder.is_dir()]
-        missing = [(kind, key) for kind in kinds for key in self.finished(kind) if (kind, key) not in there]
-        if missing:
-            say(f"uploading {len(missing)} finished stages that are not at {mirror.remote.url} yet")
-        for kind, key in missing:
-            lock = self._lock_here(kind, key)
-            if lock is None:
-                continue  # another process of this machine sends it
-            try:
-                self.publish(kind, key)
-            finally:
-                lock.release()
-        return there
-
-    @property
-    def travels(self) -> bool:
-        """Whether `publish` has something to do."""
-        return self._mirror is not None
-
-    def publish(self, kind: str, key: str) -> None:
-        """Have a finished stage at the URL, where the folder is a cache. Where another machine was first, with other
-        bits, its stage counts."""
-        mirror = self._mirror
-        if mirror is not None and not mirror.publish(kind, key):
-            remove([self.path(kind, key)])
-            mirror.look_anew()
-            mirror.bring([(kind, key)])
 
     def is_sound(self, kind: str, key: str, thorough: bool) -> bool:
         """`check` as a question."""

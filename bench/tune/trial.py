@@ -18,6 +18,7 @@ from gatebench.bench.models.source import FLOAT32
 from gatebench.bench.plan.graph import Node, Plan, identity
 from gatebench.bench.plan.planner import make_plan
 from gatebench.bench.stages.stage import Report, code_revision
+from gatebench.bench.store.sending import has_arrived, send
 from gatebench.bench.store.store import Store
 from gatebench.bench.tune.answering import AnswerScorer
 from gatebench.bench.tune.pruning import is_hopeless
@@ -107,12 +108,14 @@ class Runner:
                 facts["seconds"] = time.monotonic() - started
                 manifest = {**identity("train", node.spec, node.inputs), **facts, "code": code_revision()}
                 self.store.commit(place, "train", node.key, manifest)
-                self.store.publish("train", node.key)
+                send(self.store, "train", node.key)
                 made = True
             except train.Stopped:
                 raise optuna.TrialPruned from None
             finally:
                 lock.release(made)
+        while not has_arrived(self.store, "train", node.key):
+            time.sleep(SECONDS_BETWEEN_TRIES)
         folder = self.store.whole("train", node.key)
         return self._measured(load_policy(folder, FLOAT32).eval())
 

@@ -49,6 +49,7 @@ def tune_command(
     from gatebench.bench.plan.resolve import resolve
     from gatebench.bench.plan.runnable import check_recipes, not_runnable_here
     from gatebench.bench.run.suite_run import Manner
+    from gatebench.bench.store.sending import catch_up
     from gatebench.bench.store.store import Store
     from gatebench.bench.suite.reader import load_suite
     from gatebench.bench.tune.search import tune
@@ -68,7 +69,7 @@ def tune_command(
     store.root.mkdir(parents=True, exist_ok=True)
     try:
         with store.in_use():
-            store.catch_up()
+            catch_up(store)
             found = tune(loaded, sources, results, err, Manner(workers, executor=executor, address=address), resume)
     except KeyboardInterrupt:
         err.print(f"stopped; finished trials are kept. To go on: {command_given()} --resume", **PLAIN)

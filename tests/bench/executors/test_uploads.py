@@ -13,6 +13,7 @@ from gatebench.bench.plan.graph import Plan
 from gatebench.bench.stages.registry import MODULES
 from gatebench.bench.store.mirror import Mirror
 from gatebench.bench.store.remote import Remote, Unreachable
+from gatebench.bench.store.sending import catch_up, send
 from gatebench.bench.store.shared import CACHE_VARIABLE, results_folder
 from gatebench.bench.store.store import Store
 from tests.conformance import executor as conformance
@@ -83,10 +84,31 @@ def test_an_upload_that_fails_ends_the_run_and_the_next_one_sends_it(run_plan, s
     assert store.is_finished(KIND, "a")
     assert Remote(url).names("stages/") == []
     assert not list((store.root / ".locks").iterdir())
-    store.catch_up()
+    catch_up(store)
     outcome = run_plan(lambda event: None, node("a"), node("on-a", "a"))
     assert (outcome.cached, outcome.ran) == ({"a"}, {"on-a"})
     assert len(Remote(url).names("stages/")) == 2
+
+
+def test_a_stage_that_another_run_of_the_machine_sends_is_waited_for(run_plan, store, url):
+    """Another machine may have been first with other bits, which count."""
+    lock = store.lock(KIND, "a")
+    place = store.begin(KIND, "a")
+    (place / "text").write_text("a")
+    store.commit(place, KIND, "a", {"inputs": {}})
+    order = []
+
+    def listen(event):
+        order.append((type(event), event.node.key))
+        if order[-1] == (Finished, "b"):
+            assert (Started, "on-a") not in order
+            send(store, KIND, "a")
+            lock.release(made=True)
+
+    outcome = run_plan(listen, node("a"), node("on-a", "a"), node("b"))
+    assert (outcome.cached, outcome.ran) == ({"a"}, {"on-a", "b"})
+    assert order.index((Finished, "b")) < order.index((Started, "on-a"))
+    assert len(Remote(url).names("stages/")) == 3
 
 
 def test_what_arrived_before_one_failed_is_told_before_it(store, url, monkeypatch):

@@ -15,6 +15,7 @@ from gatebench.bench.store.mirror import LeftBehind
 from gatebench.bench.store.objects import SharedFolder
 from gatebench.bench.store.remote import Remote, Unreachable
 from gatebench.bench.store.runs import bring_runs, publish_run, share_lines
+from gatebench.bench.store.sending import catch_up, has_arrived, send
 from gatebench.bench.store.shared import CACHE_VARIABLE, results_folder
 from gatebench.bench.store.store import Store
 from gatebench.bench.store.travel import pull_results, push_results
@@ -52,7 +53,7 @@ def make(store, key="k", curves=b"curves", model=b"weights", **told):
     (place / "model/weights").write_bytes(model)
     (place / "curves").write_bytes(curves)
     store.commit(place, "train", key, {"inputs": {}, **told})
-    store.publish("train", key)
+    send(store, "train", key)
     lock.release(made=True)
 
 
@@ -95,7 +96,7 @@ def test_without_its_index_a_stage_is_not_there(machine, url):
     make(one)
     Remote(url).delete(["stages/train/k.json"])
     assert not two.is_finished("train", "k")
-    one.catch_up()
+    catch_up(one)
     assert two.is_finished("train", "k")
 
 
@@ -108,7 +109,7 @@ def test_what_a_killed_run_left_is_uploaded_and_its_leases_go(machine, url):
     dead = Sign("", here(), (1, "another start"), 60.0).as_bytes()
     for key in ("a", "b", "c"):
         Remote(url).create(f"leases/train-{key}/000001", dead)
-    store.catch_up()
+    catch_up(store)
     assert Remote(url).names("stages/") == ["stages/train/a.json", "stages/train/b.json"]
     assert Remote(url).names("leases/") == ["leases/train-c/000001"]  # which is still to be made
     assert not list((store.root / ".locks").iterdir())
@@ -120,10 +121,10 @@ def test_what_another_process_of_the_machine_has_in_hand_is_not_sent_twice(machi
     place = store.begin("train", "a")
     (place / "curves").write_bytes(b"curves")
     store.commit(place, "train", "a", {"inputs": {}})
-    store.catch_up()
+    catch_up(store)
     assert Remote(url).names("stages/") == []
     lock.release(made=False)
-    store.catch_up()
+    catch_up(store)
     assert Remote(url).names("stages/") == ["stages/train/a.json"]
     assert Remote(url).names("leases/") == []
 
@@ -134,9 +135,42 @@ def test_who_was_second_takes_what_the_first_made(machine):
     (place / "curves").write_bytes(b"other bits")
     make(one)
     two.commit(place, "train", "k", {"inputs": {}})
-    two.publish("train", "k")
+    send(two, "train", "k")
     assert (two.path("train", "k") / "curves").read_bytes() == b"curves"
     assert two.is_sound("train", "k", thorough=True)
+
+
+def other_bits(store):
+    """A stage finished by a process that has not sent it yet."""
+    place = store.begin("train", "k")
+    (place / "curves").write_bytes(b"other bits")
+    store.commit(place, "train", "k", {"inputs": {}})
+
+
+@pytest.mark.parametrize("by", ["the next run", "a run beside it"])
+def test_what_a_killed_run_did_not_send_gives_way_as_well(machine, by):
+    one, two = Store(machine("one") / "store"), Store(machine("two") / "store")
+    other_bits(two)
+    make(one)
+    if by == "the next run":
+        catch_up(two)
+    else:
+        assert has_arrived(two, "train", "k")
+    assert (two.path("train", "k") / "curves").read_bytes() == b"curves"
+    assert not list((two.root / ".sending").iterdir())
+
+
+def test_a_stage_that_another_process_sends_has_not_arrived(machine, url):
+    store = Store(machine("one") / "store")
+    lock = store.lock("train", "k")
+    other_bits(store)
+    assert store.is_finished("train", "k")
+    assert not has_arrived(store, "train", "k")
+    assert Remote(url).names("stages/") == []
+    send(store, "train", "k")
+    assert has_arrived(store, "train", "k")  # the lock is held until it is told
+    lock.release(made=True)
+    assert has_arrived(store, "train", "k")
 
 
 def test_a_stage_that_another_machine_makes_is_locked(machine):
@@ -211,7 +245,7 @@ def test_a_server_that_is_down_is_told_and_what_was_made_goes_up_later(machine, 
     s3_server.stop()
     try:
         with pytest.raises(Unreachable, match=r"no answer for 1 s .*the next run uploads it\. Run again when"):
-            store.publish("train", "k")
+            send(store, "train", "k")
         lock.release(made=False)
     finally:
         s3_server.start()
@@ -220,7 +254,7 @@ def test_a_server_that_is_down_is_told_and_what_was_made_goes_up_later(machine, 
     assert (store.path("train", "k") / "curves").exists()
     two = Store(machine("two") / "store")
     assert not two.is_finished("train", "k")
-    store.catch_up()
+    catch_up(store)
     assert "uploading 1 finished stages" in capsys.readouterr().err
     assert two.is_finished("train", "k")
 
