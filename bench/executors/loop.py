@@ -22,7 +22,7 @@ from gatebench.bench.executors.turns import StageTurns
 from gatebench.bench.executors.uploads import Uploads
 from gatebench.bench.plan.graph import Node, Plan, identity
 from gatebench.bench.stages.stage import code_revision
-from gatebench.bench.store.sending import has_arrived
+from gatebench.bench.store.sending import is_unsent
 from gatebench.bench.store.store import Lock, Store
 
 SECONDS_BETWEEN_LOOKS = 0.2  # at a stage that another run on the same store is making
@@ -97,8 +97,10 @@ class _Run:
             self.executor.close()  # before the locks go: another run may take over at once
             raise
         finally:
-            for lock in self.locks.values():
-                lock.release()
+            in_hand = self.uploads.stop()
+            for key, lock in self.locks.items():
+                if key != in_hand:
+                    lock.release()
         return self.outcome
 
     def _start(self) -> None:
@@ -115,8 +117,8 @@ class _Run:
         if any(i in self.outcome.failed or i in self.outcome.skipped for _, _, i in node.inputs):
             self.outcome.skipped.add(key)
         elif self.store.is_finished(node.kind, key):
-            if not has_arrived(self.store, node.kind, key):
-                return False
+            if is_unsent(self.store, node.kind, key):
+                return self._take_over(node, self.store.lock_here(node.kind, key))
             self.outcome.cached.add(key)
         elif self.fail_fast and self.outcome.failed:
             self.outcome.skipped.add(key)
@@ -125,15 +127,22 @@ class _Run:
             if lock is None:
                 return False
             if self.store.is_finished(node.kind, key):  # by another run, while this one was asking
-                lock.release(made=True)
-                self.outcome.cached.add(key)
-            else:
-                self.locks[key] = lock
-                inputs = {role: self.store.whole(kind, i) for role, kind, i in node.inputs}
-                self.executor.start(node, self.store.begin(node.kind, key), inputs)
-                self.listen(Started(node))
-                return True
+                return self._take_over(node, lock)
+            self.locks[key] = lock
+            inputs = {role: self.store.whole(kind, i) for role, kind, i in node.inputs}
+            self.executor.start(node, self.store.begin(node.kind, key), inputs)
+            self.listen(Started(node))
+            return True
         self.turns.done(key)
+        return True
+
+    def _take_over(self, node: Node, lock: Lock | None) -> bool:
+        """Settle a stage that another run finished, once it has arrived; False while that run is sending it."""
+        if lock is None:
+            return False
+        self.outcome.cached.add(node.key)
+        self.locks[node.key] = lock
+        self.uploads.begin(node)
         return True
 
     def _note(self, told: Told) -> None:
@@ -156,8 +165,9 @@ class _Run:
     def _settle(self, seconds: float) -> None:
         """End the stages that are where they have to be; wait so long for the first."""
         for node in self.uploads.ended(seconds):
-            self.outcome.ran.add(node.key)
-            self.listen(Finished(node))
+            if node.key not in self.outcome.cached:
+                self.outcome.ran.add(node.key)
+                self.listen(Finished(node))
             self._end(node, made=True)
 
     def _end(self, node: Node, made: bool) -> None:

@@ -12,6 +12,7 @@ from gatebench.bench.console import PLAIN
 from gatebench.bench.executors.api import Damaged, Event, Failed, Progressed, Started
 from gatebench.bench.executors.clock import Clock, StageLengths, in_words
 from gatebench.bench.plan.graph import Plan
+from gatebench.bench.store.sending import arrived_among
 from gatebench.bench.store.store import Store
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Progress:
         from rich.progress import Progress as Bar
 
         self.console = console
-        self.clock = Clock(plan, store.finished_among(plan.addresses), workers, lengths)
+        self.clock = Clock(plan, arrived_among(store, plan.addresses), workers, lengths)
         self.total = len(self.clock.waiting)
         self.last_line = 0.0
         log.parent.mkdir(parents=True, exist_ok=True)

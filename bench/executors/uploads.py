@@ -21,6 +21,8 @@ class Uploads:
         self._waiting: SimpleQueue[Node] = SimpleQueue()
         self._ended: SimpleQueue[Ended] = SimpleQueue()
         self._sender: threading.Thread | None = None
+        self._turn = threading.Lock()
+        self._stopped, self._in_hand = False, ""
         self.under_way = 0
 
     def begin(self, node: Node) -> None:
@@ -48,12 +50,29 @@ class Uploads:
             yield node
             seconds = 0.0
 
+    def stop(self) -> str:
+        """Send no more. Returns the key of what is being sent, if anything: its lock ends with the process."""
+        with self._turn:
+            self._stopped = True
+            return self._in_hand
+
     def _send(self) -> None:
         while True:
             node = self._waiting.get()
-            try:
-                send(self._store, node.kind, node.key)
-            except BaseException as error:  # goes on in the thread that waits for it
-                self._ended.put((node, error))
-            else:
-                self._ended.put((node, None))
+            with self._turn:
+                if self._stopped:
+                    return
+                self._in_hand = node.key
+            error = self._failure(node)
+            with self._turn:
+                self._in_hand = ""
+                self._stopped = self._stopped or error is not None
+            self._ended.put((node, error))
+
+    def _failure(self, node: Node) -> BaseException | None:
+        """Send one; what that raised, to go on in the thread that waits for it."""
+        try:
+            send(self._store, node.kind, node.key)
+        except BaseException as error:
+            return error
+        return None

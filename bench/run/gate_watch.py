@@ -10,6 +10,7 @@ from gatebench.bench.executors.api import Event, Finished
 from gatebench.bench.plan.graph import Plan
 from gatebench.bench.stages.reference import REFERENCE_FILE
 from gatebench.bench.stages.training.rows import rejected_probabilities
+from gatebench.bench.store.sending import arrived_among
 from gatebench.bench.store.store import Store
 from gatebench.objectives import gates
 from gatebench.objectives.gate_fit import constant_caution
@@ -29,7 +30,7 @@ class GateWatch:
 
     def __init__(self, plan: Plan, store: Store, say: Callable[[str], object]) -> None:
         self._store, self._say = store, say
-        finished = store.finished_among(plan.addresses)
+        finished = arrived_among(store, plan.addresses)
         self._models = {key: f"{cell.model} on {cell.dataset}" for cell in plan.cells for key in cell.stages.values()}
         self._gates: dict[str, dict[Gate, None]] = {}  # by the key of the reference they are measured on, each once
         for key, node in plan.nodes.items():

@@ -39,7 +39,7 @@ from gatebench.bench.stages.registry import run_of_kind
 from gatebench.bench.stages.stage import Run
 from gatebench.bench.store.files import alone, write_json, write_text
 from gatebench.bench.store.runs import publish_run
-from gatebench.bench.store.sending import catch_up
+from gatebench.bench.store.sending import arrived_among, catch_up
 from gatebench.bench.store.store import Store
 from gatebench.bench.tracking.delivery import tracking_uri
 from gatebench.bench.tracking.tracker import Tracker
@@ -75,7 +75,7 @@ class Prepared:
     @property
     def missing(self) -> int:
         """How many stages are not finished."""
-        return len(self.plan.nodes) - len(self.store.finished_among(self.plan.addresses))
+        return len(self.plan.nodes) - len(arrived_among(self.store, self.plan.addresses))
 
 
 @dataclass(frozen=True)
@@ -237,7 +237,7 @@ def _make_stages(
     watchers: Sequence[Watcher],
 ) -> Outcome:
     plan, store = prepared.plan, prepared.store
-    finished = store.finished_among(plan.addresses)
+    finished = arrived_among(store, plan.addresses)
     missing = len(plan.nodes) - len(finished)
     if missing and damaged:
         _check_sources(prepared, manner)

@@ -13,42 +13,40 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, TypedDict
 
 from gatebench.bench.errors import UserError
 from gatebench.bench.store.files import alone, remove, sha256_of, write_json
+from gatebench.bench.store.index import (
+    STAGES,
+    Index,
+    StageAddress,
+    as_recorded,
+    hashes_of,
+    index_name,
+    object_name,
+    read_index,
+)
 from gatebench.bench.store.manifest import (
     ELSEWHERE,
     MANIFEST,
     KeptFile,
-    Manifest,
     Unsound,
     elsewhere,
     is_result,
-    is_whole,
     read_manifest,
 )
 from gatebench.bench.store.remote import Remote, say
 
-CONTENTS, STAGES, ASIDE, FETCHING = "files", "stages", "damaged", ".fetching"
+ASIDE, FETCHING = "damaged", ".fetching"
 SECONDS_BETWEEN_LISTINGS = 2.0
 STAGES_AT_ONCE = 32  # so many are asked for in one go
 BYTES_WORTH_A_WORD = 50e6
-
-
-class StageAddress(NamedTuple):
-    kind: str
-    key: str
-
-
-class Index(TypedDict):
-    """left: the files of the manifest that are not at the URL."""
-
-    manifest: Manifest
-    left: list[str]
 
 
 class LeftBehind(UserError):
@@ -62,18 +60,21 @@ class Mirror:
         self.root, self.remote = root, remote
         self._listed: dict[str, str] = {}  # key -> kind
         self._listed_at = -SECONDS_BETWEEN_LISTINGS
+        self._listing = threading.Lock()
 
     def listed(self) -> set[StageAddress]:
         """The stages at the URL, as of a moment ago."""
-        if time.monotonic() - self._listed_at > SECONDS_BETWEEN_LISTINGS:
-            found = [name.split("/") for name in self.remote.names(f"{STAGES}/")]
-            self._listed = {parts[2].removesuffix(".json"): parts[1] for parts in found if len(parts) == 3}
-            self._listed_at = time.monotonic()
+        with self._listing:
+            if time.monotonic() - self._listed_at > SECONDS_BETWEEN_LISTINGS:
+                found = [name.split("/") for name in self.remote.names(f"{STAGES}/")]
+                self._listed = {parts[2].removesuffix(".json"): parts[1] for parts in found if len(parts) == 3}
+                self._listed_at = time.monotonic()
         return {StageAddress(kind, key) for key, kind in dict(self._listed).items()}  # it may grow meanwhile
 
     def look_anew(self) -> None:
         """Have the next question answered by what is there then."""
-        self._listed_at = -SECONDS_BETWEEN_LISTINGS
+        with self._listing:
+            self._listed_at = -SECONDS_BETWEEN_LISTINGS
 
     def bring(self, wanted: Iterable[tuple[str, str]]) -> None:
         """Copy those of some stages that are at the URL and not here, with all that they were made from."""
@@ -92,57 +93,92 @@ class Mirror:
         """Copy some stages; yields what they were made from."""
         indexes = {}
         for one, content in self._indexes(some).items():
-            index = _read_index(one, content)
+            index = read_index(one, content)
             if index is None:
                 self.discard(one)
             else:
                 indexes[one] = index
-        wanted = {
-            _object(file)
-            for index in indexes.values()
-            for name, file in index["manifest"]["files"].items()
-            if is_result(name) and name not in index["left"]
-        }
-        contents = self.remote.read_all(sorted(wanted))
+        contents = self._contents(indexes.values())
         for one, index in indexes.items():
-            if not self._lay(one, index, contents):
+            place = self._laid(one, index, contents)
+            if place is None:
                 self.discard(one)
                 continue
+            self._settle(one, place)
             for key in index["manifest"]["inputs"].values():
                 if key in self._listed:
                     yield StageAddress(self._listed[key], key)
 
     def _indexes(self, some: Iterable[StageAddress]) -> dict[StageAddress, bytes]:
-        names = {_index_name(one): one for one in some}
+        names = {index_name(one): one for one in some}
         return {names[name]: content for name, content in self.remote.read_all(names).items()}
 
-    def _lay(self, one: StageAddress, index: Index, contents: Mapping[str, bytes]) -> bool:
-        """Put a stage into the cache; False where a content is not what the manifest says."""
-        place = self.root / FETCHING / f"{one.kind}-{one.key}.{os.getpid()}"
-        remove([place])
+    def take(self, kind: str, key: str) -> bool:
+        """Have the stage of the URL in the place of another in the cache, whose inputs are its inputs. False where it
+        is not what its manifest says; then it is set aside there, and nothing has changed here."""
+        one = StageAddress(kind, key)
+        index = self._index(one)
+        place = self._laid(one, index, self._contents([index])) if index else None
+        if place is None:
+            self.discard(one)
+            return False
+        self._move_away(one)
+        self._settle(one, place)
+        return True
+
+    def _contents(self, indexes: Iterable[Index]) -> dict[str, bytes]:
+        """The files of stages that come with them, by the names of their objects."""
+        wanted = {
+            object_name(file)
+            for index in indexes
+            for name, file in index["manifest"]["files"].items()
+            if is_result(name) and name not in index["left"]
+        }
+        return self.remote.read_all(sorted(wanted))
+
+    def _laid(self, one: StageAddress, index: Index, contents: Mapping[str, bytes]) -> Path | None:
+        """A stage's folder beside the cache; None where a content is not what the manifest says."""
+        place = self._beside(one)
         place.mkdir(parents=True)
         left = []
         for name, file in index["manifest"]["files"].items():
             if not is_result(name) or name in index["left"]:
                 left.append(name)
                 continue
-            content = contents.get(_object(file), b"")
+            content = contents.get(object_name(file), b"")
             if hashlib.sha256(content).hexdigest() != file["sha256"]:
-                return False
+                remove([place])
+                return None
             (place / name).write_bytes(content)
-            _as_recorded(place / name, file)
+            as_recorded(place / name, file)
         if left:
             write_json(place / ELSEWHERE, {"from": self.remote.url, "files": left})
         write_json(place / MANIFEST, index["manifest"])
+        return place
+
+    def _settle(self, one: StageAddress, place: Path) -> None:
+        """Put a folder into the cache, unless another process was as quick."""
         target = self._folder(one)
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.rename(place, target)
         except OSError:
-            if not self._is_here(one):
-                raise
-            remove([place])  # another process was as quick
-        return True
+            if self._is_here(one):
+                remove([place])
+                return
+            self._move_away(one)  # what is left of a folder that was being removed
+            os.rename(place, target)
+
+    def _move_away(self, one: StageAddress) -> None:
+        """Remove a stage from the cache so that it is there whole or not at all."""
+        away = self._beside(one)
+        away.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            os.rename(self._folder(one), away)
+            remove([away])
+
+    def _beside(self, one: StageAddress) -> Path:
+        return self.root / FETCHING / f"{one.kind}-{one.key}.{uuid.uuid4().hex}"
 
     def complete(self, kind: str, key: str) -> None:
         """Fetch what of a stage in the cache was left at the URL. Raises LeftBehind where it is not there either,
@@ -170,13 +206,13 @@ class Mirror:
 
     def _fetch(self, one: StageAddress, name: str, wanted: KeptFile) -> None:
         folder = self._folder(one)
-        file = self.root / FETCHING / wanted["sha256"]
-        if not self.remote.download(_object(wanted), file) or sha256_of(file) != wanted["sha256"]:
+        file = self.root / FETCHING / f"{wanted['sha256']}.{uuid.uuid4().hex}"
+        if not self.remote.download(object_name(wanted), file) or sha256_of(file) != wanted["sha256"]:
             file.unlink(missing_ok=True)
             self.discard(one)
-            remove([folder])
+            self._move_away(one)
             raise Unsound(folder, f"{name} is not what its manifest says at {self.remote.url}")
-        _as_recorded(file, wanted)
+        as_recorded(file, wanted)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         os.replace(file, folder / name)
 
@@ -192,15 +228,15 @@ class Mirror:
         size = sum(file["bytes"] for file in here.values())
         if size > BYTES_WORTH_A_WORD:
             say(f"uploading {kind} {key}, {size / 1e6:.0f} MB, to {self.remote.url}")
-        self.remote.upload({_object(file): folder / name for name, file in here.items()})
+        self.remote.upload({object_name(file): folder / name for name, file in here.items()})
         left = [name for name in manifest["files"] if name not in here]
         index = json.dumps({"manifest": manifest, "left": left}).encode()
-        done = self.remote.create(_index_name(one), index)
+        done = self.remote.create(index_name(one), index)
         if not done:
             there = self._index(one)
-            done = there is not None and _contents(there["manifest"]) == _contents(manifest)
+            done = there is not None and hashes_of(there["manifest"]) == hashes_of(manifest)
             if there is None or (done and not set(there["left"]) <= set(left)):
-                self.remote.put(_index_name(one), index)
+                self.remote.put(index_name(one), index)
                 done = True
         self._listed[key] = kind
         return done
@@ -213,22 +249,22 @@ class Mirror:
         say(f"{self.remote.url}: {one.kind} {one.key} is damaged there; set aside")
         digest = hashlib.sha256(content).hexdigest()[:12]
         self.remote.put(f"{ASIDE}/{one.kind}-{one.key}-{digest}.json", content)
-        self.remote.delete([_index_name(one)])
+        self.remote.delete([index_name(one)])
         self._listed.pop(one.key, None)
-        index = _read_index(one, content)
+        index = read_index(one, content)
         for file in index["manifest"]["files"].values() if index else ():
             self._discard_file(file)
 
     def _discard_file(self, file: KeptFile) -> None:
-        beside = self.root / FETCHING / f"{file['sha256']}.{os.getpid()}"
+        beside = self.root / FETCHING / f"{file['sha256']}.{uuid.uuid4().hex}"
         beside.parent.mkdir(parents=True, exist_ok=True)
-        if self.remote.download(_object(file), beside) and sha256_of(beside) != file["sha256"]:
-            self.remote.delete([_object(file)])
+        if self.remote.download(object_name(file), beside) and sha256_of(beside) != file["sha256"]:
+            self.remote.delete([object_name(file)])
         beside.unlink(missing_ok=True)
 
     def _index(self, one: StageAddress) -> Index | None:
         content = self._indexes([one]).get(one)
-        return None if content is None else _read_index(one, content)
+        return None if content is None else read_index(one, content)
 
     def _is_here(self, one: StageAddress) -> bool:
         return (self._folder(one) / MANIFEST).exists()
@@ -244,32 +280,3 @@ def left_behind(folder: Path, names: Sequence[str]) -> LeftBehind:
         f"{folder}: {names[0]}{more} stayed where this stage was made, and a stage that is to run needs it; carry the"
         " store with --with-weights (bench store push, bench store pull), or run the suite on an empty one"
     )
-
-
-def _index_name(one: StageAddress) -> str:
-    return f"{STAGES}/{one.kind}/{one.key}.json"
-
-
-def _object(file: KeptFile) -> str:
-    return f"{CONTENTS}/{file['sha256']}"
-
-
-def _contents(manifest: Manifest) -> dict[str, str]:
-    return {name: file["sha256"] for name, file in manifest["files"].items()}
-
-
-def _as_recorded(file: Path, wanted: KeptFile) -> None:
-    """The time of its last change is that of the manifest, by which an untouched file is known."""
-    if "changed" in wanted:
-        os.utime(file, ns=(wanted["changed"], wanted["changed"]))
-
-
-def _read_index(one: StageAddress, content: bytes) -> Index | None:
-    """None where it is not the index of that stage."""
-    try:
-        found = json.loads(content)
-        manifest, left = found["manifest"], found["left"]
-        own = (manifest["kind"], manifest["key"]) == one and set(left) <= manifest["files"].keys()
-        return Index(manifest=manifest, left=left) if own and is_whole(manifest) else None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from gatebench.bench.store.files import append_json, remove, sha256_of, write_text
-from gatebench.bench.store.mirror import CONTENTS, Mirror
+from gatebench.bench.store.index import CONTENTS
+from gatebench.bench.store.mirror import Mirror
 from gatebench.bench.store.shared import shared_of
 
 RUNS, CLAIMS = "runs", "claims"

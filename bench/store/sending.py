@@ -6,11 +6,25 @@ not arrived, and what a killed run did not send is sent by the next that meets i
 
 from __future__ import annotations
 
-from gatebench.bench.store.files import remove
+from collections.abc import Iterable
+
+from gatebench.bench.store.index import StageAddress
 from gatebench.bench.store.manifest import MANIFEST
-from gatebench.bench.store.mirror import Mirror, StageAddress
+from gatebench.bench.store.mirror import Mirror
 from gatebench.bench.store.remote import say
 from gatebench.bench.store.store import SENDING, Store
+
+
+def is_unsent(store: Store, kind: str, key: str) -> bool:
+    """Whether a finished stage has not arrived at the URL."""
+    return (store.root / SENDING / f"{kind}-{key}").exists()
+
+
+def arrived_among(store: Store, addresses: Iterable[tuple[str, str]]) -> set[str]:
+    """The keys of those stages, given as (kind, key), that are finished and have arrived."""
+    wanted = list(addresses)
+    finished = store.finished_among(wanted)
+    return {key for kind, key in wanted if key in finished and not is_unsent(store, kind, key)}
 
 
 def send(store: Store, kind: str, key: str) -> None:
@@ -18,24 +32,21 @@ def send(store: Store, kind: str, key: str) -> None:
     mirror = store.mirror
     if mirror is None:
         return
-    if not mirror.publish(kind, key):
-        remove([store.path(kind, key)])
-        mirror.look_anew()
-        mirror.bring([(kind, key)])
+    while not mirror.publish(kind, key) and not mirror.take(kind, key):
+        pass  # what was there was damaged: now it is not there any more
     (store.root / SENDING / f"{kind}-{key}").unlink(missing_ok=True)
 
 
 def has_arrived(store: Store, kind: str, key: str) -> bool:
     """Whether a finished stage is at the URL: not yet if another process of this machine is sending it. One that nobody
     sends any more is sent first."""
-    mark = store.root / SENDING / f"{kind}-{key}"
-    if not mark.exists():
+    if not is_unsent(store, kind, key):
         return True
     lock = store.lock_here(kind, key)
     if lock is None:
         return False
     try:
-        if mark.exists():
+        if is_unsent(store, kind, key):
             send(store, kind, key)
     finally:
         lock.release()
@@ -57,14 +68,15 @@ def catch_up(store: Store) -> None:
 
 
 def _send_missing(store: Store, mirror: Mirror) -> set[StageAddress]:
-    """Send what is finished here and not there; returns what was there before."""
+    """Send what is finished here and not there; returns what was there before. What is damaged stays, to be found so
+    and made anew."""
     there = mirror.listed()
     kinds = [folder.name for folder in store.root.glob("[!.]*") if folder.is_dir()]
     missing = [
         (kind, key)
         for kind in kinds
         for key in store.finished(kind)
-        if (kind, key) not in there or (store.root / SENDING / f"{kind}-{key}").exists()
+        if (kind, key) not in there or is_unsent(store, kind, key)
     ]
     if missing:
         say(f"uploading {len(missing)} finished stages that are not at {mirror.remote.url} yet")
@@ -73,7 +85,8 @@ def _send_missing(store: Store, mirror: Mirror) -> set[StageAddress]:
         if lock is None:
             continue  # another process of this machine sends it
         try:
-            send(store, kind, key)
+            if store.is_sound(kind, key, thorough=False):
+                send(store, kind, key)
         finally:
             lock.release()
     return there

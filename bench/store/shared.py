@@ -17,8 +17,9 @@ from pathlib import Path
 
 from gatebench.bench.errors import UserError
 from gatebench.bench.store.files import write_json
+from gatebench.bench.store.index import STAGES
 from gatebench.bench.store.lease import Leases
-from gatebench.bench.store.mirror import STAGES, Mirror
+from gatebench.bench.store.mirror import Mirror
 from gatebench.bench.store.objects import SharedFolder
 from gatebench.bench.store.remote import LOCAL_PROTOCOLS, Remote, protocol_of
 

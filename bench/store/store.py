@@ -257,13 +257,19 @@ class Store:
         target.parent.mkdir(parents=True, exist_ok=True)
         if self._folder_leases is not None:
             self._folder_leases.check(f"{kind}-{key}")
-        if target.exists():  # without a manifest: what somebody left of a stage
+        if target.exists() and not (target / MANIFEST).exists():  # what somebody left of a stage
             self.set_aside(kind, key)
         if self.mirror is not None:
             mark = self.root / SENDING / f"{kind}-{key}"
             mark.parent.mkdir(exist_ok=True)
             mark.touch()
-        os.rename(place, target)
+            sync(mark.parent)
+        try:
+            os.rename(place, target)
+        except OSError:
+            if not (target / MANIFEST).exists():
+                raise
+            remove([place])  # another machine's came meanwhile, and counts
         sync(target.parent)
         return target
 

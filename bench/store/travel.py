@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gatebench.bench.errors import UserError
+from gatebench.bench.store.index import STAGES, StageAddress
 from gatebench.bench.store.manifest import Manifest, elsewhere, is_result
-from gatebench.bench.store.mirror import STAGES, Mirror, StageAddress
+from gatebench.bench.store.mirror import Mirror
 from gatebench.bench.store.remote import LOCAL_PROTOCOLS, Remote, protocol_of
 from gatebench.bench.store.runs import (
     CLAIMS,

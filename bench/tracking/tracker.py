@@ -18,6 +18,7 @@ from gatebench.bench.errors import is_disk_full
 from gatebench.bench.executors.api import Event, Finished
 from gatebench.bench.plan.graph import Cell, Plan
 from gatebench.bench.secrets import without_secrets
+from gatebench.bench.store.sending import arrived_among
 from gatebench.bench.store.store import Store
 from gatebench.bench.tracking.delivery import import_mlflow, why_not_written
 from gatebench.bench.tracking.entries import Entry, cell_entry, cell_mark, parent_entry, system_entry
@@ -50,7 +51,7 @@ class Tracker:
         return self._spool
 
     def __enter__(self) -> Tracker:
-        done = self.store.finished_among(self.plan.addresses)
+        done = arrived_among(self.store, self.plan.addresses)
         for cell in self.plan.cells:
             self._left[cell.id] = {key for key in cell.stages.values() if key not in done}
             for key in self._left[cell.id]:

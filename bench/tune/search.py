@@ -24,6 +24,7 @@ from gatebench.bench.plan.planner import make_plan
 from gatebench.bench.plan.resolve import check_data, resolve
 from gatebench.bench.run import suite_run
 from gatebench.bench.store.files import write_json
+from gatebench.bench.store.sending import arrived_among
 from gatebench.bench.store.store import Store
 from gatebench.bench.suite.reader import load_suite
 from gatebench.bench.suite.schema import Suite
@@ -139,7 +140,7 @@ def _rows(task: Task) -> list[TrialRow]:
 def _share(task: Task, resources: Resources, where: str, err: Console, folder: Path) -> None:
     """The stages that every trial rests on."""
     plan, store = task.shared(), Store(task.store)
-    missing = len(plan.nodes) - len(store.finished_among(plan.addresses))
+    missing = len(plan.nodes) - len(arrived_among(store, plan.addresses))
     if not missing:
         return
     err.print(f"{missing} stages that all trials share", **PLAIN)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import optuna
     from sqlalchemy import Connection, Engine
 
+DEFAULT_PORTS = {"postgresql": 5432, "mysql": 3306}
 HEARTBEAT, GRACE, RETRIES = 10, 30, 3  # seconds, seconds, times: a trial whose process is gone is asked again
 
 
@@ -61,10 +62,10 @@ def one_database(first: str, second: str) -> bool:
 
     try:
         urls = [make_url(address) for address in (first, second)]
-    except ArgumentError:  # journal:FILE, or what will be refused in its own words
+    except (ArgumentError, ValueError):  # journal:FILE, or what will be refused in its own words
         return False
     places = [Path(url.database or "").resolve() if url.host is None else url.database for url in urls]
-    kinds = [(url.get_backend_name(), url.host, url.port) for url in urls]
+    kinds = [(url.get_backend_name(), url.host, url.port or DEFAULT_PORTS.get(url.get_backend_name())) for url in urls]
     return places[0] == places[1] and kinds[0] == kinds[1]
 
 

@@ -99,11 +99,12 @@ class Runner:
             if lock is None:
                 time.sleep(SECONDS_BETWEEN_TRIES)
                 continue
-            started = time.monotonic()
-            inputs = {role: self.store.whole(kind, i) for role, kind, i in node.inputs}
-            place = self.store.begin("train", node.key)
-            made = False
+            started, made = time.monotonic(), False
             try:
+                if self.store.is_finished("train", node.key):  # by another process, while this one was asking
+                    continue
+                inputs = {role: self.store.whole(kind, i) for role, kind, i in node.inputs}
+                place = self.store.begin("train", node.key)
                 facts = train.run(node.spec, inputs, place, self.report, self._watch(trial))
                 facts["seconds"] = time.monotonic() - started
                 manifest = {**identity("train", node.spec, node.inputs), **facts, "code": code_revision()}

@@ -90,12 +90,17 @@ def test_an_upload_that_fails_ends_the_run_and_the_next_one_sends_it(run_plan, s
     assert len(Remote(url).names("stages/")) == 2
 
 
-def test_a_stage_that_another_run_of_the_machine_sends_is_waited_for(run_plan, store, url):
-    """Another machine may have been first with other bits, which count."""
-    lock = store.lock(KIND, "a")
+def finished(store):
+    """A stage that its maker has not sent yet."""
     place = store.begin(KIND, "a")
     (place / "text").write_text("a")
     store.commit(place, KIND, "a", {"inputs": {}})
+
+
+def test_a_stage_that_another_run_of_the_machine_sends_is_waited_for(run_plan, store, url):
+    """Another machine may have been first with other bits, which count."""
+    lock = store.lock(KIND, "a")
+    finished(store)
     order = []
 
     def listen(event):
@@ -109,6 +114,37 @@ def test_a_stage_that_another_run_of_the_machine_sends_is_waited_for(run_plan, s
     assert (outcome.cached, outcome.ran) == ({"a"}, {"on-a", "b"})
     assert order.index((Finished, "b")) < order.index((Started, "on-a"))
     assert len(Remote(url).names("stages/")) == 3
+
+
+def test_what_another_run_was_killed_before_it_sent_is_sent(run_plan, store, url):
+    finished(store)
+    events = []
+    outcome = run_plan(events.append, node("a"), node("on-a", "a"))
+    assert (outcome.cached, outcome.ran) == ({"a"}, {"on-a"})
+    assert [event.node.key for event in events if isinstance(event, Finished)] == ["on-a"]
+    assert len(Remote(url).names("stages/")) == 2
+    assert not list((store.root / ".locks").iterdir())
+
+
+def test_who_stops_sends_no_more_and_says_what_is_on_its_way(store, monkeypatch):
+    going, goes_on, sent = threading.Event(), threading.Event(), []
+
+    def slowly(self, kind, key):
+        going.set()
+        goes_on.wait(LONGEST)
+        sent.append(key)
+        return True
+
+    monkeypatch.setattr(Mirror, "publish", slowly)
+    uploads = Uploads(store)
+    for name in ("a", "b"):
+        uploads.begin(node(name))
+    assert going.wait(LONGEST)
+    assert uploads.stop() == "a"
+    goes_on.set()
+    uploads._sender.join(LONGEST)
+    assert sent == ["a"]
+    assert uploads.stop() == ""
 
 
 def test_what_arrived_before_one_failed_is_told_before_it(store, url, monkeypatch):

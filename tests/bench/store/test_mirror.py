@@ -10,12 +10,12 @@ from gatebench.bench.errors import UserError
 from gatebench.bench.store import remote as remotes
 from gatebench.bench.store.files import append_json, sha256_of
 from gatebench.bench.store.lease import Leases, Sign, here
-from gatebench.bench.store.manifest import ELSEWHERE, Unsound
+from gatebench.bench.store.manifest import ELSEWHERE, MANIFEST, Unsound
 from gatebench.bench.store.mirror import LeftBehind
 from gatebench.bench.store.objects import SharedFolder
 from gatebench.bench.store.remote import Remote, Unreachable
 from gatebench.bench.store.runs import bring_runs, publish_run, share_lines
-from gatebench.bench.store.sending import catch_up, has_arrived, send
+from gatebench.bench.store.sending import arrived_among, catch_up, has_arrived, send
 from gatebench.bench.store.shared import CACHE_VARIABLE, results_folder
 from gatebench.bench.store.store import Store
 from gatebench.bench.store.travel import pull_results, push_results
@@ -164,13 +164,57 @@ def test_a_stage_that_another_process_sends_has_not_arrived(machine, url):
     store = Store(machine("one") / "store")
     lock = store.lock("train", "k")
     other_bits(store)
-    assert store.is_finished("train", "k")
+    assert store.finished_among([("train", "k")]) == {"k"}
+    assert arrived_among(store, [("train", "k")]) == set()
     assert not has_arrived(store, "train", "k")
     assert Remote(url).names("stages/") == []
     send(store, "train", "k")
     assert has_arrived(store, "train", "k")  # the lock is held until it is told
     lock.release(made=True)
-    assert has_arrived(store, "train", "k")
+    assert arrived_among(store, [("train", "k"), ("train", "other")]) == {"k"}
+
+
+def test_what_was_killed_while_it_gave_way_is_found_by_the_next_run(machine):
+    """A folder that was being removed has lost a file, or its manifest first."""
+    one, two = Store(machine("one") / "store"), Store(machine("two") / "store")
+    other_bits(two)
+    make(one)
+    (two.path("train", "k") / "curves").unlink()
+    catch_up(two)
+    assert not two.is_sound("train", "k", thorough=False)  # check_store sets it aside
+    (two.path("train", "k") / "curves").write_bytes(b"other bits")
+    (two.path("train", "k") / MANIFEST).unlink()
+    assert two.is_finished("train", "k")
+    assert two.is_sound("train", "k", thorough=True)
+    assert (two.path("train", "k") / "curves").read_bytes() == b"curves"
+    assert not list((two.root / ".fetching").iterdir())
+
+
+def test_what_came_from_the_url_while_it_was_made_here_counts(machine):
+    one, two = Store(machine("one") / "store"), Store(machine("two") / "store")
+    place = two.begin("train", "k")
+    (place / "curves").write_bytes(b"other bits")
+    make(one)
+    assert two.is_finished("train", "k")
+    two.commit(place, "train", "k", {"inputs": {}})
+    assert (two.path("train", "k") / "curves").read_bytes() == b"curves"
+    assert two.set_asides("train", "k") == []
+    assert not place.exists()
+    send(two, "train", "k")
+    assert arrived_among(two, [("train", "k")]) == {"k"}
+
+
+def test_of_two_the_sound_one_counts(machine, url):
+    """Who was first is damaged at the URL meanwhile."""
+    one, two = Store(machine("one") / "store"), Store(machine("two") / "store")
+    other_bits(two)
+    make(one)
+    flip(url, one.path("train", "k") / "curves")
+    send(two, "train", "k")
+    assert (two.path("train", "k") / "curves").read_bytes() == b"other bits"
+    three = Store(machine("three") / "store")
+    assert three.is_finished("train", "k")
+    assert (three.path("train", "k") / "curves").read_bytes() == b"other bits"
 
 
 def test_a_stage_that_another_machine_makes_is_locked(machine):

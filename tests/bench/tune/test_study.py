@@ -89,6 +89,8 @@ def test_a_grid_is_no_longer_than_its_points_and_has_no_ranges(tmp_path):
         ("postgresql+psycopg2://me:a@h/db", "postgresql://you@h/db", True),
         ("postgresql://h/db", "postgresql://h/two", False),
         ("postgresql://h:1/db", "postgresql://h:2/db", False),
+        ("postgresql://h/db", "postgresql://h:5432/db", True),
+        ("postgresql://h:54x/db", "postgresql://h/db", False),
         ("sqlite:///a.db", "sqlite:///./a.db", True),
         ("sqlite:///a.db", "sqlite:////a.db", False),
         ("journal:a", "sqlite:///a", False),
