@@ -106,16 +106,17 @@ class Remote:
 
     def read_all(self, names: Iterable[str]) -> dict[str, bytes]:
         """The contents of those objects that are there."""
+        wanted = list(names)
+        return self._patiently(lambda: self._cat(wanted))
+
+    def _cat(self, names: Iterable[str]) -> dict[str, bytes]:
+        """`read_all`, asked once."""
         paths = {self._path(name): name for name in names}
-
-        def cat() -> dict[str, bytes]:
-            found = self._system.cat(list(paths), on_error="return") if paths else {}
-            for content in found.values():
-                if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
-                    raise content
-            return {paths[path]: content for path, content in found.items() if isinstance(content, bytes)}
-
-        return self._patiently(cat)
+        found = self._system.cat(list(paths), on_error="return") if paths else {}
+        for content in found.values():
+            if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
+                raise content
+        return {paths[path]: content for path, content in found.items() if isinstance(content, bytes)}
 
     def create(self, name: str, content: bytes) -> bool:
         """Told by what stands there afterwards: a try whose answer was lost is answered "exists" when it is repeated,
@@ -125,11 +126,11 @@ class Remote:
             try:
                 self._system.pipe_file(self._path(name), content, mode="create")
             except Exception:
-                found = self.impatient().read(name)
+                found = self._cat([name]).get(name)
                 if found is None:
                     raise  # it was not "exists"
                 return found == content
-            return self.impatient().read(name) == content
+            return self._cat([name]).get(name) == content
 
         return self._patiently(try_it)
 

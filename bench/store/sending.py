@@ -24,6 +24,8 @@ def arrived_among(store: Store, addresses: Iterable[tuple[str, str]]) -> set[str
     """The keys of those stages, given as (kind, key), that are finished and have arrived."""
     wanted = list(addresses)
     finished = store.finished_among(wanted)
+    if store.mirror is None:
+        return finished
     return {key for kind, key in wanted if key in finished and not is_unsent(store, kind, key)}
 
 

@@ -290,6 +290,9 @@ def test_a_server_that_is_down_is_told_and_what_was_made_goes_up_later(machine, 
     try:
         with pytest.raises(Unreachable, match=r"no answer for 1 s .*the next run uploads it\. Run again when"):
             send(store, "train", "k")
+        with pytest.raises(Unreachable) as caught:
+            store.shared.mirror.remote.create("stages/train/other.json", b"")
+        assert str(caught.value).count("no answer for") == 1
         lock.release(made=False)
     finally:
         s3_server.start()
