@@ -64,6 +64,20 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Elsewhere:
+    """A stage that another run on this store finished meanwhile."""
+
+    node: Node
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A stage that is not made, as one failed."""
+
+    node: Node
+
+
+@dataclass(frozen=True)
 class OutOfDisk:
     """A stage that could not write what it made."""
 
@@ -79,7 +93,7 @@ class Damaged:
 
 
 Told = Progressed | Made | Failed | OutOfDisk  # by an executor to the loop
-Event = Started | Progressed | Finished | Failed | Damaged  # by the loop to those who watch a run
+Event = Started | Progressed | Finished | Elsewhere | Failed | Skipped | Damaged  # by the loop to those who watch a run
 Listener = Callable[[Event], None]
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from gatebench.bench.errors import DiskFull
 from gatebench.bench.executors.api import (
     Damaged,
+    Elsewhere,
     Executor,
     Finished,
     Listener,
@@ -15,6 +16,7 @@ from gatebench.bench.executors.api import (
     Outcome,
     OutOfDisk,
     Progressed,
+    Skipped,
     Started,
     Told,
 )
@@ -22,21 +24,22 @@ from gatebench.bench.executors.turns import StageTurns
 from gatebench.bench.executors.uploads import Uploads
 from gatebench.bench.plan.graph import Node, Plan, identity
 from gatebench.bench.stages.stage import code_revision
-from gatebench.bench.store.sending import is_unsent
+from gatebench.bench.store.sending import arrived_among, is_left, is_unsent
 from gatebench.bench.store.store import Lock, Store
 
 SECONDS_BETWEEN_LOOKS = 0.2  # at a stage that another run on the same store is making
 
 
-def check_store(plan: Plan, store: Store) -> list[Damaged]:
+def check_store(plan: Plan, store: Store, to_be_read: Collection[str] = ()) -> list[Damaged]:
     """Set aside every damaged stage of the plan; one event each.
 
     What a stage to be run will read is hashed, and so is what results are read from; for models that nothing will
-    read, size and time of the files are believed. Raises UserError where a stage to be run would read what was not
-    carried along.
+    read, size and time of the files are believed. to_be_read: keys of what is read beside that.
+
+    Raises UserError where a stage to be run would read what was not carried along.
     """
     finished = store.finished_among(plan.addresses)
-    read = {i for key, node in plan.nodes.items() if key not in finished for _, _, i in node.inputs}
+    read = {i for key, node in plan.nodes.items() if key not in finished for _, _, i in node.inputs} | {*to_be_read}
     store.check_whole((plan.nodes[key].kind, key) for key in read & finished)
     events = []
     for key in finished:
@@ -78,6 +81,7 @@ class _Run:
         self.plan, self.store, self.executor, self.listen, self.fail_fast = plan, store, executor, listen, fail_fast
         self.turns = turns
         self.outcome = Outcome()
+        self.before = arrived_among(store, plan.addresses)
         self.locks: dict[str, Lock] = {}
         self.uploads = Uploads(store)
 
@@ -97,10 +101,7 @@ class _Run:
             self.executor.close()  # before the locks go: another run may take over at once
             raise
         finally:
-            in_hand = self.uploads.stop()
-            for key, lock in self.locks.items():
-                if key != in_hand:
-                    lock.release()
+            self.uploads.stop(self.locks)
         return self.outcome
 
     def _start(self) -> None:
@@ -115,13 +116,15 @@ class _Run:
         """Settle or start a stage whose inputs are there; False where another run has it."""
         node = self.plan.nodes[key]
         if any(i in self.outcome.failed or i in self.outcome.skipped for _, _, i in node.inputs):
-            self.outcome.skipped.add(key)
+            self._skip(node)
         elif self.store.is_finished(node.kind, key):
             if is_unsent(self.store, node.kind, key):
                 return self._take_over(node, self.store.lock_here(node.kind, key))
             self.outcome.cached.add(key)
+            if key not in self.before:
+                self.listen(Elsewhere(node))
         elif self.fail_fast and self.outcome.failed:
-            self.outcome.skipped.add(key)
+            self._skip(node)
         else:
             lock = self.store.lock(node.kind, key)
             if lock is None:
@@ -136,9 +139,17 @@ class _Run:
         self.turns.done(key)
         return True
 
+    def _skip(self, node: Node) -> None:
+        self.outcome.skipped.add(node.key)
+        self.listen(Skipped(node))
+
     def _take_over(self, node: Node, lock: Lock | None) -> bool:
-        """Settle a stage that another run finished, once it has arrived; False while that run is sending it."""
+        """Send a finished stage that another run has left; False where there is nothing to do but to ask again: it is
+        being sent, or has arrived, or is to be made anew."""
         if lock is None:
+            return False
+        if not is_left(self.store, node.kind, node.key):
+            lock.release(made=self.store.is_finished(node.kind, node.key))
             return False
         self.outcome.cached.add(node.key)
         self.locks[node.key] = lock
@@ -165,7 +176,9 @@ class _Run:
     def _settle(self, seconds: float) -> None:
         """End the stages that are where they have to be; wait so long for the first."""
         for node in self.uploads.ended(seconds):
-            if node.key not in self.outcome.cached:
+            if node.key in self.outcome.cached:
+                self.listen(Elsewhere(node))
+            else:
                 self.outcome.ran.add(node.key)
                 self.listen(Finished(node))
             self._end(node, made=True)

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from gatebench.bench.console import PLAIN
-from gatebench.bench.executors.api import Damaged, Event, Failed, Progressed, Started
+from gatebench.bench.executors.api import Damaged, Elsewhere, Event, Failed, Progressed, Skipped, Started
 from gatebench.bench.executors.clock import Clock, StageLengths, in_words
 from gatebench.bench.plan.graph import Plan
 from gatebench.bench.store.sending import arrived_among
@@ -102,6 +102,10 @@ def _text(event: Event) -> str:
         return event.text
     if isinstance(event, Failed):
         return event.failure.message
+    if isinstance(event, Elsewhere):
+        return "made by another run"
+    if isinstance(event, Skipped):
+        return "skipped, as a stage failed"
     if isinstance(event, Damaged):
         return f"a file is not what its manifest says; set aside as {event.place}"
     return ""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from queue import Empty, SimpleQueue
 
 from gatebench.bench.plan.graph import Node
 from gatebench.bench.store.sending import send
-from gatebench.bench.store.store import Store
+from gatebench.bench.store.store import Lock, Store
 
 Ended = tuple[Node, BaseException | None]
 
@@ -18,11 +18,12 @@ class Uploads:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._waiting: SimpleQueue[Node] = SimpleQueue()
+        self._waiting: SimpleQueue[Node | None] = SimpleQueue()
         self._ended: SimpleQueue[Ended] = SimpleQueue()
         self._sender: threading.Thread | None = None
         self._turn = threading.Lock()
         self._stopped, self._in_hand = False, ""
+        self._last: Lock | None = None
         self.under_way = 0
 
     def begin(self, node: Node) -> None:
@@ -50,15 +51,18 @@ class Uploads:
             yield node
             seconds = 0.0
 
-    def stop(self) -> str:
-        """Send no more. Returns the key of what is being sent, if anything: its lock ends with the process."""
+    def stop(self, locks: Mapping[str, Lock]) -> None:
+        """Send no more, and release the locks, by keys: that of what is being sent once that has ended."""
         with self._turn:
             self._stopped = True
-            return self._in_hand
+            self._last = locks.get(self._in_hand)
+        for lock in locks.values():
+            if lock is not self._last:
+                lock.release()
+        self._waiting.put(None)
 
     def _send(self) -> None:
-        while True:
-            node = self._waiting.get()
+        while (node := self._waiting.get()) is not None:
             with self._turn:
                 if self._stopped:
                     return
@@ -67,6 +71,8 @@ class Uploads:
             with self._turn:
                 self._in_hand = ""
                 self._stopped = self._stopped or error is not None
+                if self._last is not None:
+                    self._last.release(made=error is None)
             self._ended.put((node, error))
 
     def _failure(self, node: Node) -> BaseException | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from gatebench.bench.executors.api import Event, Finished
+from gatebench.bench.executors.api import Elsewhere, Event, Finished
 from gatebench.bench.plan.graph import Plan
 from gatebench.bench.stages.reference import REFERENCE_FILE
 from gatebench.bench.stages.training.rows import rejected_probabilities
@@ -51,7 +51,7 @@ class GateWatch:
         pass
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, Finished) and event.node.key in self._gates:
+        if isinstance(event, Finished | Elsewhere) and event.node.key in self._gates:
             self._tell(event.node.key)
 
     def _tell(self, key: str) -> None:

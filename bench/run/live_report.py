@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from gatebench.bench.executors.api import Event, Failed, Finished
+from gatebench.bench.executors.api import Elsewhere, Event, Failed, Finished
 from gatebench.dashboards.report import SECONDS_TO_REFRESH
 
 SHARE_OF_TIME = 0.05  # of the run's time at most is spent on building
@@ -37,7 +37,7 @@ class LiveReport:
         self._thread.join()
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, Finished | Failed):
+        if isinstance(event, Finished | Elsewhere | Failed):
             self._news.set()
 
     def _keep(self) -> None:

@@ -75,7 +75,7 @@ class Prepared:
     @property
     def missing(self) -> int:
         """How many stages are not finished."""
-        return len(self.plan.nodes) - len(arrived_among(self.store, self.plan.addresses))
+        return len(self.plan.nodes) - len(self.store.finished_among(self.plan.addresses))
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,8 @@ def _run(prepared: Prepared, err: Console, manner: Manner) -> Done:
     plan, store = prepared.plan, prepared.store
     tracker = Tracker(plan, store, prepared.folder, summaries.run_id(plan), tracking_uri(prepared.results))
     damaged = check_store(prepared.plan, prepared.store)
-    if not damaged and not prepared.missing and _built(prepared):
+    arrived = arrived_among(store, plan.addresses)
+    if not damaged and len(arrived) == len(plan.nodes) and _built(prepared):
         summary, outcome = summaries.read_summary(prepared.folder), Outcome(cached=set(prepared.plan.nodes))
     else:
         watchers: list[Watcher] = [GateWatch(plan, store, partial(_caution, err)), tracker]
@@ -195,7 +196,8 @@ def _write(summary: summaries.Summary, prepared: Prepared) -> Path:
     summaries.write_summary(summary, prepared.plan, folder)
     report = write_report(summary, prepared.store, folder, without_secrets(prepared.command))
     write_text(folder / "suite.yaml", without_secrets(prepared.text))
-    whole = all(cell.status == "finished" and cell.reason is None for cell in summary.cells)
+    arrived = len(arrived_among(prepared.store, prepared.plan.addresses)) == len(prepared.plan.nodes)
+    whole = arrived and all(cell.status == "finished" and cell.reason is None for cell in summary.cells)
     write_json(folder / BUILT, {**(_maker(prepared) if whole else {}), "files": saved_runs.digests(folder)})
     return report
 

@@ -106,8 +106,8 @@ class Mirror:
                 continue
             self._settle(one, place)
             for key in index["manifest"]["inputs"].values():
-                if key in self._listed:
-                    yield StageAddress(self._listed[key], key)
+                if kind := self._listed.get(key):
+                    yield StageAddress(kind, key)
 
     def _indexes(self, some: Iterable[StageAddress]) -> dict[StageAddress, bytes]:
         names = {index_name(one): one for one in some}
@@ -122,8 +122,9 @@ class Mirror:
         if place is None:
             self.discard(one)
             return False
-        self._move_away(one)
+        away = self._moved_away(one)
         self._settle(one, place)
+        remove([away])
         return True
 
     def _contents(self, indexes: Iterable[Index]) -> dict[str, bytes]:
@@ -166,16 +167,21 @@ class Mirror:
             if self._is_here(one):
                 remove([place])
                 return
-            self._move_away(one)  # what is left of a folder that was being removed
+            away = self._moved_away(one)  # what is left of a folder that was being removed
             os.rename(place, target)
+            remove([away])
 
-    def _move_away(self, one: StageAddress) -> None:
-        """Remove a stage from the cache so that it is there whole or not at all."""
+    def _moved_away(self, one: StageAddress) -> Path:
+        """Where a folder of the cache is now, to be removed: in its place it is there whole or not at all."""
         away = self._beside(one)
         away.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
             os.rename(self._folder(one), away)
-            remove([away])
+        return away
+
+    def forget(self, kind: str, key: str) -> None:
+        """Remove a stage from the cache."""
+        remove([self._moved_away(StageAddress(kind, key))])
 
     def _beside(self, one: StageAddress) -> Path:
         return self.root / FETCHING / f"{one.kind}-{one.key}.{uuid.uuid4().hex}"
@@ -188,6 +194,9 @@ class Mirror:
         with alone(self.root / FETCHING / f"{kind}-{key}.lock"):
             if not (left := elsewhere(folder)):
                 return
+            if self.is_outdated(kind, key):
+                self.forget(kind, key)
+                raise Unsound(folder, f"its models are not at {self.remote.url} any more")
             if lacking := self.lacking(kind, key):
                 raise left_behind(folder, lacking)
             files = read_manifest(folder)["files"]
@@ -197,6 +206,15 @@ class Mirror:
             for name in left:
                 self._fetch(one, name, files[name])
             (folder / ELSEWHERE).unlink()
+
+    def is_outdated(self, kind: str, key: str) -> bool:
+        """Whether files of a stage in the cache are to be fetched that the URL has no more: another machine found one
+        damaged there, and may have made the stage anew since."""
+        folder = self.root / kind / key
+        if not elsewhere(folder):
+            return False
+        index = self._index(StageAddress(kind, key))
+        return index is None or hashes_of(index["manifest"]) != hashes_of(read_manifest(folder))
 
     def lacking(self, kind: str, key: str) -> list[str]:
         """The files of a stage in the cache that are neither here nor at the URL."""
@@ -210,7 +228,7 @@ class Mirror:
         if not self.remote.download(object_name(wanted), file) or sha256_of(file) != wanted["sha256"]:
             file.unlink(missing_ok=True)
             self.discard(one)
-            self._move_away(one)
+            self.forget(*one)
             raise Unsound(folder, f"{name} is not what its manifest says at {self.remote.url}")
         as_recorded(file, wanted)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -235,9 +253,8 @@ class Mirror:
         if not done:
             there = self._index(one)
             done = there is not None and hashes_of(there["manifest"]) == hashes_of(manifest)
-            if there is None or (done and not set(there["left"]) <= set(left)):
+            if there is not None and done and not set(there["left"]) <= set(left):
                 self.remote.put(index_name(one), index)
-                done = True
         self._listed[key] = kind
         return done
 

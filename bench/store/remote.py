@@ -125,10 +125,10 @@ class Remote:
         def try_it() -> bool:
             try:
                 self._system.pipe_file(self._path(name), content, mode="create")
-            except Exception:
+            except Exception as error:
                 found = self._cat([name]).get(name)
-                if found is None:
-                    raise  # it was not "exists"
+                if found is None and not isinstance(error, FileExistsError):
+                    raise
                 return found == content
             return self._cat([name]).get(name) == content
 

@@ -7,9 +7,10 @@ not arrived, and what a killed run did not send is sent by the next that meets i
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from gatebench.bench.store.index import StageAddress
-from gatebench.bench.store.manifest import MANIFEST
+from gatebench.bench.store.manifest import MANIFEST, elsewhere
 from gatebench.bench.store.mirror import Mirror
 from gatebench.bench.store.remote import say
 from gatebench.bench.store.store import SENDING, Store
@@ -17,7 +18,11 @@ from gatebench.bench.store.store import SENDING, Store
 
 def is_unsent(store: Store, kind: str, key: str) -> bool:
     """Whether a finished stage has not arrived at the URL."""
-    return (store.root / SENDING / f"{kind}-{key}").exists()
+    return _mark(store, kind, key).exists()
+
+
+def _mark(store: Store, kind: str, key: str) -> Path:
+    return store.root / SENDING / f"{kind}-{key}"
 
 
 def arrived_among(store: Store, addresses: Iterable[tuple[str, str]]) -> set[str]:
@@ -36,23 +41,39 @@ def send(store: Store, kind: str, key: str) -> None:
         return
     while not mirror.publish(kind, key) and not mirror.take(kind, key):
         pass  # what was there was damaged: now it is not there any more
-    (store.root / SENDING / f"{kind}-{key}").unlink(missing_ok=True)
+    _mark(store, kind, key).unlink(missing_ok=True)
+
+
+def is_left(store: Store, kind: str, key: str) -> bool:
+    """Whether a stage was left by a run that was killed before it had sent it, and is to be sent now; one that is
+    damaged is set aside, to be made anew. Needs the lock."""
+    if not is_unsent(store, kind, key) or not store.is_finished(kind, key):
+        return False
+    if elsewhere(store.path(kind, key)):  # it has come from there
+        _mark(store, kind, key).unlink(missing_ok=True)
+        return False
+    if store.is_sound(kind, key, thorough=False):
+        return True
+    store.set_aside(kind, key)
+    return False
 
 
 def has_arrived(store: Store, kind: str, key: str) -> bool:
-    """Whether a finished stage is at the URL: not yet if another process of this machine is sending it. One that nobody
-    sends any more is sent first."""
+    """Whether a stage is finished and at the URL: not yet if another process of this machine is sending it. One that
+    nobody sends any more is sent first."""
+    if not store.is_finished(kind, key):
+        return False
     if not is_unsent(store, kind, key):
         return True
     lock = store.lock_here(kind, key)
     if lock is None:
         return False
     try:
-        if is_unsent(store, kind, key):
+        if is_left(store, kind, key):
             send(store, kind, key)
     finally:
         lock.release()
-    return True
+    return store.is_finished(kind, key)
 
 
 def catch_up(store: Store) -> None:
@@ -71,14 +92,14 @@ def catch_up(store: Store) -> None:
 
 def _send_missing(store: Store, mirror: Mirror) -> set[StageAddress]:
     """Send what is finished here and not there; returns what was there before. What is damaged stays, to be found so
-    and made anew."""
+    and made anew; so does what came from there without its models and is there no more."""
     there = mirror.listed()
     kinds = [folder.name for folder in store.root.glob("[!.]*") if folder.is_dir()]
     missing = [
         (kind, key)
         for kind in kinds
         for key in store.finished(kind)
-        if (kind, key) not in there or is_unsent(store, kind, key)
+        if ((kind, key) not in there or is_unsent(store, kind, key)) and not elsewhere(store.path(kind, key))
     ]
     if missing:
         say(f"uploading {len(missing)} finished stages that are not at {mirror.remote.url} yet")

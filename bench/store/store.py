@@ -92,9 +92,13 @@ class Store:
         return folder
 
     def check_whole(self, addresses: Iterable[tuple[str, str]]) -> None:
-        """Raise UserError where some of these finished stages cannot be made `whole`, before anything rests on it."""
+        """Raise UserError where some of these finished stages cannot be made `whole`, before anything rests on it. What
+        the URL has no more, as it was damaged there, goes from the cache as well, to be made anew."""
         for kind, key in addresses:
             folder = self.path(kind, key)
+            if self.mirror is not None and self.mirror.is_outdated(kind, key):
+                self.mirror.forget(kind, key)
+                continue
             if lacking := self.mirror.lacking(kind, key) if self.mirror is not None else elsewhere(folder):
                 raise left_behind(folder, lacking)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gatebench.bench.analysis.summary import CellResult, Summary, cell_result
 from gatebench.bench.errors import is_disk_full
-from gatebench.bench.executors.api import Event, Finished
+from gatebench.bench.executors.api import Elsewhere, Event, Finished
 from gatebench.bench.plan.graph import Cell, Plan
 from gatebench.bench.secrets import without_secrets
 from gatebench.bench.store.sending import arrived_among
@@ -68,7 +68,7 @@ class Tracker:
             self._thread.join()
 
     def __call__(self, event: Event) -> None:
-        if not isinstance(event, Finished):
+        if not isinstance(event, Finished | Elsewhere):
             return
         for cell in self._cells.get(event.node.key, ()):
             left = self._left[cell.id]

@@ -16,7 +16,7 @@ from gatebench.bench.cost.workers import largest_memory, resources_at
 from gatebench.bench.data.source import DataSource
 from gatebench.bench.errors import UserError
 from gatebench.bench.executors.api import Resources
-from gatebench.bench.executors.loop import execute
+from gatebench.bench.executors.loop import check_store, execute
 from gatebench.bench.executors.progress import Progress
 from gatebench.bench.executors.registry import make_executor
 from gatebench.bench.plan.graph import Sources
@@ -140,6 +140,7 @@ def _rows(task: Task) -> list[TrialRow]:
 def _share(task: Task, resources: Resources, where: str, err: Console, folder: Path) -> None:
     """The stages that every trial rests on."""
     plan, store = task.shared(), Store(task.store)
+    damaged = check_store(plan, store, plan.nodes)
     missing = len(plan.nodes) - len(arrived_among(store, plan.addresses))
     if not missing:
         return
@@ -147,6 +148,8 @@ def _share(task: Task, resources: Resources, where: str, err: Console, folder: P
     executor = make_executor(replace(resources, workers=min(resources.workers, missing)), where)
     try:
         with Progress(plan, store, resources.workers, err, folder / "log.jsonl") as progress:
+            for event in damaged:
+                progress(event)
             outcome = execute(plan, store, executor, progress)
     finally:
         executor.close()

@@ -94,7 +94,7 @@ class Runner:
         from gatebench.bench.models.loading import load_policy
         from gatebench.bench.stages import train
 
-        while not self.store.is_finished("train", node.key):
+        while not has_arrived(self.store, "train", node.key):
             lock = self.store.lock("train", node.key)
             if lock is None:
                 time.sleep(SECONDS_BETWEEN_TRIES)
@@ -102,6 +102,7 @@ class Runner:
             started, made = time.monotonic(), False
             try:
                 if self.store.is_finished("train", node.key):  # by another process, while this one was asking
+                    made = True
                     continue
                 inputs = {role: self.store.whole(kind, i) for role, kind, i in node.inputs}
                 place = self.store.begin("train", node.key)
@@ -115,8 +116,6 @@ class Runner:
                 raise optuna.TrialPruned from None
             finally:
                 lock.release(made)
-        while not has_arrived(self.store, "train", node.key):
-            time.sleep(SECONDS_BETWEEN_TRIES)
         folder = self.store.whole("train", node.key)
         return self._measured(load_policy(folder, FLOAT32).eval())
 

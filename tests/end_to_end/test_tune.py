@@ -97,8 +97,14 @@ def test_a_study_is_gone_on_with_only_when_asked_to(tuned, tmp_path):
     assert refused.returncode == 2
     assert "add --resume to go on with it" in refused.stderr
     assert "Traceback" not in refused.stderr
+    (weights,) = (tmp_path / "results/store/warmup").glob("*/model/model.safetensors")
+    right, stat = weights.read_bytes(), weights.stat()
+    weights.write_bytes(right[:-1] + bytes([right[-1] ^ 1]))  # as a disk does it, which leaves the time
+    os.utime(weights, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     done = bench("tune", suite, "--results", tmp_path / "results", "--resume", "--set", "tune.trials=10")
     assert done.returncode == 0, done.stderr
+    assert "is not what its manifest says" in done.stderr
+    assert weights.read_bytes() == right
     trials = check(f"sqlite:///{tmp_path / 'results/studies.db'}", 10)
     assert [t.params for t in trials[:8]] == [
         t.params for t in studies(f"sqlite:///{folder}/results/studies.db").popitem()[1][:8]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from gatebench.bench.cost.schedule import simulate
-from gatebench.bench.executors.api import Finished, Progressed, Started
+from gatebench.bench.executors.api import Elsewhere, Finished, Progressed, Skipped, Started
 from gatebench.bench.executors.clock import Clock, Left, StageLengths, in_words
 from gatebench.bench.plan.graph import Cell, Node, Plan
 
@@ -69,6 +69,14 @@ def run(lengths=None, workers=1, loading=0.0):
 def foreseen(**off):
     """Seconds of an earlier run, `off` by a factor for each kind."""
     return StageLengths({key: SECONDS[key] * off.get(PLAN.nodes[key].kind, 1.0) for key in SECONDS}, True)
+
+
+def test_what_others_made_and_what_nobody_makes_is_not_waited_for():
+    clock = Clock(PLAN, (), 1, foreseen())
+    clock.note(Elsewhere(PLAN.nodes["small-base"]), 0.0)
+    clock.note(Skipped(PLAN.nodes["large-none-train"]), 0.0)
+    assert clock.remaining(0.0) == Clock(PLAN, ("small-base", "large-none-train"), 1, foreseen()).remaining(0.0)
+    assert clock.remaining(0.0).least < Clock(PLAN, (), 1, foreseen()).remaining(0.0).least
 
 
 OPERATIONS = StageLengths({key: seconds**1.4 for key, seconds in SECONDS.items()}, False)  # small stages waste more

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gatebench.bench.executors.api import Failed, Resources
+from gatebench.bench.executors.api import Elsewhere, Failed, Finished, Resources, Skipped
 from gatebench.bench.executors.loop import execute
 from gatebench.bench.executors.registry import make_executor
 from gatebench.bench.plan.graph import Node, Plan
@@ -55,11 +55,16 @@ def node(name, *inputs, does="ok"):
     return Node("trivial", Spec(name, does), tuple((f"i{n}", "trivial", key) for n, key in enumerate(inputs)), name)
 
 
-def run_plan(nodes, store, logs, workers=2):
+def run_plan(nodes, store, logs, workers=2, listen=lambda event: None):
     events = []
+
+    def note(event):
+        events.append(event)
+        listen(event)
+
     executor = make_executor(Resources(workers, 1, 0, logs))
     try:
-        outcome = execute(Plan("p", (), {n.key: n for n in nodes}), store, executor, events.append)
+        outcome = execute(Plan("p", (), {n.key: n for n in nodes}), store, executor, note)
     finally:
         executor.close()
     return outcome, events
@@ -94,10 +99,29 @@ def test_a_failure_skips_its_dependants_and_nothing_else(tmp_path, does, message
     assert outcome.skipped == {"d"}
     assert outcome.failed["b"].message == message
     assert [event.node.key for event in events if isinstance(event, Failed)] == ["b"]
+    assert [event.node.key for event in events if isinstance(event, Skipped)] == ["d"]
     if does == "raise":
         assert "last words" in outcome.failed["b"].tail
     mended, _ = run_plan(DIAMOND, store, tmp_path / "logs")
     assert mended.ran == {"b", "d"}  # only what failed and what rests on it
+
+
+def test_what_another_run_makes_meanwhile_is_waited_for_and_told(tmp_path):
+    store = Store(tmp_path / "store")
+    run_plan(DIAMOND[:1], store, tmp_path / "logs", workers=1)
+    lock = store.lock("trivial", "b")
+
+    def other_run(event):
+        if isinstance(event, Finished) and event.node.key == "c":
+            place = store.begin("trivial", "b")
+            (place / "text").write_text("the other's")
+            store.commit(place, "trivial", "b", {"inputs": {}})
+            lock.release(made=True)
+
+    outcome, events = run_plan(DIAMOND, store, tmp_path / "logs", workers=1, listen=other_run)
+    assert (outcome.cached, outcome.ran) == ({"a", "b"}, {"c", "d"})
+    assert [event.node.key for event in events if isinstance(event, Elsewhere)] == ["b"]  # a was there before
+    assert (store.path("trivial", "d") / "text").read_text() == "the other's+a+c+d"
 
 
 def test_a_failed_stage_leaves_nothing_in_the_store(tmp_path):

@@ -126,7 +126,7 @@ def test_what_another_run_was_killed_before_it_sent_is_sent(run_plan, store, url
     assert not list((store.root / ".locks").iterdir())
 
 
-def test_who_stops_sends_no_more_and_says_what_is_on_its_way(store, monkeypatch):
+def test_who_stops_sends_no_more_and_keeps_the_lock_of_what_is_on_its_way(store, monkeypatch):
     going, goes_on, sent = threading.Event(), threading.Event(), []
 
     def slowly(self, kind, key):
@@ -140,11 +140,15 @@ def test_who_stops_sends_no_more_and_says_what_is_on_its_way(store, monkeypatch)
     for name in ("a", "b"):
         uploads.begin(node(name))
     assert going.wait(LONGEST)
-    assert uploads.stop() == "a"
+    locks = {name: store.lock(KIND, name) for name in ("a", "b")}
+    uploads.stop(locks)
+    assert store.lock(KIND, "a") is None  # until it has gone
+    store.lock(KIND, "b").release()
     goes_on.set()
     uploads._sender.join(LONGEST)
+    assert not uploads._sender.is_alive()
     assert sent == ["a"]
-    assert uploads.stop() == ""
+    store.lock(KIND, "a").release()
 
 
 def test_what_arrived_before_one_failed_is_told_before_it(store, url, monkeypatch):

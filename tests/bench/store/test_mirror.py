@@ -190,6 +190,45 @@ def test_what_was_killed_while_it_gave_way_is_found_by_the_next_run(machine):
     assert not list((two.root / ".fetching").iterdir())
 
 
+def test_what_is_damaged_and_was_not_sent_is_made_anew(machine, url):
+    store = Store(machine("one") / "store")
+    other_bits(store)
+    (store.path("train", "k") / "curves").write_bytes(b"half")
+    assert not has_arrived(store, "train", "k")
+    assert not store.is_finished("train", "k")
+    assert store.set_asides("train", "k") == ["train-k-0"]
+    assert Remote(url).names("stages/") == []
+    make(store)
+    assert has_arrived(store, "train", "k")
+
+
+def test_results_whose_models_are_gone_from_the_url_are_not_sent_there_as_a_stage(machine, url):
+    """Another machine found a model damaged there and has set the stage aside."""
+    one, two = Store(machine("one") / "store"), Store(machine("two") / "store")
+    make(one)
+    assert two.is_finished("train", "k")
+    two.check_whole([("train", "k")])
+    Remote(url).delete(["stages/train/k.json"])
+    catch_up(two)
+    assert Remote(url).names("stages/") == []
+    two.check_whole([("train", "k")])
+    assert not two.is_finished("train", "k")  # to be made anew
+
+
+def test_models_of_other_bits_do_not_complete_results(machine, url):
+    """Another machine has made the stage anew."""
+    one, two, three = (Store(machine(name) / "store") for name in ("one", "two", "three"))
+    make(one)
+    assert two.is_finished("train", "k")
+    Remote(url).delete(["stages/train/k.json"])
+    make(three, model=b"other weights")
+    with pytest.raises(Unsound, match=r"not at .* any more"):
+        two.whole("train", "k")
+    assert Remote(url).names("stages/") == ["stages/train/k.json"]
+    assert two.is_finished("train", "k")
+    assert (two.whole("train", "k") / "model/weights").read_bytes() == b"other weights"
+
+
 def test_what_came_from_the_url_while_it_was_made_here_counts(machine):
     one, two = Store(machine("one") / "store"), Store(machine("two") / "store")
     place = two.begin("train", "k")
