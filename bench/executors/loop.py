@@ -38,9 +38,11 @@ def check_store(plan: Plan, store: Store, to_be_read: Collection[str] = ()) -> l
 
     Raises UserError where a stage to be run would read what was not carried along.
     """
-    finished = store.finished_among(plan.addresses)
-    read = {i for key, node in plan.nodes.items() if key not in finished for _, _, i in node.inputs} | {*to_be_read}
-    store.check_whole((plan.nodes[key].kind, key) for key in read & finished)
+    while True:
+        finished = store.finished_among(plan.addresses)
+        read = {i for key, node in plan.nodes.items() if key not in finished for _, _, i in node.inputs} | {*to_be_read}
+        if not store.check_whole((plan.nodes[key].kind, key) for key in read & finished):
+            break  # else what is to be made anew reads more
     events = []
     for key in finished:
         node = plan.nodes[key]

@@ -184,19 +184,20 @@ def build(
     that read an unfinished store could overwrite what a run beside it wrote at its end.
     """
     with alone(prepared.folder / BUILDING):
+        arrived = arrived_among(prepared.store, prepared.plan.addresses)
         summary = results_of(prepared, outcome, known)
-        report = _write(summary, prepared)
+        report = _write(summary, prepared, len(arrived) == len(prepared.plan.nodes))
         publish_run(prepared.folder)
         return summary, report
 
 
-def _write(summary: summaries.Summary, prepared: Prepared) -> Path:
+def _write(summary: summaries.Summary, prepared: Prepared, arrived: bool) -> Path:
+    """arrived: whether what it was read from is where all can have it, so that it counts."""
     folder = prepared.folder
     (folder / BUILT).unlink(missing_ok=True)
     summaries.write_summary(summary, prepared.plan, folder)
     report = write_report(summary, prepared.store, folder, without_secrets(prepared.command))
     write_text(folder / "suite.yaml", without_secrets(prepared.text))
-    arrived = len(arrived_among(prepared.store, prepared.plan.addresses)) == len(prepared.plan.nodes)
     whole = arrived and all(cell.status == "finished" and cell.reason is None for cell in summary.cells)
     write_json(folder / BUILT, {**(_maker(prepared) if whole else {}), "files": saved_runs.digests(folder)})
     return report

@@ -91,11 +91,20 @@ def is_whole(found: Manifest) -> bool:
 def elsewhere(folder: Path) -> list[str]:
     """The files of a finished stage that were left where it came from, models that no stage here has asked for. Raises
     Unsound where the note of them cannot be read."""
+    return _left(folder)[1]
+
+
+def origin(folder: Path) -> str:
+    """The URL where what is `elsewhere` was left; empty where nothing is. Raises what that does."""
+    return _left(folder)[0]
+
+
+def _left(folder: Path) -> tuple[str, list[str]]:
     try:
-        left = json.loads((folder / ELSEWHERE).read_bytes())["files"]
-        return [str(name) for name in left]
+        found = json.loads((folder / ELSEWHERE).read_bytes())
+        return str(found["from"]), [str(name) for name in found["files"]]
     except FileNotFoundError:
-        return []
+        return "", []
     except (OSError, ValueError, KeyError, TypeError):
         raise Unsound(folder, f"{ELSEWHERE}, the note of what was left elsewhere, cannot be read") from None
 

@@ -17,7 +17,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from gatebench.bench.errors import UserError
@@ -39,6 +39,7 @@ from gatebench.bench.store.manifest import (
     Unsound,
     elsewhere,
     is_result,
+    origin,
     read_manifest,
 )
 from gatebench.bench.store.remote import Remote, say
@@ -179,10 +180,6 @@ class Mirror:
             os.rename(self._folder(one), away)
         return away
 
-    def forget(self, kind: str, key: str) -> None:
-        """Remove a stage from the cache."""
-        remove([self._moved_away(StageAddress(kind, key))])
-
     def _beside(self, one: StageAddress) -> Path:
         return self.root / FETCHING / f"{one.kind}-{one.key}.{uuid.uuid4().hex}"
 
@@ -191,11 +188,10 @@ class Mirror:
         Unsound where it is not what the manifest says, after which the stage is made anew."""
         one = StageAddress(kind, key)
         folder = self._folder(one)
-        with alone(self.root / FETCHING / f"{kind}-{key}.lock"):
+        with self.completing(kind, key):
             if not (left := elsewhere(folder)):
                 return
             if self.is_outdated(kind, key):
-                self.forget(kind, key)
                 raise Unsound(folder, f"its models are not at {self.remote.url} any more")
             if lacking := self.lacking(kind, key):
                 raise left_behind(folder, lacking)
@@ -207,20 +203,27 @@ class Mirror:
                 self._fetch(one, name, files[name])
             (folder / ELSEWHERE).unlink()
 
+    def completing(self, kind: str, key: str) -> AbstractContextManager[None]:
+        """Held by who fetches the files of a stage that were left, or judges whether they can be."""
+        return alone(self.root / FETCHING / f"{kind}-{key}.lock")
+
     def is_outdated(self, kind: str, key: str) -> bool:
-        """Whether files of a stage in the cache are to be fetched that the URL has no more: another machine found one
-        damaged there, and may have made the stage anew since."""
+        """Whether a stage came from the URL, which has its models no more: another machine found one damaged there, and
+        may have made the stage anew since. Raises Unsound."""
         folder = self.root / kind / key
-        if not elsewhere(folder):
+        if origin(folder) != self.remote.url:
             return False
         index = self._index(StageAddress(kind, key))
         return index is None or hashes_of(index["manifest"]) != hashes_of(read_manifest(folder))
 
     def lacking(self, kind: str, key: str) -> list[str]:
-        """The files of a stage in the cache that are neither here nor at the URL."""
-        left = elsewhere(self.root / kind / key)
+        """The files of a stage in the cache that are neither here nor at the URL. Raises Unsound."""
+        folder = self.root / kind / key
+        left = elsewhere(folder)
         index = self._index(StageAddress(kind, key)) if left else None
-        return [name for name in left if index is None or name in index["left"]]
+        if index is None or hashes_of(index["manifest"]) != hashes_of(read_manifest(folder)):
+            return left
+        return [name for name in left if name in index["left"]]
 
     def _fetch(self, one: StageAddress, name: str, wanted: KeptFile) -> None:
         folder = self._folder(one)
@@ -228,7 +231,7 @@ class Mirror:
         if not self.remote.download(object_name(wanted), file) or sha256_of(file) != wanted["sha256"]:
             file.unlink(missing_ok=True)
             self.discard(one)
-            self.forget(*one)
+            remove([self._moved_away(one)])
             raise Unsound(folder, f"{name} is not what its manifest says at {self.remote.url}")
         as_recorded(file, wanted)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -252,7 +255,11 @@ class Mirror:
         done = self.remote.create(index_name(one), index)
         if not done:
             there = self._index(one)
-            done = there is not None and hashes_of(there["manifest"]) == hashes_of(manifest)
+            if there is None:  # half written, or gone again
+                self.discard(one)
+                done = self.remote.create(index_name(one), index)
+            else:
+                done = hashes_of(there["manifest"]) == hashes_of(manifest)
             if there is not None and done and not set(there["left"]) <= set(left):
                 self.remote.put(index_name(one), index)
         self._listed[key] = kind

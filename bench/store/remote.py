@@ -127,7 +127,7 @@ class Remote:
                 self._system.pipe_file(self._path(name), content, mode="create")
             except Exception as error:
                 found = self._cat([name]).get(name)
-                if found is None and not isinstance(error, FileExistsError):
+                if is_disk_full(error) or (found is None and not isinstance(error, FileExistsError)):
                     raise
                 return found == content
             return self._cat([name]).get(name) == content

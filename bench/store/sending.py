@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gatebench.bench.store.index import StageAddress
-from gatebench.bench.store.manifest import MANIFEST, elsewhere
+from gatebench.bench.store.manifest import MANIFEST, Unsound, origin
 from gatebench.bench.store.mirror import Mirror
 from gatebench.bench.store.remote import say
 from gatebench.bench.store.store import SENDING, Store
@@ -49,13 +49,18 @@ def is_left(store: Store, kind: str, key: str) -> bool:
     damaged is set aside, to be made anew. Needs the lock."""
     if not is_unsent(store, kind, key) or not store.is_finished(kind, key):
         return False
-    if elsewhere(store.path(kind, key)):  # it has come from there
+    if not store.is_sound(kind, key, thorough=False):
+        store.set_aside(kind, key)
+        return False
+    if _came_from_there(store, kind, key):
         _mark(store, kind, key).unlink(missing_ok=True)
         return False
-    if store.is_sound(kind, key, thorough=False):
-        return True
-    store.set_aside(kind, key)
-    return False
+    return True
+
+
+def _came_from_there(store: Store, kind: str, key: str) -> bool:
+    """Whether a stage is a copy of the URL's, without its models. Raises Unsound."""
+    return store.mirror is not None and origin(store.path(kind, key)) == store.mirror.remote.url
 
 
 def has_arrived(store: Store, kind: str, key: str) -> bool:
@@ -99,7 +104,7 @@ def _send_missing(store: Store, mirror: Mirror) -> set[StageAddress]:
         (kind, key)
         for kind in kinds
         for key in store.finished(kind)
-        if ((kind, key) not in there or is_unsent(store, kind, key)) and not elsewhere(store.path(kind, key))
+        if ((kind, key) not in there or is_unsent(store, kind, key)) and _is_own(store, kind, key)
     ]
     if missing:
         say(f"uploading {len(missing)} finished stages that are not at {mirror.remote.url} yet")
@@ -108,8 +113,16 @@ def _send_missing(store: Store, mirror: Mirror) -> set[StageAddress]:
         if lock is None:
             continue  # another process of this machine sends it
         try:
-            if store.is_sound(kind, key, thorough=False):
+            if store.is_sound(kind, key, thorough=False) and _is_own(store, kind, key):
                 send(store, kind, key)
         finally:
             lock.release()
     return there
+
+
+def _is_own(store: Store, kind: str, key: str) -> bool:
+    """Whether a stage can be sent: neither a copy without models nor so damaged that nobody can say."""
+    try:
+        return not _came_from_there(store, kind, key)
+    except Unsound:
+        return False

@@ -26,7 +26,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from gatebench.bench.store.files import remove, sha256_of, sync, write_json
 from gatebench.bench.store.lease import Lease, Leases
 from gatebench.bench.store.manifest import MANIFEST, KeptFile, Manifest, Unsound, elsewhere, read_manifest, sealed
 from gatebench.bench.store.mirror import FETCHING, Mirror, left_behind
+from gatebench.bench.store.remote import say
 from gatebench.bench.store.shared import Shared, shared_of
 from gatebench.bench.store.use import alone_among_machines, used_by_machine
 
@@ -91,16 +92,33 @@ class Store:
             self.mirror.complete(kind, key)
         return folder
 
-    def check_whole(self, addresses: Iterable[tuple[str, str]]) -> None:
+    def check_whole(self, addresses: Iterable[tuple[str, str]]) -> int:
         """Raise UserError where some of these finished stages cannot be made `whole`, before anything rests on it. What
-        the URL has no more, as it was damaged there, goes from the cache as well, to be made anew."""
+        came from the URL and is there no more is set aside, to be made anew; returns of how many that is true."""
+        outdated = 0
         for kind, key in addresses:
             folder = self.path(kind, key)
-            if self.mirror is not None and self.mirror.is_outdated(kind, key):
-                self.mirror.forget(kind, key)
-                continue
-            if lacking := self.mirror.lacking(kind, key) if self.mirror is not None else elsewhere(folder):
-                raise left_behind(folder, lacking)
+            with suppress(Unsound):  # `check` says so
+                if self.mirror is None:
+                    lacking = elsewhere(folder)
+                elif self._set_aside_outdated(kind, key, self.mirror):
+                    outdated += 1
+                    continue
+                else:
+                    lacking = self.mirror.lacking(kind, key)
+                if lacking:
+                    raise left_behind(folder, lacking)
+        return outdated
+
+    def _set_aside_outdated(self, kind: str, key: str, mirror: Mirror) -> bool:
+        if not elsewhere(self.path(kind, key)):
+            return False
+        with mirror.completing(kind, key):
+            if not mirror.is_outdated(kind, key):
+                return False
+            place = self.set_aside(kind, key)
+        say(f"{mirror.remote.url}: the models of {kind} {key} are not there any more; set aside as {place}, made anew")
+        return True
 
     def is_finished(self, kind: str, key: str) -> bool:
         manifest = self.path(kind, key) / MANIFEST

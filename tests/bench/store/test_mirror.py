@@ -207,12 +207,50 @@ def test_results_whose_models_are_gone_from_the_url_are_not_sent_there_as_a_stag
     one, two = Store(machine("one") / "store"), Store(machine("two") / "store")
     make(one)
     assert two.is_finished("train", "k")
-    two.check_whole([("train", "k")])
+    assert two.check_whole([("train", "k")]) == 0
     Remote(url).delete(["stages/train/k.json"])
     catch_up(two)
     assert Remote(url).names("stages/") == []
-    two.check_whole([("train", "k")])
+    assert two.check_whole([("train", "k")]) == 1
+    assert two.set_asides("train", "k") == ["train-k-0"]
     assert not two.is_finished("train", "k")  # to be made anew
+
+
+def test_a_copy_with_a_damaged_manifest_is_left_to_the_check_that_mends_it(machine):
+    one, two = Store(machine("one") / "store"), Store(machine("two") / "store")
+    make(one)
+    assert two.is_finished("train", "k")
+    (two.path("train", "k") / MANIFEST).write_text("{}")
+    assert two.check_whole([("train", "k")]) == 0
+    catch_up(two)
+    assert not two.is_sound("train", "k", thorough=False)
+
+
+def test_results_that_were_pulled_from_another_place_are_sent_and_never_thought_outdated(machine, url):
+    there = f"{url}-other"
+    push_results(machine_of_one(machine), there, None, weights=False)
+    store = Store(machine("two") / "store")
+    pull_results(there, store.root.parent, None, weights=False)
+    with pytest.raises(LeftBehind, match="weights"):
+        store.check_whole([("train", "k")])
+    catch_up(store)
+    assert Remote(url).names("stages/") == ["stages/train/k.json"]
+    assert store.is_finished("train", "k")
+
+
+def machine_of_one(machine):
+    """The results of a machine with one stage that is not behind the URL."""
+    results = machine("one").parent / "apart"
+    make(Store(results / "store"))
+    return results
+
+
+def test_an_index_that_is_half_written_is_written_anew(machine, url):
+    store = Store(machine("one") / "store")
+    Remote(url).put("stages/train/k.json", b'{"manifest": ')
+    make(store)
+    two = Store(machine("two") / "store")
+    assert two.is_finished("train", "k")
 
 
 def test_models_of_other_bits_do_not_complete_results(machine, url):
@@ -225,6 +263,7 @@ def test_models_of_other_bits_do_not_complete_results(machine, url):
     with pytest.raises(Unsound, match=r"not at .* any more"):
         two.whole("train", "k")
     assert Remote(url).names("stages/") == ["stages/train/k.json"]
+    assert two.check_whole([("train", "k")]) == 1
     assert two.is_finished("train", "k")
     assert (two.whole("train", "k") / "model/weights").read_bytes() == b"other weights"
 
