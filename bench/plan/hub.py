@@ -38,12 +38,13 @@ def _models(plan: Plan, missing: Collection[str]) -> list[ModelSource]:
 
 
 def _examined(model: ModelSource, hub: Hub) -> Examined:
-    why = hub.why_not_there("model", model.path, model.revision)
+    if why := hub.why_not_there("model", model.path, model.revision):
+        return Examined(None, (f"{model.path!r}: {why}",))
+    # here, as the hub's time is for the hub, and a thread given up within an import has no good end
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer  # noqa: F401
+
     try:
-        found = (
-            Examined(None, (why,)) if why
-            else hub.ask(lambda: examine(model.path, model.revision), SECONDS_FOR_FILES)
-        )  # fmt: skip
+        found = hub.ask(lambda: examine(model.path, model.revision), SECONDS_FOR_FILES)
     except TimeoutError as error:
         told = "set HF_HUB_OFFLINE=1 to take what is on this machine"
         found = Examined(None, (f"the hub does not send its configuration and tokenizer ({error}); {told}",))
