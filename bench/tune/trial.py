@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatebench.bench.errors import StageFailed
+from gatebench.bench.executors.loop import check_store
 from gatebench.bench.models.source import FLOAT32
 from gatebench.bench.plan.graph import Node, Plan, identity
 from gatebench.bench.plan.planner import make_plan
@@ -94,6 +95,7 @@ class Runner:
         from gatebench.bench.models.loading import load_policy
         from gatebench.bench.stages import train
 
+        check_store(Plan(self.task.name, (), {node.key: node}), self.store, [node.key])
         while not has_arrived(self.store, "train", node.key):
             lock = self.store.lock("train", node.key)
             if lock is None:
