@@ -39,7 +39,7 @@ from gatebench.bench.stages.registry import run_of_kind
 from gatebench.bench.stages.stage import Run
 from gatebench.bench.store.files import alone, write_json, write_text
 from gatebench.bench.store.runs import publish_run
-from gatebench.bench.store.sending import arrived_among, catch_up
+from gatebench.bench.store.sending import arrived_among, catch_up, is_unsent
 from gatebench.bench.store.store import Store
 from gatebench.bench.tracking.delivery import tracking_uri
 from gatebench.bench.tracking.tracker import Tracker
@@ -184,21 +184,21 @@ def build(
     that read an unfinished store could overwrite what a run beside it wrote at its end.
     """
     with alone(prepared.folder / BUILDING):
-        arrived = arrived_among(prepared.store, prepared.plan.addresses)
+        sent = not any(is_unsent(prepared.store, kind, key) for kind, key in prepared.plan.addresses)
         summary = results_of(prepared, outcome, known)
-        report = _write(summary, prepared, len(arrived) == len(prepared.plan.nodes))
+        report = _write(summary, prepared, sent)
         publish_run(prepared.folder)
         return summary, report
 
 
-def _write(summary: summaries.Summary, prepared: Prepared, arrived: bool) -> Path:
-    """arrived: whether what it was read from is where all can have it, so that it counts."""
+def _write(summary: summaries.Summary, prepared: Prepared, sent: bool) -> Path:
+    """sent: whether what it was read from is where all can have it, so that it counts."""
     folder = prepared.folder
     (folder / BUILT).unlink(missing_ok=True)
     summaries.write_summary(summary, prepared.plan, folder)
     report = write_report(summary, prepared.store, folder, without_secrets(prepared.command))
     write_text(folder / "suite.yaml", without_secrets(prepared.text))
-    whole = arrived and all(cell.status == "finished" and cell.reason is None for cell in summary.cells)
+    whole = sent and all(cell.status == "finished" and cell.reason is None for cell in summary.cells)
     write_json(folder / BUILT, {**(_maker(prepared) if whole else {}), "files": saved_runs.digests(folder)})
     return report
 

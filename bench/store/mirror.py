@@ -54,6 +54,11 @@ class LeftBehind(UserError):
     """A stage needs a file that was left where the stage was made."""
 
 
+class Outdated(Unsound):
+    """A copy of the URL's stage, which has its models no more: another machine found one damaged there, and may have
+    made the stage anew since."""
+
+
 class Mirror:
     """root: the folder of the cache's stages."""
 
@@ -185,14 +190,12 @@ class Mirror:
 
     def complete(self, kind: str, key: str) -> None:
         """Fetch what of a stage in the cache was left at the URL. Raises LeftBehind where it is not there either,
-        Unsound where it is not what the manifest says, after which the stage is made anew."""
+        Outdated, and Unsound where it is not what the manifest says, after which the stage is made anew."""
         one = StageAddress(kind, key)
         folder = self._folder(one)
         with self.completing(kind, key):
             if not (left := elsewhere(folder)):
                 return
-            if self.is_outdated(kind, key):
-                raise Unsound(folder, f"its models are not at {self.remote.url} any more")
             if lacking := self.lacking(kind, key):
                 raise left_behind(folder, lacking)
             files = read_manifest(folder)["files"]
@@ -207,23 +210,18 @@ class Mirror:
         """Held by who fetches the files of a stage that were left, or judges whether they can be."""
         return alone(self.root / FETCHING / f"{kind}-{key}.lock")
 
-    def is_outdated(self, kind: str, key: str) -> bool:
-        """Whether a stage came from the URL, which has its models no more: another machine found one damaged there, and
-        may have made the stage anew since. Raises Unsound."""
-        folder = self.root / kind / key
-        if origin(folder) != self.remote.url:
-            return False
-        index = self._index(StageAddress(kind, key))
-        return index is None or hashes_of(index["manifest"]) != hashes_of(read_manifest(folder))
-
     def lacking(self, kind: str, key: str) -> list[str]:
-        """The files of a stage in the cache that are neither here nor at the URL. Raises Unsound."""
+        """The files of a stage in the cache that are neither here nor at the URL. Raises Unsound, Outdated where the
+        stage came from the URL."""
         folder = self.root / kind / key
-        left = elsewhere(folder)
-        index = self._index(StageAddress(kind, key)) if left else None
-        if index is None or hashes_of(index["manifest"]) != hashes_of(read_manifest(folder)):
-            return left
-        return [name for name in left if name in index["left"]]
+        if not (left := elsewhere(folder)):
+            return []
+        index = self._index(StageAddress(kind, key))
+        if index is not None and hashes_of(index["manifest"]) == hashes_of(read_manifest(folder)):
+            return [name for name in left if name in index["left"]]
+        if origin(folder) == self.remote.url:
+            raise Outdated(folder, f"its models are not at {self.remote.url} any more")
+        return left
 
     def _fetch(self, one: StageAddress, name: str, wanted: KeptFile) -> None:
         folder = self._folder(one)

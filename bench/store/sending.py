@@ -7,22 +7,17 @@ not arrived, and what a killed run did not send is sent by the next that meets i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from gatebench.bench.store.index import StageAddress
 from gatebench.bench.store.manifest import MANIFEST, Unsound, origin
 from gatebench.bench.store.mirror import Mirror
 from gatebench.bench.store.remote import say
-from gatebench.bench.store.store import SENDING, Store
+from gatebench.bench.store.store import Store
 
 
 def is_unsent(store: Store, kind: str, key: str) -> bool:
     """Whether a finished stage has not arrived at the URL."""
-    return _mark(store, kind, key).exists()
-
-
-def _mark(store: Store, kind: str, key: str) -> Path:
-    return store.root / SENDING / f"{kind}-{key}"
+    return store.unsent_mark(kind, key).exists()
 
 
 def arrived_among(store: Store, addresses: Iterable[tuple[str, str]]) -> set[str]:
@@ -41,7 +36,7 @@ def send(store: Store, kind: str, key: str) -> None:
         return
     while not mirror.publish(kind, key) and not mirror.take(kind, key):
         pass  # what was there was damaged: now it is not there any more
-    _mark(store, kind, key).unlink(missing_ok=True)
+    store.unsent_mark(kind, key).unlink(missing_ok=True)
 
 
 def is_left(store: Store, kind: str, key: str) -> bool:
@@ -53,7 +48,7 @@ def is_left(store: Store, kind: str, key: str) -> bool:
         store.set_aside(kind, key)
         return False
     if _came_from_there(store, kind, key):
-        _mark(store, kind, key).unlink(missing_ok=True)
+        store.unsent_mark(kind, key).unlink(missing_ok=True)
         return False
     return True
 
@@ -99,11 +94,9 @@ def _send_missing(store: Store, mirror: Mirror) -> set[StageAddress]:
     """Send what is finished here and not there; returns what was there before. What is damaged stays, to be found so
     and made anew; so does what came from there without its models and is there no more."""
     there = mirror.listed()
-    kinds = [folder.name for folder in store.root.glob("[!.]*") if folder.is_dir()]
     missing = [
         (kind, key)
-        for kind in kinds
-        for key in store.finished(kind)
+        for kind, key in store.all_finished()
         if ((kind, key) not in there or is_unsent(store, kind, key)) and _is_own(store, kind, key)
     ]
     if missing:

@@ -32,9 +32,10 @@ from pathlib import Path
 
 from gatebench.bench.errors import UserError
 from gatebench.bench.store.files import remove, sha256_of, sync, write_json
+from gatebench.bench.store.index import StageAddress
 from gatebench.bench.store.lease import Lease, Leases
 from gatebench.bench.store.manifest import MANIFEST, KeptFile, Manifest, Unsound, elsewhere, read_manifest, sealed
-from gatebench.bench.store.mirror import FETCHING, Mirror, left_behind
+from gatebench.bench.store.mirror import FETCHING, Mirror, Outdated, left_behind
 from gatebench.bench.store.remote import say
 from gatebench.bench.store.shared import Shared, shared_of
 from gatebench.bench.store.use import alone_among_machines, used_by_machine
@@ -99,26 +100,21 @@ class Store:
         for kind, key in addresses:
             folder = self.path(kind, key)
             with suppress(Unsound):  # `check` says so
-                if self.mirror is None:
-                    lacking = elsewhere(folder)
-                elif self._set_aside_outdated(kind, key, self.mirror):
-                    outdated += 1
+                if not (lacking := elsewhere(folder)):
                     continue
-                else:
-                    lacking = self.mirror.lacking(kind, key)
+                if self.mirror is not None:
+                    with self.mirror.completing(kind, key):
+                        try:
+                            lacking = self.mirror.lacking(kind, key)
+                        except Outdated:
+                            place = self.set_aside(kind, key)
+                            told = f"the models of {kind} {key} are not there any more; set aside as {place}, made anew"
+                            say(f"{self.mirror.remote.url}: {told}")
+                            outdated += 1
+                            continue
                 if lacking:
                     raise left_behind(folder, lacking)
         return outdated
-
-    def _set_aside_outdated(self, kind: str, key: str, mirror: Mirror) -> bool:
-        if not elsewhere(self.path(kind, key)):
-            return False
-        with mirror.completing(kind, key):
-            if not mirror.is_outdated(kind, key):
-                return False
-            place = self.set_aside(kind, key)
-        say(f"{mirror.remote.url}: the models of {kind} {key} are not there any more; set aside as {place}, made anew")
-        return True
 
     def is_finished(self, kind: str, key: str) -> bool:
         manifest = self.path(kind, key) / MANIFEST
@@ -141,6 +137,11 @@ class Store:
         folder = self.root / kind
         if folder.exists():
             yield from sorted(entry.name for entry in folder.iterdir() if (entry / MANIFEST).exists())
+
+    def all_finished(self) -> list[StageAddress]:
+        """Every finished stage that is on this machine, of whatever kind."""
+        kinds = sorted(folder.name for folder in self.root.glob("[!.]*") if folder.is_dir())
+        return [StageAddress(kind, key) for kind in kinds for key in self.finished(kind)]
 
     def finished_among(self, addresses: Iterable[tuple[str, str]]) -> set[str]:
         """The keys of those stages, given as (kind, key), that are finished. Fetches what is finished elsewhere."""
@@ -260,6 +261,10 @@ class Store:
         remove(before)
         return own
 
+    def unsent_mark(self, kind: str, key: str) -> Path:
+        """The file that stands while a finished stage has not arrived at the URL."""
+        return self.root / SENDING / f"{kind}-{key}"
+
     def commit(self, place: Path, kind: str, key: str, told: Mapping[str, object]) -> Path:
         """Sync what was written, add the manifest and rename the folder into its place. Needs the lock, which is kept
         until the stage has been sent (sending.py).
@@ -282,7 +287,7 @@ class Store:
         if target.exists() and not (target / MANIFEST).exists():  # what somebody left of a stage
             self.set_aside(kind, key)
         if self.mirror is not None:
-            mark = self.root / SENDING / f"{kind}-{key}"
+            mark = self.unsent_mark(kind, key)
             mark.parent.mkdir(exist_ok=True)
             mark.touch()
             sync(mark.parent)

@@ -51,11 +51,7 @@ def push_results(results: Path, url: str, suite: str | None, weights: bool) -> C
     if suite and not folders:
         names = [path.name for path in (results / RUNS).glob("*")]
         raise UserError(f"{suite}: no run of it in {results / RUNS}" + (f"; {nearest(suite, names)}" if names else ""))
-    wanted = (
-        _stages_of(folders)
-        if suite
-        else [StageAddress(kind, key) for kind in _kinds(store) for key in store.finished(kind)]
-    )
+    wanted = _stages_of(folders) if suite else store.all_finished()
     finished = store.finished_among(wanted)
     there = mirror.listed()
     carried = 0
@@ -114,7 +110,7 @@ def held_here(results: Path) -> tuple[list[Held], list[str]]:
     store = Store(results / "store")
     found = [
         (kind, store.manifest(kind, key), elsewhere(store.path(kind, key)))
-        for kind in _kinds(store) for key in store.finished(kind)
+        for kind, key in store.all_finished()
     ]  # fmt: skip
     return _by_kind(found), [f"{path.parts[-3]}/{path.parts[-2]}" for path in results.glob(f"{RUNS}/*/*/summary.json")]
 
@@ -150,10 +146,6 @@ def _mirror(results: Path, url: str) -> Mirror:
     remote = Remote(url.rstrip("/"))
     remote.check()
     return Mirror(results / "store", remote)
-
-
-def _kinds(store: Store) -> list[str]:
-    return sorted(folder.name for folder in store.root.glob("[!.]*") if folder.is_dir())
 
 
 def _stages_of(folders: list[Path]) -> list[StageAddress]:
